@@ -1,0 +1,136 @@
+import type { FastifyRequest } from 'fastify'
+import type { Cookies } from './cookies.ts'
+import { WebflowOAuthError } from './errors.ts'
+import type { Identity } from './identity.ts'
+import type { TokenRecords } from './token-records.ts'
+import { WebflowToken } from './token.ts'
+
+/** Where a request keeps what was found out about its caller. */
+export const callerSlot = Symbol('webflow-oauth.caller')
+
+/** What is known of the caller of a request. */
+export interface Caller {
+  /** The app's user, with `identify`. */
+  user: string | null
+  /** The id of the token that the caller has, if the store holds one. */
+  tokenId: string | null
+  /** The sealed value as it was read, opened at the first look. */
+  sealed: string | null
+  /** Why the token cannot be told: an outage is no logout. */
+  failure: unknown
+  /** The opened token; undefined until somebody looks. */
+  token: WebflowToken | null | undefined
+}
+
+const nobody: Caller = Object.freeze({ user: null, tokenId: null, sealed: null, failure: null, token: null })
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    [callerSlot]: Caller | undefined
+  }
+}
+
+/**
+ * Finds the caller's token: loads it before validation, opens it when it is looked at.
+ */
+export class Callers {
+  readonly #cookies: Cookies
+  readonly #identity: Identity
+  readonly #records: TokenRecords
+
+  constructor (cookies: Cookies, identity: Identity, records: TokenRecords) {
+    this.#cookies = cookies
+    this.#identity = identity
+    this.#records = records
+  }
+
+  /** Loads the caller of a request: a hook in callback style, since most requests have nothing to wait for. */
+  load (request: FastifyRequest, done: () => void): void {
+    const tokenId = this.#identity.byUser ? null : this.sessionTokenId(request)
+    if (tokenId === null && !this.#identity.byUser) {
+      request[callerSlot] = nobody
+      return done()
+    }
+    if (isOptedOut(request)) return done()
+    if (tokenId !== null) {
+      this.#loadToken(request, null, tokenId).then(done)
+    } else {
+      this.#loadUser(request, done)
+    }
+  }
+
+  /** Reads the caller's token. Throws where it was not loaded, and what kept it from being loaded. */
+  tokenOf (request: FastifyRequest): WebflowToken | null {
+    const caller = request[callerSlot]
+    if (caller === undefined || (caller === nobody && isOptedOut(request))) throw notLoaded()
+    if (caller.failure !== null) throw caller.failure
+    if (caller.token === undefined) {
+      const { tokenId, sealed } = caller
+      const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
+      caller.token = stored === null ? null : new WebflowToken(stored.tokenId, stored.record)
+    }
+    return caller.token
+  }
+
+  /** The app's user behind a request. Asks once more when there was none yet: authentication may have run meanwhile. */
+  async userOf (request: FastifyRequest): Promise<string | null> {
+    if (!this.#identity.byUser) return null
+    const caller = request[callerSlot]
+    if (caller !== undefined && caller.user !== null) return caller.user
+    if (caller !== undefined && caller.failure !== null) throw caller.failure
+    const user = await this.#identity.identify(request)
+    if (user !== null && caller !== undefined) await this.#loadToken(request, user, this.#identity.userTokenId(user))
+    return user
+  }
+
+  /** The id that the session cookie of a request stands for; null without one. */
+  sessionTokenId (request: FastifyRequest): string | null {
+    const sessionId = this.#cookies.readSession(request)
+    return sessionId === null ? null : this.#identity.sessionTokenId(sessionId)
+  }
+
+  /** Makes the rest of the request see the token it has now. */
+  replace (request: FastifyRequest, token: WebflowToken | null): void {
+    const user = request[callerSlot]?.user ?? null
+    request[callerSlot] = { ...nobody, user, tokenId: token?.id ?? null, token }
+  }
+
+  #loadUser (request: FastifyRequest, done: () => void): void {
+    const fail = (failure: unknown) => {
+      request[callerSlot] = { ...nobody, failure }
+      done()
+    }
+    const found = (user: string | null) => {
+      if (user === null) {
+        // Not the shared one: what is read on this route was asked for.
+        request[callerSlot] = { ...nobody }
+        return done()
+      }
+      this.#loadToken(request, user, this.#identity.userTokenId(user)).then(done)
+    }
+    let user: string | null | Promise<string | null>
+    try {
+      user = this.#identity.identify(request)
+    } catch (error) {
+      return fail(error)
+    }
+    if (user instanceof Promise) user.then(found, fail)
+    else found(user)
+  }
+
+  #loadToken (request: FastifyRequest, user: string | null, tokenId: string): Promise<void> {
+    return this.#records.readSealed(tokenId).then(
+      (sealed) => { request[callerSlot] = { user, tokenId, sealed, failure: null, token: undefined } },
+      (failure: unknown) => { request[callerSlot] = { user, tokenId, sealed: null, failure, token: undefined } }
+    )
+  }
+}
+
+function isOptedOut (request: FastifyRequest): boolean {
+  return request.routeOptions.config?.webflowToken === false
+}
+
+function notLoaded (): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED',
+    '`request.webflowToken` is there from `preValidation` on, and not on routes with `config: { webflowToken: false }`.')
+}

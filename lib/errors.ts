@@ -1,0 +1,106 @@
+const statusCodes = {
+  WEBFLOW_OAUTH_INVALID_OPTION: 500,
+  WEBFLOW_OAUTH_INVALID_CALLBACK: 400,
+  WEBFLOW_OAUTH_STATE_INVALID: 400,
+  WEBFLOW_OAUTH_ACCESS_DENIED: 403,
+  WEBFLOW_OAUTH_AUTHORIZATION_FAILED: 400,
+  WEBFLOW_OAUTH_CODE_REJECTED: 400,
+  WEBFLOW_OAUTH_CLIENT_REJECTED: 500,
+  WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE: 502,
+  WEBFLOW_OAUTH_WEBFLOW_TIMEOUT: 504,
+  WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID: 502,
+  WEBFLOW_OAUTH_STORE_UNAVAILABLE: 503,
+  WEBFLOW_OAUTH_TOKEN_REQUIRED: 401,
+  WEBFLOW_OAUTH_TOKEN_NOT_LOADED: 500,
+  WEBFLOW_OAUTH_SCOPE_MISSING: 403,
+  WEBFLOW_OAUTH_USER_REQUIRED: 401,
+  WEBFLOW_OAUTH_CROSS_SITE: 403
+} as const
+
+/** The closed list of codes that the plugin's errors carry. */
+export type ErrorCode = keyof typeof statusCodes
+
+/** Why a callback's `state` was refused: the `reason` of `WEBFLOW_OAUTH_STATE_INVALID`. */
+export type StateReason =
+  | 'state_missing'
+  | 'malformed'
+  | 'expired'
+  | 'already_used'
+  | 'host_mismatch'
+  | 'cookie_missing'
+  | 'other_browser'
+  | 'other_user'
+
+/** What may accompany an error. */
+export interface ErrorDetails {
+  /** A word from a closed list that says which case of the code it is. */
+  reason?: string | undefined
+  /** The error behind this one, already reduced to its name and code. */
+  cause?: Error | undefined
+}
+
+/**
+ * The one error class of the plugin.
+ *
+ * Message, cause and stack never hold a code, a state, a token, a secret, a cookie or the body of an
+ * answer: it may be logged and shown as it is.
+ */
+export class WebflowOAuthError extends Error {
+  override readonly name = 'WebflowOAuthError'
+  /** Which failure it is. */
+  readonly code: ErrorCode
+  /** The HTTP status that answers it; Fastify uses it. */
+  readonly statusCode: number
+  /** Which case of the code it is, where there are several. */
+  declare readonly reason?: string
+
+  constructor (code: ErrorCode, message: string, { reason, cause }: ErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    this.statusCode = statusCodes[code]
+    if (reason !== undefined) this.reason = reason
+  }
+}
+
+/** Tells whether a string is one of the plugin's codes. */
+export function isErrorCode (value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(statusCodes, value)
+}
+
+const words = /^[A-Za-z_][\w.-]{0,63}$/
+
+/**
+ * Reduces a foreign error to its name, its code and the places in the code it came from.
+ * What it says is dropped: ioredis puts keys and values there, an HTTP client the request.
+ */
+export function describeForeign (thrown: unknown): Error {
+  if (!(thrown instanceof Error)) return withoutStack(new Error('something that is no Error was thrown'))
+  const name = words.test(thrown.name) ? thrown.name : 'Error'
+  const code = codeOf(thrown)
+  const description = new Error(code === null ? name : `${name} ${code}`)
+  const head = `${thrown.name}: ${thrown.message}\n`
+  if (thrown.stack === undefined || !thrown.stack.startsWith(head)) return withoutStack(description)
+  description.stack = `Error: ${description.message}\n${thrown.stack.slice(head.length)}`
+  return description
+}
+
+/** Reads the `code` of an error where it is a plain word, as Node, undici and Fastify give it. */
+export function codeOf (error: Error): string | null {
+  return 'code' in error && typeof error.code === 'string' && words.test(error.code) ? error.code : null
+}
+
+/** The HTTP status that an error asks for; 500 when it asks for none. */
+export function statusOf (error: Error): number {
+  const status = 'statusCode' in error ? error.statusCode : null
+  return typeof status === 'number' && Number.isInteger(status) && status >= 400 && status <= 599 ? status : 500
+}
+
+/** Makes an error of what was thrown, where it is none. */
+export function toError (thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : describeForeign(thrown)
+}
+
+function withoutStack (error: Error): Error {
+  error.stack = `${error.name}: ${error.message}`
+  return error
+}

@@ -1,0 +1,93 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, type StateReason } from './errors.ts'
+import { isNavigation } from './navigation.ts'
+import { sendPage } from './page.ts'
+import type { Settings } from './resolve-options.ts'
+
+/** The routes of the plugin. */
+export type Route = 'authorize' | 'callback' | 'revoke'
+
+interface Words {
+  title: string
+  text: string
+}
+
+const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
+const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Nothing was changed. Please try again in a moment.' }
+const pageWords: Partial<Record<ErrorCode, Words>> = {
+  WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like one that Webflow made. Please start again from the app.' },
+  WEBFLOW_OAUTH_ACCESS_DENIED: { title: 'Webflow was not connected', text: 'The request for access was declined. Nothing was changed; you can try again whenever you like.' },
+  WEBFLOW_OAUTH_AUTHORIZATION_FAILED: { title: 'Webflow was not connected', text: 'Webflow did not grant the access that was asked for.' },
+  WEBFLOW_OAUTH_CODE_REJECTED: { title: 'Webflow was not connected', text: 'Webflow no longer accepted this attempt. Please connect once more.' },
+  WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE: busy,
+  WEBFLOW_OAUTH_WEBFLOW_TIMEOUT: busy,
+  WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID: busy,
+  WEBFLOW_OAUTH_STORE_UNAVAILABLE: { title: 'The app is having trouble', text: 'It cannot reach its own storage right now. Please reload this page in a moment.' },
+  WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then reload this page.' },
+  WEBFLOW_OAUTH_CROSS_SITE: { title: 'This request came from another site', text: 'For your safety it was not carried out. Please start it from the app itself.' }
+}
+const stateWords: Record<StateReason, Words> = {
+  state_missing: { title: 'Webflow was not connected', text: 'The answer from Webflow could not be matched with a request of this browser. Please start again from the app.' },
+  malformed: { title: 'This link is not complete', text: 'It does not look like one that this app asked for. Please start again from the app.' },
+  expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
+  already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
+  host_mismatch: { title: 'You came back to another address', text: 'The attempt began under another host name. Please open the app under its usual address and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site and connect once more.' },
+  other_browser: { title: 'This attempt began in another browser', text: 'Please connect once more, and stay in one browser until the end.' },
+  other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
+}
+
+/**
+ * Answers a failed request: `onFailure`, then `failureRedirect`, then a page for a person; what is
+ * thrown from here goes to the error handler that the app has.
+ */
+export async function answerFailure (settings: Settings, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { onFailure, failureRedirect, paths, revokeRedirect } = settings
+  if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return reply
+  if (!isNavigation(request)) throw error
+
+  const statusCode = statusOf(error)
+  const err = error instanceof WebflowOAuthError ? error : describeForeign(error)
+  request.log[statusCode < 500 ? 'info' : 'error']({ err }, 'webflow-oauth: a request failed')
+  const code = error instanceof WebflowOAuthError ? error.code : codeOf(error)
+  const reason = error instanceof WebflowOAuthError ? error.reason ?? null : null
+  if (route === 'callback' && failureRedirect !== null) {
+    const url = new URL(failureRedirect)
+    url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
+    if (reason !== null) url.searchParams.set('reason', reason)
+    return reply.redirect(url.href, 303)
+  }
+  return sendPage(reply, {
+    ...wordsFor(error),
+    status: statusCode,
+    note: [code, reason].filter((word) => word !== null).join(' · '),
+    tryAgain: route === 'revoke' ? revokeRedirect : paths.authorizeUrl
+  })
+}
+
+/**
+ * Runs a hook of the app's that may answer by itself; resolves whether it did. `reply.sent` alone does
+ * not tell: it stays false while an asynchronous `onSend` hook of the app is at work.
+ * What the hook throws is logged and changes nothing.
+ */
+export async function answersByItself (name: string, request: FastifyRequest, reply: FastifyReply, hook: () => unknown): Promise<boolean> {
+  const { send } = reply
+  let answered = false
+  reply.send = function (payload) {
+    answered = true
+    return send.call(this, payload)
+  }
+  try {
+    await hook()
+  } catch (error) {
+    request.log.error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
+  }
+  reply.send = send
+  return answered || reply.sent
+}
+
+function wordsFor (error: Error): Words {
+  if (!(error instanceof WebflowOAuthError)) return general
+  const reason = Object.entries(stateWords).find(([name]) => error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && name === error.reason)
+  return reason?.[1] ?? pageWords[error.code] ?? general
+}

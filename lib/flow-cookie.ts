@@ -1,0 +1,60 @@
+import type { DerivedKey } from './keyring.ts'
+import { mac, verifyMac } from './keyring.ts'
+import { isObject, parseJson } from './json.ts'
+
+/** What a browser holds of an authorization that is under way. */
+export interface FlowCookie {
+  /** The absolute URL to go to in the end. */
+  returnTo: string
+  /** The requested scope. */
+  scope: readonly string[]
+  /** When the flow began, in Unix milliseconds. */
+  startedAt: number
+  /** A keyed hash of the user who began it, or null. */
+  user: string | null
+  /** The store id of the user for whom an app began it, or null. */
+  owner: string | null
+  /** When the flow ended, in Unix milliseconds, or null while it is pending. */
+  endedAt: number | null
+}
+
+/**
+ * Writes a flow cookie. The MAC covers the state too, though the cookie does not hold it: a state
+ * without its cookie opens nothing, nor does a cookie without its state.
+ */
+export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
+  const payload = Buffer.from(JSON.stringify({
+    returnTo: flow.returnTo,
+    scope: flow.scope.join(' '),
+    startedAt: flow.startedAt,
+    user: flow.user ?? undefined,
+    owner: flow.owner ?? undefined,
+    endedAt: flow.endedAt ?? undefined
+  })).toString('base64url')
+  return `${payload}.${mac(keys, `${payload}.${state}`).toString('base64url')}`
+}
+
+/** Reads a flow cookie that belongs to the state; null when it does not. */
+export function readFlowCookie (keys: readonly DerivedKey[], state: string, value: string): FlowCookie | null {
+  const [payload = '', tag = ''] = value.split('.')
+  return verifyMac(keys, `${payload}.${state}`, Buffer.from(tag, 'base64url')) ? parse(payload) : null
+}
+
+/**
+ * Reads when the flow of a cookie began and ended, without its state and so unverified: good enough
+ * to choose the oldest and to count, for a browser deceives only itself.
+ */
+export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | 'endedAt'> {
+  const [payload = ''] = value.split('.')
+  return parse(payload) ?? { startedAt: 0, endedAt: null }
+}
+
+function parse (payload: string): FlowCookie | null {
+  const flow = parseJson(Buffer.from(payload, 'base64url').toString())
+  if (!isObject(flow)) return null
+  const { returnTo, scope, startedAt, user = null, owner = null, endedAt = null } = flow
+  if (typeof returnTo !== 'string' || typeof scope !== 'string' || typeof startedAt !== 'number') return null
+  if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
+  if (endedAt !== null && typeof endedAt !== 'number') return null
+  return { returnTo, scope: scope.split(' '), startedAt, user, owner, endedAt }
+}

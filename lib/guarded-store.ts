@@ -1,0 +1,84 @@
+import type { SetOptions, TokenStore } from '../stores/token-store.ts'
+import { WebflowOAuthError, describeForeign } from './errors.ts'
+
+const restAfterTimeout = 1000
+
+type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
+
+/**
+ * Gives every call to a store a deadline, and every failure one face: `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+ * After a timeout further calls fail at once for a second, then one of them probes: while Redis hangs,
+ * the app does not.
+ */
+export class GuardedStore {
+  readonly #store: TokenStore
+  readonly #timeout: number
+  #circuit: Circuit = 'closed'
+
+  constructor (store: TokenStore, timeout: number) {
+    this.#store = store
+    this.#timeout = timeout
+  }
+
+  get (key: string): Promise<string | null> {
+    return this.#call('get', () => this.#store.get(key), isStringOrNull)
+  }
+
+  set (key: string, value: string, options: SetOptions): Promise<boolean> {
+    return this.#call('set', () => this.#store.set(key, value, options), isBoolean)
+  }
+
+  delete (key: string, options?: { if?: string }): Promise<boolean> {
+    return this.#call('delete', () => this.#store.delete(key, options), isBoolean)
+  }
+
+  #call<T> (method: string, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T): Promise<T> {
+    if (this.#circuit === 'open' || this.#circuit === 'probing') {
+      return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover.'))
+    }
+    const probes = this.#circuit === 'half-open'
+    if (probes) this.#circuit = 'probing'
+
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        if (probes || this.#circuit === 'closed') this.#rest()
+        reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms.`))
+      }, this.#timeout)
+      const settle = () => {
+        clearTimeout(timer)
+        if (probes && this.#circuit === 'probing') this.#circuit = 'closed'
+      }
+      const fail = (error: unknown) => {
+        settle()
+        reject(unavailable(`The token store failed to \`${method}\`.`, describeForeign(error)))
+      }
+      try {
+        Promise.resolve(run()).then((value) => {
+          if (!isAnswer(value)) return fail(new TypeError('not an answer of a token store'))
+          settle()
+          resolve(value)
+        }, fail)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  }
+
+  #rest (): void {
+    this.#circuit = 'open'
+    setTimeout(() => { this.#circuit = 'half-open' }, restAfterTimeout).unref()
+  }
+}
+
+/** Makes the error that stands for an outage of the store. */
+export function unavailable (message: string, cause?: Error): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_STORE_UNAVAILABLE', message, { cause })
+}
+
+function isStringOrNull (value: unknown): value is string | null {
+  return value === null || typeof value === 'string'
+}
+
+function isBoolean (value: unknown): value is boolean {
+  return typeof value === 'boolean'
+}

@@ -1,0 +1,73 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { createApi, type WebflowOAuth } from './api.ts'
+import { callerSlot } from './callers.ts'
+import { createContext } from './context.ts'
+import type { WebflowOAuthOptions } from './options.ts'
+import { fail, resolveOptions, type Settings } from './resolve-options.ts'
+import { registerRoutes } from './routes/index.ts'
+import type { WebflowToken } from './token.ts'
+
+export { MemoryStore } from '../stores/memory.ts'
+export type { MemoryStoreOptions } from '../stores/memory.ts'
+export type { SetOptions, TokenStore } from '../stores/token-store.ts'
+export type { Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
+export { WebflowOAuthError } from './errors.ts'
+export type { ErrorCode, StateReason } from './errors.ts'
+export type { WebflowOAuthOptions } from './options.ts'
+export type { RequireTokenHook, RequireTokenOptions } from './require-token.ts'
+export type { KnownScope, Scope } from './scopes.ts'
+export type { WebflowToken } from './token.ts'
+export type { Endpoints } from './webflow-client.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The Webflow connections of this app's users. */
+    webflowOAuth: WebflowOAuth
+  }
+  interface FastifyRequest {
+    /**
+     * The caller's connection to Webflow, or null. There from `preValidation` on; read earlier it throws
+     * `WEBFLOW_OAUTH_TOKEN_NOT_LOADED`, and while the store fails `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+     */
+    readonly webflowToken: WebflowToken | null
+  }
+  interface FastifyContextConfig {
+    /** False leaves the caller's token unloaded on this route. Defaults to true. */
+    webflowToken?: boolean
+  }
+}
+
+/**
+ * Connects an app to Webflow: registers the authorize, callback and revoke routes, decorates requests
+ * with `webflowToken` and the instance with `webflowOAuth`.
+ */
+export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions) => {
+  if (fastify.hasDecorator('webflowOAuth')) fail('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
+  const settings = resolveOptions(options, fastify.prefix)
+  reserveCookies(fastify, settings)
+  if (options.store === undefined && process.env.NODE_ENV === 'production') {
+    fastify.log.warn('webflow-oauth: tokens are kept in memory and end with this process: give `store` a RedisStore in production')
+  }
+  const context = await createContext(settings, fastify.log)
+
+  fastify.decorate('webflowOAuth', createApi(context))
+  fastify.decorateRequest(callerSlot, undefined)
+  fastify.decorateRequest('webflowToken', { getter () { return context.callers.tokenOf(this) } })
+  fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
+  fastify.addHook('onClose', () => context.webflow.close())
+  fastify.register(registerRoutes, { context })
+}, { name: 'fastify-webflow-oauth', fastify: '5.x' })
+
+export default webflowOAuth
+
+/** The cookies that the instances on one server use, so that no two share a name on a host. */
+const reserved = new WeakMap<object, Set<string>>()
+
+function reserveCookies ({ server }: FastifyInstance, { cookieName, host }: Settings): void {
+  const names = reserved.get(server) ?? new Set<string>()
+  // Cookies ignore ports.
+  const name = `${cookieName} ${host.replace(/:\d+$/, '')}`
+  if (names.has(name)) fail('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too`)
+  reserved.set(server, names.add(name))
+}

@@ -1,0 +1,22 @@
+import type { FastifyRequest } from 'fastify'
+
+/**
+ * Tells whether a browser asked for a page: a document navigation by its fetch metadata
+ * (https://www.w3.org/TR/fetch-metadata/), or, where a browser sends none, a request that accepts HTML.
+ */
+export function isNavigation (request: FastifyRequest): boolean {
+  const { 'sec-fetch-mode': mode, 'sec-fetch-dest': destination, accept } = request.headers
+  if (mode === undefined && destination === undefined) return accept?.toLowerCase().includes('text/html') ?? false
+  return mode === 'navigate' && destination === 'document'
+}
+
+/** Tells whether a browser fetches ahead of a click that may never come. */
+export function isPrefetch (request: FastifyRequest): boolean {
+  const { 'sec-purpose': secPurpose, purpose } = request.headers
+  return [secPurpose, purpose].flat().some((value) => value?.toLowerCase().includes('prefetch'))
+}
+
+/** Tells whether a page of another site led here. */
+export function isCrossSite (request: FastifyRequest): boolean {
+  return request.headers['sec-fetch-site'] === 'cross-site'
+}

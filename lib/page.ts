@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import type { FastifyReply } from 'fastify'
+
+const style = `
+:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: Canvas; color: CanvasText }
+main { max-width: 32rem; padding: 2rem }
+h1 { margin: 0 0 .5rem; font-size: 1.5rem; line-height: 1.25 }
+a { display: inline-block; margin-top: 1rem; padding: .6rem 1.2rem; border-radius: .5rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
+a:focus-visible { outline: 3px solid; outline-offset: 3px }
+small { display: block; margin-top: 2rem; opacity: .7 }
+`
+const policy = [
+  'default-src \'none\'',
+  `style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'`,
+  'base-uri \'none\'',
+  'form-action \'none\'',
+  'frame-ancestors \'none\''
+].join('; ')
+
+/** What a page says; nothing of it comes from a request. */
+export interface Page {
+  status: number
+  title: string
+  text: string
+  /** A small line for whoever is asked for help. */
+  note?: string
+  /** An absolute URL to go on to. */
+  tryAgain?: string
+  /** Loads the same URL once more. */
+  reloads?: boolean
+}
+
+/** Sends a small static page under a policy of its own. */
+export function sendPage (reply: FastifyReply, { status, title, text, note, tryAgain, reloads = false }: Page): FastifyReply {
+  return reply
+    .code(status)
+    .type('text/html; charset=utf-8')
+    .header('content-security-policy', policy)
+    .header('x-content-type-options', 'nosniff')
+    .send(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+${reloads ? '<meta http-equiv="refresh" content="0">\n' : ''}<title>${escapeHtml(title)}</title>
+<style>${style}</style>
+</head>
+<body>
+<main>
+<h1>${escapeHtml(title)}</h1>
+<p>${escapeHtml(text)}</p>
+${tryAgain === undefined ? '' : `<a href="${escapeHtml(tryAgain)}">Try again</a>\n`}${note === undefined ? '' : `<small>${escapeHtml(note)}</small>\n`}</main>
+</body>
+</html>
+`)
+}
+
+function escapeHtml (text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
+}

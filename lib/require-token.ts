@@ -1,0 +1,66 @@
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { beginAuthorization, type Context } from './context.ts'
+import { WebflowOAuthError } from './errors.ts'
+import { isNavigation, isPrefetch } from './navigation.ts'
+import { fail, resolveScope } from './resolve-options.ts'
+import { resolveReturnTo } from './return-to.ts'
+import type { Scope } from './scopes.ts'
+import type { WebflowToken } from './token.ts'
+
+/** What a guard asks for. */
+export interface RequireTokenOptions {
+  /** Scopes that the token must have. Defaults to none in particular. */
+  scope?: readonly Scope[] | undefined
+  /**
+   * What happens to a request that has no token or not the scope: `error` answers 401 or 403; `redirect`
+   * sends a page navigation through a flow and back to the same URL. Defaults to `error`.
+   */
+  onMissing?: 'error' | 'redirect' | undefined
+}
+
+/** A hook for `preValidation` or `preHandler`. */
+export type RequireTokenHook = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void
+
+/** Creates a guard: handlers behind it have a token. */
+export function createGuard (context: Context, { scope, onMissing = 'error' }: RequireTokenOptions): RequireTokenHook {
+  const { callers, settings } = context
+  const needed = scope === undefined ? [] : resolveScope('scope', scope)
+  if (onMissing !== 'error' && onMissing !== 'redirect') fail('onMissing', 'must be error or redirect')
+  const asked = [...new Set([...settings.scope, ...needed])]
+
+  const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
+    await callers.userOf(request)
+    const error = problem(callers.tokenOf(request), needed)
+    if (error === null) return 'passed'
+    if (onMissing === 'error' || request.method !== 'GET') throw error
+    if (isPrefetch(request)) {
+      reply.code(503).header('cache-control', 'no-store').send()
+      return 'answered'
+    }
+    if (!isNavigation(request) || context.flows.isLooping(request)) throw error
+    const returnTo = resolveReturnTo(settings.paths.publicPrefix + request.originalUrl, settings.returnRules) ?? settings.successRedirect
+    reply.redirect(await beginAuthorization(context, request, reply, { returnTo, scope: asked }), 302)
+    return 'answered'
+  }
+
+  return (request, reply, done) => {
+    try {
+      if (problem(callers.tokenOf(request), needed) === null) return done()
+    } catch (error) {
+      return done(error instanceof Error ? error : undefined)
+    }
+    refuse(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
+  }
+}
+
+function problem (token: WebflowToken | null, needed: readonly string[]): WebflowOAuthError | null {
+  if (token === null) return tokenRequired()
+  const missing = needed.filter((name) => !token.scope.includes(name))
+  if (missing.length === 0) return null
+  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}: the user must connect again and consent to it.`)
+}
+
+/** Makes the error for a request that has no token. */
+export function tokenRequired (): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'Webflow is not connected: send the user to the authorize route.')
+}

@@ -1,0 +1,60 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { Context } from '../context.ts'
+import { statusOf, toError } from '../errors.ts'
+import { answerFailure, type Route } from '../failure.ts'
+import { authorize } from './authorize.ts'
+import { callback } from './callback.ts'
+import { revoke } from './revoke.ts'
+
+type Handler = (context: Context, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
+
+const options: RouteShorthandOptions = {
+  // Last in line, so that it holds for every answer, those of the app's own hooks included.
+  onSend (_request, reply, _payload, done) {
+    reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
+    done()
+  },
+  // Fastify's own request line would print code and state.
+  logSerializers: {
+    req: (request: FastifyRequest) => ({ method: request.method, url: request.url?.split('?')[0], host: request.host, remoteAddress: request.ip, remotePort: request.socket?.remotePort })
+  },
+  // Fastify's error handler sends what a response schema names; `reason` is not among its own.
+  schema: { response: { '4xx': {}, '5xx': {} } },
+  serializerCompiler: () => serialize
+}
+
+/** Registers the three routes. */
+export async function registerRoutes (fastify: FastifyInstance, { context }: { context: Context }): Promise<void> {
+  const { paths, revokeMethod } = context.settings
+  const handle = (route: Route, handler: Handler) => async (request: FastifyRequest, reply: FastifyReply) => {
+    try {
+      return await handler(context, request, reply)
+    } catch (error) {
+      return await answerFailure(context.settings, route, toError(error), request, reply)
+    }
+  }
+  // Whatever comes as a body, of whatever type: nobody reads it.
+  fastify.removeAllContentTypeParsers()
+  fastify.addContentTypeParser('*', (_request, _payload, done) => { done(null) })
+
+  fastify.route({ ...options, method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: handle('authorize', authorize) })
+  fastify.route({ ...options, method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: handle('callback', callback) })
+  if (paths.routes.revoke !== null) {
+    fastify.route({ ...options, method: revokeMethod, url: paths.routes.revoke, preParsing: acceptAnyType, handler: handle('revoke', revoke) })
+  }
+}
+
+/** A content type that is none would be refused before any parser is asked. */
+function acceptAnyType (request: FastifyRequest, _reply: FastifyReply, _payload: unknown, done: () => void): void {
+  if (request.headers['content-type'] !== undefined) request.headers = { ...request.headers, 'content-type': 'application/octet-stream' }
+  done()
+}
+
+function serialize (payload: unknown): string {
+  if (!(payload instanceof Error)) return JSON.stringify(payload)
+  const { message } = payload
+  const code = 'code' in payload ? payload.code : undefined
+  const reason = 'reason' in payload ? payload.reason : undefined
+  const error = 'error' in payload ? payload.error : undefined
+  return JSON.stringify({ statusCode: statusOf(payload), code, error, message, reason })
+}

@@ -1,0 +1,30 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Context } from '../context.ts'
+import { WebflowOAuthError } from '../errors.ts'
+import { isNavigation } from '../navigation.ts'
+import { revokeToken } from '../revocation.ts'
+
+/** Disconnects the caller: revokes the token at Webflow, then forgets it. */
+export async function revoke (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { callers, cookies, identity } = context
+  assertNotForged(context, request)
+  await callers.userOf(request)
+  const token = callers.tokenOf(request)
+  const upstream = token === null ? null : await revokeToken(context, token, request, false)
+  if (!identity.byUser && cookies.readSession(request) !== null) cookies.end(reply, cookies.names.session)
+  callers.replace(request, null)
+  if (isNavigation(request)) return reply.redirect(context.settings.revokeRedirect, 303)
+  // Sent as text, so that no serializer of the app's changes it.
+  return reply.type('application/json; charset=utf-8').send(JSON.stringify(upstream === null ? { revoked: false } : { revoked: true, upstream }))
+}
+
+/** Refuses what another site makes a browser send: fetch metadata and `Origin` cannot be forged by a page. */
+function assertNotForged ({ identity, settings }: Context, request: FastifyRequest): void {
+  const { 'sec-fetch-site': site, origin, authorization } = request.headers
+  if (site === 'same-origin' || site === 'none') return
+  if (origin !== undefined && settings.returnRules.allowedOrigins.has(origin)) return
+  // No browser. With `identify` a cookie of the app's may identify its user, and an old browser would send that.
+  if (site === undefined && origin === undefined && (!identity.byUser || authorization !== undefined)) return
+  throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE',
+    'The request came from another site and was not carried out. Send it from the app\'s own pages, add their origin to `allowedOrigins`, or send an `Authorization` header.')
+}

@@ -1,0 +1,70 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { unavailable, type GuardedStore } from './guarded-store.ts'
+import type { Sealer } from './seal.ts'
+
+const maxReported = 1000
+
+/** A value as it was read: the sealed form is what conditional writes compare with. */
+export interface Sealed {
+  sealed: string
+  text: string
+}
+
+/**
+ * A store that sees sealed values only. What was tampered with or is foreign counts as absent and is
+ * logged once; what was sealed under a secret that this process does not know is an outage.
+ */
+export class SealedStore {
+  readonly #store: GuardedStore
+  readonly #sealer: Sealer
+  readonly #log: FastifyBaseLogger
+  readonly #reported = new Set<string>()
+
+  constructor (store: GuardedStore, sealer: Sealer, log: FastifyBaseLogger) {
+    this.#store = store
+    this.#sealer = sealer
+    this.#log = log
+  }
+
+  /** Reads the sealed value, to be opened when somebody asks for it. */
+  getSealed (key: string): Promise<string | null> {
+    return this.#store.get(key)
+  }
+
+  async get (key: string): Promise<Sealed | null> {
+    const sealed = await this.#store.get(key)
+    const text = sealed === null ? null : this.open(key, sealed)
+    return sealed === null || text === null ? null : { sealed, text }
+  }
+
+  /** Seals and writes; resolves with the sealed value, or null when the condition did not hold. */
+  async set (key: string, text: string, options: { expiresAt: number, if?: string | null }): Promise<string | null> {
+    const sealed = this.#sealer.seal(key, text)
+    return await this.#store.set(key, sealed, options) ? sealed : null
+  }
+
+  delete (key: string, options?: { if?: string }): Promise<boolean> {
+    return this.#store.delete(key, options)
+  }
+
+  /** Opens a value that was just read; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when its secret is unknown. */
+  open (key: string, sealed: string): string | null {
+    const opened = this.#sealer.open(key, sealed)
+    switch (opened.kind) {
+      case 'opened':
+        return opened.text
+      case 'foreign':
+        this.#report(key)
+        return null
+      case 'unknown_key':
+        throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
+    }
+  }
+
+  #report (key: string): void {
+    if (this.#reported.has(key)) return
+    if (this.#reported.size >= maxReported) this.#reported.clear()
+    this.#reported.add(key)
+    this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
+  }
+}

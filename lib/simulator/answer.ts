@@ -1,0 +1,49 @@
+import type { Html } from './html.ts'
+import { styleSource } from './style.ts'
+
+/** A response yet to be sent. */
+export interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+/** Makes a JSON response that no cache keeps. */
+export function json (status: number, value: object): Answer {
+  return {
+    status,
+    headers: { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' },
+    body: JSON.stringify(value)
+  }
+}
+
+/** Makes an error response in the form of RFC 6749 section 5.2. */
+export function oauthError (status: number, error: string, description: string): Answer {
+  return json(status, { error, error_description: description })
+}
+
+/** Makes an error response in the form of Webflow's Data API. */
+export function dataApiError (status: number, code: string, message: string): Answer {
+  return json(status, { message, code, externalReference: null, details: [] })
+}
+
+/** Makes a redirect that a browser follows with GET. */
+export function redirect (location: string): Answer {
+  return { status: 302, headers: { location, 'cache-control': 'no-store' }, body: '' }
+}
+
+/** Makes a page that runs no script, loads nothing and cannot be framed. */
+export function page (status: number, content: Html): Answer {
+  return {
+    status,
+    headers: {
+      'content-type': 'text/html; charset=utf-8',
+      'cache-control': 'no-store',
+      // No `form-action`: Chromium applies it to the redirect after the form too, which leads to the app's origin.
+      'content-security-policy': `default-src 'none'; style-src ${styleSource}; base-uri 'none'; frame-ancestors 'none'`,
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff'
+    },
+    body: content.text
+  }
+}

@@ -1,0 +1,167 @@
+import { randomBytes } from 'node:crypto'
+import type { App, Config, User } from './options.ts'
+import type { Selection } from './selection.ts'
+
+const codeLifetime = 15 * 60 * 1000
+
+/** What one user has ever allowed one app. */
+export interface Grant {
+  readonly user: User
+  readonly app: App
+  readonly scope: Set<string>
+  readonly siteIds: Set<string>
+  readonly workspaceIds: Set<string>
+  readonly tokens: Set<AccessToken>
+}
+
+/** A token that works. */
+export interface AccessToken {
+  readonly id: string
+  readonly value: string
+  readonly grant: Grant
+  readonly scope: Set<string>
+  readonly createdAt: number
+  lastUsedAt: number
+  readonly expiresAt: number
+}
+
+/** A user's consent, from which a code is made. */
+export interface Consent {
+  readonly user: User
+  readonly app: App
+  readonly scope: readonly string[]
+  readonly selection: Selection
+  readonly redirectUri: string
+  /** Whether the request named the redirect URI, and the token request must name it again. */
+  readonly redirectUriSent: boolean
+}
+
+interface AuthorizationCode extends Consent {
+  readonly expiresAt: number
+  token: AccessToken | null
+}
+
+/** What comes of a code: a token, or a reason for `invalid_grant`. */
+export type Exchange =
+  | { readonly kind: 'token', readonly token: AccessToken }
+  | { readonly kind: 'rejected', readonly description: string }
+
+/** Keeps the codes, the tokens and what they stand for. */
+export class Authorizations {
+  readonly #config: Config
+  readonly #grants = new Map<string, Grant>()
+  readonly #codes = new Map<string, AuthorizationCode>()
+  readonly #tokens = new Map<string, AccessToken>()
+
+  constructor (config: Config) {
+    this.#config = config
+  }
+
+  /** Finds what the user has allowed the app so far. */
+  grantOf (user: User, app: App): Grant | undefined {
+    return this.#grants.get(grantKey(user, app))
+  }
+
+  /** Records a consent and issues a code for it. */
+  consent (consent: Consent): string {
+    const now = this.#config.now()
+    for (const [value, code] of this.#codes) {
+      if (code.expiresAt <= now) this.#codes.delete(value)
+    }
+    this.#widenGrant(consent)
+    const value = hex(32)
+    this.#codes.set(value, { ...consent, expiresAt: now + codeLifetime, token: null })
+    return value
+  }
+
+  /** Exchanges a code, once, for a token of the app it was issued to. */
+  exchange (app: App, value: string, redirectUri: string | undefined): Exchange {
+    const code = this.#codes.get(value)
+    if (code === undefined || code.app !== app || code.expiresAt <= this.#config.now()) {
+      return { kind: 'rejected', description: 'The code is unknown or has expired' }
+    }
+    if (code.token !== null) {
+      if (this.#config.behavior.reusedCodeEndsToken) this.#end(code.token)
+      return { kind: 'rejected', description: 'The code was used before' }
+    }
+    if ((code.redirectUriSent || redirectUri !== undefined) && redirectUri !== code.redirectUri) {
+      return { kind: 'rejected', description: 'invalid_redirect_uri' }
+    }
+    code.token = this.#issue(code)
+    return { kind: 'token', token: code.token }
+  }
+
+  /** Finds a token that works. */
+  find (value: string): AccessToken | undefined {
+    const token = this.#tokens.get(value)
+    if (token === undefined || token.expiresAt > this.#config.now()) return token
+    this.#end(token)
+    return undefined
+  }
+
+  /** Ends a token, and its siblings where the behavior says so; the last to go takes the grant with it. */
+  revoke (token: AccessToken): void {
+    const { grant } = token
+    for (const other of this.#config.behavior.revocationEndsSiblings ? grant.tokens : [token]) this.#end(other)
+    if (grant.tokens.size === 0) this.#grants.delete(grantKey(grant.user, grant.app))
+  }
+
+  /** Ends all that the user allowed the app, codes included. */
+  uninstall (user: User, app: App): void {
+    for (const token of this.grantOf(user, app)?.tokens ?? []) this.#end(token)
+    this.#grants.delete(grantKey(user, app))
+    for (const [value, code] of this.#codes) {
+      if (grantKey(code.user, code.app) === grantKey(user, app)) this.#codes.delete(value)
+    }
+  }
+
+  #issue (code: AuthorizationCode): AccessToken {
+    const { behavior, now } = this.#config
+    // The grant may have gone since the consent, with the last of its tokens.
+    const grant = this.#widenGrant(code)
+    const [old] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
+    if (old !== undefined && behavior.repeatedAuthorization === 'same') {
+      for (const name of code.scope) old.scope.add(name)
+      return old
+    }
+    if (behavior.repeatedAuthorization === 'new-ends-old') {
+      for (const token of grant.tokens) this.#end(token)
+    }
+    const createdAt = now()
+    const token: AccessToken = {
+      id: hex(12),
+      value: hex(32),
+      grant,
+      scope: new Set(code.scope),
+      createdAt,
+      lastUsedAt: createdAt,
+      expiresAt: behavior.expiresIn === null ? Infinity : createdAt + behavior.expiresIn * 1000
+    }
+    grant.tokens.add(token)
+    this.#tokens.set(token.value, token)
+    return token
+  }
+
+  #widenGrant ({ user, app, scope, selection }: Consent): Grant {
+    const grant = this.grantOf(user, app) ??
+      { user, app, scope: new Set(), siteIds: new Set(), workspaceIds: new Set(), tokens: new Set() }
+    for (const name of scope) grant.scope.add(name)
+    for (const id of selection.siteIds) grant.siteIds.add(id)
+    for (const id of selection.workspaceIds) grant.workspaceIds.add(id)
+    this.#grants.set(grantKey(user, app), grant)
+    return grant
+  }
+
+  #end (token: AccessToken): void {
+    token.grant.tokens.delete(token)
+    this.#tokens.delete(token.value)
+  }
+}
+
+function grantKey (user: User, app: App): string {
+  return JSON.stringify([user.id, app.clientId])
+}
+
+function hex (bytes: number): string {
+  return randomBytes(bytes).toString('hex')
+}

@@ -1,0 +1,59 @@
+import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Answer } from './answer.ts'
+import { callOf } from './call.ts'
+import type { Call } from './call.ts'
+import type { EndpointName } from './endpoints.ts'
+import { answerOf } from './faults.ts'
+import type { Faults } from './faults.ts'
+import { readForm } from './parameters.ts'
+import type { RequestRecorder } from './requests.ts'
+import type { Webflow } from './webflow.ts'
+
+/** What stands between an endpoint's handler and the wire. */
+export interface Wiring {
+  readonly webflow: Webflow
+  readonly recorder: RequestRecorder
+  readonly faults: Faults
+  /** Cuts delays short when the simulator closes. */
+  readonly closing: AbortSignal
+}
+
+/** A function from what is asked to what is answered. */
+export type Handler = (webflow: Webflow, call: Call) => Answer
+
+/** Makes the route handler of an endpoint: records the request, lets a fault strike, answers. */
+export function endpoint (name: EndpointName, handler: Handler, { webflow, recorder, faults, closing }: Wiring) {
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const call = callOf(request)
+    recorder.add(name, {
+      method: request.method,
+      path: call.path,
+      headers: request.headers,
+      parameters: request.method === 'POST' ? call.body.fields : readForm(call.query),
+      at: webflow.config.now()
+    })
+    const fault = faults.take(name)
+    if (fault === null) return send(reply, handler(webflow, call), name)
+
+    const handled = fault.handled === true ? handler(webflow, call) : null
+    if (fault.delay !== undefined) await sleep(fault.delay, undefined, { signal: closing }).catch(() => {})
+    if (fault.hang === true) return reply.hijack()
+    if (fault.reset === true) return reset(request, reply.hijack())
+    return send(reply, answerOf(fault) ?? handled ?? handler(webflow, call), name)
+  }
+}
+
+/** Sends an answer; the log line names the endpoint and the status and nothing that was said. */
+export function send (reply: FastifyReply, { status, headers, body }: Answer, name: string): FastifyReply {
+  reply.log.info({ endpoint: name, status }, 'answered')
+  return reply.code(status).headers(headers).send(body)
+}
+
+function reset ({ raw }: FastifyRequest, reply: FastifyReply): FastifyReply {
+  // A request that a test injected has no real socket.
+  if (raw.socket instanceof Socket) raw.socket.resetAndDestroy()
+  else reply.raw.destroy()
+  return reply
+}

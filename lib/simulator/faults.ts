@@ -1,0 +1,61 @@
+import type { Answer } from './answer.ts'
+import { endpointNames } from './endpoints.ts'
+import type { EndpointName } from './endpoints.ts'
+
+/**
+ * What goes wrong with a call. A delay comes first and may stand alone; then `hang` goes before `reset`, and `reset`
+ * before an answer.
+ */
+export interface Fault {
+  /** The answer's status. Defaults to 200 beside `body` or `headers`. */
+  readonly status?: number
+  /** The answer's body: text as it is, anything else as JSON. Defaults to nothing. */
+  readonly body?: string | object
+  readonly headers?: Readonly<Record<string, string>>
+  /** Time before anything else happens, in real milliseconds. */
+  readonly delay?: number
+  /** Never answers and keeps the connection open. */
+  readonly hang?: boolean
+  /** Ends the connection with a TCP reset. */
+  readonly reset?: boolean
+  /** Handles the call all the same, first, so that only its answer is lost: the code is spent, the token revoked. Defaults to false. */
+  readonly handled?: boolean
+  /** How many calls it strikes. Defaults to 1; `Infinity` is all that follow. */
+  readonly times?: number
+}
+
+/** Faults waiting for calls, in the order in which they were asked for. */
+export class Faults {
+  readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, left: number }>>> = {
+    authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []
+  }
+
+  /** Queues a fault; throws a TypeError when the endpoint or a number makes no sense. */
+  add (endpoint: EndpointName, fault: Fault): void {
+    if (!endpointNames.includes(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
+    const { times = 1, status = 200, delay = 0 } = fault
+    if (!(times >= 1)) throw new TypeError('`times` of a fault is at least 1')
+    if (!(Number.isInteger(status) && status >= 200 && status <= 599)) throw new TypeError('`status` of a fault is a number from 200 to 599')
+    if (!(delay >= 0)) throw new TypeError('`delay` of a fault is a number of milliseconds')
+    this.#queues[endpoint].push({ fault, left: times })
+  }
+
+  /** Takes the fault that strikes a call now. */
+  take (endpoint: EndpointName): Fault | null {
+    const queue = this.#queues[endpoint]
+    const [next] = queue
+    if (next === undefined) return null
+    next.left -= 1
+    if (next.left < 1) queue.shift()
+    return next.fault
+  }
+}
+
+/** Makes the answer that a fault gives in place of the endpoint's, or null when it gives none. */
+export function answerOf ({ status, body, headers }: Fault): Answer | null {
+  if (status === undefined && body === undefined && headers === undefined) return null
+  const content = body ?? ''
+  return typeof content === 'string'
+    ? { status: status ?? 200, headers: { 'content-type': 'text/plain; charset=utf-8', ...headers }, body: content }
+    : { status: status ?? 200, headers: { 'content-type': 'application/json; charset=utf-8', ...headers }, body: JSON.stringify(content) }
+}

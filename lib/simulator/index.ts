@@ -1,0 +1,8 @@
+export { createSimulator } from './simulator.ts'
+export type { Simulator } from './simulator.ts'
+export type { AppOptions, SimulatorOptions, Site, User, Workspace } from './options.ts'
+export type { Behavior, BehaviorOptions, RevocationErrorCode } from './behavior.ts'
+export type { EndpointName } from './endpoints.ts'
+export type { Fault } from './faults.ts'
+export type { RecordedRequest, RecordedRequests } from './requests.ts'
+export type { Pick } from './selection.ts'

@@ -1,0 +1,92 @@
+import type { AuthorizationRequest } from './authorization-request.ts'
+import { html } from './html.ts'
+import type { Html } from './html.ts'
+import type { App, User, Workspace } from './options.ts'
+import { describeScope } from './scope.ts'
+import type { Selection } from './selection.ts'
+import { style } from './style.ts'
+
+/** What the consent page shows. */
+export interface ConsentView {
+  readonly request: AuthorizationRequest
+  readonly user: User
+  readonly workspaces: readonly Workspace[]
+  /** What is ticked. */
+  readonly selection: Selection
+  /** Where the decision is sent. */
+  readonly action: string
+  /** What was wrong with the last decision. */
+  readonly message: string | null
+}
+
+/** Draws the page on which a user approves or denies. */
+export function consentPage ({ request, user, workspaces, selection, action, message }: ConsentView): Html {
+  const { app, scope, redirectUri } = request
+  return layout(`${app.name} asks for access`, html`
+    <h1>${app.name} asks for access to your Webflow account</h1>
+    <p class="soft">You are signed in as ${user.firstName} ${user.lastName} (${user.email}).</p>
+    ${message === null ? '' : html`<p role="alert">${message}</p>`}
+    <h2>It will be able to</h2>
+    <ul>${describeScope(scope).map((phrase) => html`<li>${phrase}</li>`)}</ul>
+    <form method="post" action="${action}">
+      <h2>Where?</h2>
+      <p class="soft">Pick sites of one workspace, or one whole workspace.</p>
+      ${workspaces.map((workspace) => workspaceFields(workspace, selection))}
+      <div class="actions">
+        <button class="primary" name="decision" value="approve">Approve</button>
+        <button name="decision" value="deny">Deny</button>
+      </div>
+    </form>
+    <p class="soft">Either way you go on to ${new URL(redirectUri).host}.</p>`)
+}
+
+function workspaceFields ({ id, displayName, sites }: Workspace, { siteIds, workspaceIds }: Selection): Html {
+  return html`<fieldset>
+      <legend>${displayName}</legend>
+      ${checkbox('workspace', id, 'The whole workspace, with its sites to come', workspaceIds.includes(id))}
+      ${sites.map((site) => checkbox('site', site.id, site.displayName, siteIds.includes(site.id)))}
+    </fieldset>`
+}
+
+function checkbox (name: string, value: string, text: string, checked: boolean): Html {
+  return html`<label><input type="checkbox" name="${name}" value="${value}"${checked ? html` checked` : ''}> ${text}</label>`
+}
+
+/** Draws the page that ends an authorization without going back to the app. */
+export function errorPage (message: string): Html {
+  return layout('This link does not work', html`
+    <h1>This link does not work</h1>
+    <p role="alert">${message}</p>
+    <p class="soft">The app is not told: where it lives is not certain. Its developer has to correct the link.</p>`)
+}
+
+/** Draws the page that lists the apps, to install and to uninstall. */
+export function dashboardPage (user: User, apps: ReadonlyArray<{ app: App, installed: boolean }>): Html {
+  return layout('Apps', html`
+    <h1>Apps</h1>
+    <p class="soft">${user.firstName} ${user.lastName} (${user.email})</p>
+    ${apps.map(({ app, installed }) => html`<h2>${app.name}</h2>
+    <p class="soft">${installed ? 'Installed' : 'Not installed'}; returns to ${app.redirectUris.join(' or ')}</p>
+    <form class="actions" method="post" action="/uninstall/${encodeURIComponent(app.clientId)}">
+      <a class="button primary" href="/install/${encodeURIComponent(app.clientId)}">Install</a>
+      ${installed ? html`<button>Uninstall</button>` : ''}
+    </form>`)}`)
+}
+
+function layout (title: string, content: Html): Html {
+  return html`<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>${title} · Webflow simulator</title>
+    <style>${{ text: style }}</style>
+  </head>
+  <body>
+  <main>${content}
+    <p class="soft">This is a simulator. Nothing here reaches Webflow.</p>
+  </main>
+  </body>
+</html>
+`
+}

@@ -1,0 +1,30 @@
+import { createHash } from 'node:crypto'
+
+/** The style sheet of every page. */
+export const style = `
+:root { color-scheme: light dark; --ink: #171717; --soft: #5c5c5c; --line: #d4d4d4; --paper: #fff; --back: #f3f4f6; --key: #146ef5; --bad: #b42318 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #f5f5f5; --soft: #b0b0b0; --line: #484848; --paper: #1e1e1e; --back: #121212; --key: #4f93ff; --bad: #ff9c92 }
+}
+* { box-sizing: border-box }
+body { margin: 0; padding: 1rem; min-height: 100vh; display: grid; place-items: center; background: var(--back); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif }
+main { width: 100%; max-width: 34rem; padding: clamp(1.25rem, 5vw, 2.5rem); background: var(--paper); border: 1px solid var(--line); border-radius: 0.75rem; overflow-wrap: anywhere }
+h1 { margin: 0 0 0.5rem; font-size: 1.5rem; line-height: 1.25 }
+h2 { margin: 1.5rem 0 0.5rem; font-size: 1rem }
+p { margin: 0.5rem 0 }
+ul { margin: 0.5rem 0; padding-left: 1.25rem }
+fieldset { margin: 0.75rem 0; padding: 0.5rem 1rem 0.75rem; border: 1px solid var(--line); border-radius: 0.5rem }
+legend { padding: 0 0.25rem; font-weight: 600 }
+label { display: flex; gap: 0.75rem; align-items: center; min-height: 2.75rem; cursor: pointer }
+input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: var(--key) }
+.actions { display: flex; flex-wrap: wrap; gap: 0.75rem; margin-top: 1.5rem }
+button, .button { flex: 1 1 8rem; min-height: 2.75rem; padding: 0.5rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: none; color: inherit; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer }
+.primary { border-color: #146ef5; background: #146ef5; color: #fff }
+a { color: var(--key) }
+:focus-visible { outline: 3px solid var(--key); outline-offset: 2px }
+.soft { color: var(--soft); font-size: 0.875rem }
+[role=alert] { padding: 0.75rem 1rem; border: 1px solid currentColor; border-radius: 0.5rem; color: var(--bad) }
+`
+
+/** The style sheet's source expression for a content security policy. */
+export const styleSource = `'sha256-${createHash('sha256').update(style).digest('base64')}'`

@@ -1,0 +1,37 @@
+import type { FastifyRequest } from 'fastify'
+import type { Context } from './context.ts'
+import { WebflowOAuthError, type StateReason } from './errors.ts'
+
+const messages: Record<StateReason, string> = {
+  state_missing: 'Webflow sent no `state` back: does a gateway in between drop it, or was the install begun twice? Begin again at the authorize route.',
+  malformed: 'The `state` is not one of this app: it was cut, changed, or made with another `secret` or `clientId`. Do all replicas share one `secret`?',
+  expired: 'The attempt to connect has expired: more than `flowMaxAge` seconds went by. Begin again.',
+  already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
+  host_mismatch: 'The callback came in under another host than the one where the attempt began.',
+  cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them? Over http, only loopback hosts can keep them.',
+  other_browser: 'The attempt to connect was begun in another browser or profile, or its cookie has been deleted. Begin again and stay in one browser.',
+  other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
+}
+
+/** Makes the error for a state that is refused. */
+export function stateInvalid (reason: StateReason, detail = ''): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', messages[reason] + detail, { reason })
+}
+
+/** Finds the likeliest reason why a browser does not hold the cookie of a flow that is ours. */
+export async function explainMissingCookie ({ cookies, flows, settings }: Context, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
+  // While the store is down, the other reasons can be told all the same.
+  const progress = await flows.progress(state).catch(() => null)
+  if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
+  const host = hostOf(request, settings.secure)
+  if (host !== settings.host) {
+    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the browser asked for ${host}`}: cookies do not cross hosts. Use one host name throughout.`)
+  }
+  return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser')
+}
+
+/** The host that was asked for, spelled as a URL spells it; null when it is none. */
+function hostOf (request: FastifyRequest, secure: boolean): string | null {
+  const url = `${secure ? 'https' : 'http'}://${request.host}`
+  return /^[\w.:[\]-]{1,255}$/.test(request.host) && URL.canParse(url) ? new URL(url).host : null
+}

@@ -1,0 +1,161 @@
+import { assertCursor, assertExpiresAt, assertLimit, assertOptions } from './assert.ts'
+import { DELETE_IF, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
+import type { SetOptions, TokenStore } from './token-store.ts'
+
+/**
+ * What `RedisStore` uses of a client: `Redis` and `Cluster` of ioredis have it, and so does ioredis-mock.
+ */
+export interface RedisClient {
+  get (key: string): Promise<string | null>
+  set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
+  set (key: string, value: string, pxat: 'PXAT', milliseconds: number, nx: 'NX'): Promise<unknown>
+  del (key: string): Promise<unknown>
+  eval (script: string, numberOfKeys: number, key: string, ...args: Array<string | number>): Promise<unknown>
+}
+
+/**
+ * Options of `RedisStore`.
+ */
+export interface RedisStoreOptions {
+  /** A connected ioredis client, of Redis 6.2 or later. The store never opens, closes or configures it. */
+  client: RedisClient
+  /**
+   * What every key in Redis begins with: `<keyPrefix><key>` holds a value, `<keyPrefix>tag:<tag>` a tag.
+   * Stores that share a database need prefixes of which none begins with another. Defaults to `webflow:`.
+   */
+  keyPrefix?: string | undefined
+}
+
+const METHODS = ['get', 'set', 'del', 'eval']
+
+// Each candidate costs a GET: a page must not fill the client's queue.
+const LARGEST_PAGE = 1000
+const DROPPED_PER_SET = 10
+
+/**
+ * Keeps tokens in Redis, for any number of processes. Redis ends them by itself, on its own clock.
+ * A promise rejects with the client's error when Redis cannot be asked.
+ */
+export class RedisStore implements TokenStore {
+  readonly #client: RedisClient
+  readonly #keyPrefix: string
+
+  /**
+   * Makes a store on the app's client and sends nothing yet.
+   * Throws a TypeError on an unknown option and on a client or prefix that cannot be one.
+   */
+  constructor (options: RedisStoreOptions) {
+    assertOptions('RedisStore', options, ['client', 'keyPrefix'])
+    const { client, keyPrefix = 'webflow:' } = options
+    assertClient(client)
+    if (typeof keyPrefix !== 'string') {
+      throw new TypeError('`keyPrefix` of RedisStore is not a string: leave it out for "webflow:"')
+    }
+    this.#client = client
+    this.#keyPrefix = keyPrefix
+  }
+
+  /** Resolves with the value, or null when the key is unknown or expired. */
+  async get (key: string): Promise<string | null> {
+    const stored = await this.#client.get(this.#keyOf(key))
+    return stored === null ? null : stored.slice(stored.indexOf('\n') + 1)
+  }
+
+  /**
+   * Writes value, deadline and tags together; resolves whether it wrote.
+   * Rejects with a TypeError when `expiresAt` is not an integer.
+   */
+  async set (key: string, value: string, options: SetOptions): Promise<boolean> {
+    const { expiresAt, tags = [] } = options
+    assertExpiresAt(expiresAt)
+    // Redis takes any instant of the past but refuses those before 1970.
+    const deadline = Math.max(expiresAt, 1)
+    const stored = `${headerOf(tags)}\n${value}`
+
+    // Tags first: a write that fails half-way leaves a tag that find() sees through,
+    // where the other order would leave a token that no revocation finds.
+    await Promise.all(tags.map((tag) => this.#client.eval(INDEX, 1, this.#tagKeyOf(tag), DROPPED_PER_SET, deadline, key)))
+    if (options.if === undefined) {
+      await this.#client.set(this.#keyOf(key), stored, 'PXAT', deadline)
+      return true
+    }
+    if (options.if === null) {
+      return await this.#client.set(this.#keyOf(key), stored, 'PXAT', deadline, 'NX') === 'OK'
+    }
+    return isOne(await this.#client.eval(REPLACE_IF, 1, this.#keyOf(key), options.if, stored, deadline))
+  }
+
+  /** Forgets the key, with `if` only while its value is exactly that string; resolves whether it went. */
+  async delete (key: string, options: { if?: string } = {}): Promise<boolean> {
+    if (options.if === undefined) return isOne(await this.#client.del(this.#keyOf(key)))
+    return isOne(await this.#client.eval(DELETE_IF, 1, this.#keyOf(key), options.if))
+  }
+
+  /**
+   * Resolves with the keys whose current value was set with the tag, the nearest deadline first.
+   * A page may hold fewer keys than the limit, even none: the last is the one whose cursor is null.
+   * A key that is set again while the pages are read may come twice, never not at all.
+   * Pages of 100 by default, 1000 at most; rejects with a TypeError on a limit or a cursor that cannot be one.
+   */
+  async find (tag: string, options: { limit?: number, cursor?: string } = {}): Promise<{ keys: string[], cursor: string | null }> {
+    const { limit = 100, cursor } = options
+    assertLimit(limit)
+    const size = Math.min(limit, LARGEST_PAGE)
+    const page = stringsOf(await this.#client.eval(PAGE, 1, this.#tagKeyOf(tag), size, ...positionOf(cursor)))
+    const candidates = page.filter((_, index) => index % 2 === 0)
+    const values = await Promise.all(candidates.map((key) => this.#client.get(this.#keyOf(key))))
+    return {
+      keys: candidates.filter((_, index) => isTagged(values[index] ?? '', tag)),
+      cursor: candidates.length < size ? null : `${page.at(-1)}:${candidates.at(-1)}`
+    }
+  }
+
+  #keyOf (key: string): string {
+    // A key that looks like the name of a tag steps aside.
+    return this.#keyPrefix + (/^(?:tag|key):/.test(key) ? 'key:' : '') + key
+  }
+
+  #tagKeyOf (tag: string): string {
+    return `${this.#keyPrefix}tag:${tag}`
+  }
+}
+
+function assertClient (client: unknown): void {
+  if (typeof client !== 'object' || client === null) {
+    throw new TypeError('`client` of RedisStore is missing: pass an ioredis client, like new Redis(process.env.REDIS_URL)')
+  }
+  // The node-redis client has all four methods, and takes other arguments.
+  if ('isOpen' in client || !METHODS.every((method) => typeof Reflect.get(client, method) === 'function')) {
+    throw new TypeError('`client` of RedisStore is no ioredis client: pass a Redis or Cluster of the package ioredis')
+  }
+}
+
+/**
+ * What a stored string begins with, up to its first newline: each tag, encoded, and a space.
+ * An untagged value pays one byte.
+ */
+function headerOf (tags: readonly string[]): string {
+  return tags.map((tag) => `${encodeURIComponent(tag)} `).join('')
+}
+
+function isTagged (stored: string, tag: string): boolean {
+  const header = stored.slice(0, stored.indexOf('\n') + 1)
+  return ` ${header}`.includes(` ${headerOf([tag])}`)
+}
+
+function positionOf (cursor: string | undefined): string[] {
+  if (cursor === undefined) return []
+  assertCursor(cursor, /^\d{1,16}:/)
+  const colon = cursor.indexOf(':')
+  return [cursor.slice(0, colon), cursor.slice(colon + 1)]
+}
+
+function stringsOf (reply: unknown): string[] {
+  if (!Array.isArray(reply)) throw new TypeError('Redis did not answer with a list: is `client` an ioredis client?')
+  return reply.map(String)
+}
+
+// A client with `stringNumbers` answers '1'.
+function isOne (reply: unknown): boolean {
+  return Number(reply) === 1
+}

@@ -1,0 +1,83 @@
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { randomBytes } from 'node:crypto'
+import webflowOAuth, { type WebflowOAuthOptions } from '../../lib/index.ts'
+import { createSimulator, type BehaviorOptions, type Simulator } from '../../lib/simulator/index.ts'
+import { Browser } from './browser.ts'
+import { findLeaks, recordingLogger, rememberSecrets } from './logs.ts'
+
+/** What tests need of tap's `t`. */
+interface Test {
+  teardown (fn: () => unknown): void
+  equal (found: unknown, wanted: unknown, message?: string): unknown
+  ok (value: unknown, message?: string): unknown
+}
+
+export const clientId = 'c'.repeat(64)
+export const clientSecret = randomBytes(32).toString('hex')
+export const secret = randomBytes(32).toString('base64')
+export const redirectUri = 'https://app.example.com/webflow/callback'
+export const scope = ['sites:read', 'cms:read']
+rememberSecrets(clientSecret, secret)
+
+/** Starts a local Webflow that knows the app, for the length of a test. */
+export async function startWebflow (t: Test, behavior: BehaviorOptions = {}, redirectUris = [redirectUri]): Promise<Simulator> {
+  const webflow = createSimulator({
+    app: { clientId, clientSecret, redirectUris, scope: ['sites:read', 'cms:read', 'cms:write', 'authorized_user:read'] },
+    behavior
+  })
+  await webflow.listen()
+  t.teardown(() => webflow.close())
+  return webflow
+}
+
+/** The options that every app of the tests has. */
+export function baseOptions (webflow: Simulator | null): WebflowOAuthOptions {
+  return {
+    clientId,
+    clientSecret,
+    redirectUri,
+    scope,
+    secret,
+    ...(webflow === null ? {} : { endpoints: webflow.endpoints })
+  }
+}
+
+/** What an app of the tests is made of. */
+export interface AppOptions {
+  webflow?: Simulator | null
+  options?: Partial<WebflowOAuthOptions>
+  server?: FastifyServerOptions
+  /** Adds to the app before the plugin. */
+  before?: (app: FastifyInstance) => unknown
+  /** Adds to the app after the plugin. */
+  after?: (app: FastifyInstance) => unknown
+}
+
+/** Builds an app with the plugin and a route `/token` that tells about the caller's token. */
+export async function createApp (t: Test, { webflow = null, options = {}, server = {}, before, after }: AppOptions = {}): Promise<FastifyInstance> {
+  const app = Fastify({ logger: recordingLogger, ...server })
+  t.teardown(() => app.close())
+  await before?.(app)
+  await app.register(webflowOAuth, { ...baseOptions(webflow), ...options })
+  app.get('/token', async (request) => {
+    const token = request.webflowToken
+    rememberSecrets(token?.accessToken)
+    return { connected: token !== null, id: token?.id ?? null, accessToken: token?.accessToken ?? null, scope: token?.scope ?? null }
+  })
+  await after?.(app)
+  await app.ready()
+  return app
+}
+
+/** Takes a browser through a whole flow; resolves with the answer of the callback. */
+export async function connect (browser: Browser, webflow: Simulator, { path = '/webflow/authorize', headers = {} }: { path?: string, headers?: Record<string, string> } = {}) {
+  const { location } = await browser.navigate(path, headers)
+  return await browser.navigate(await webflow.approve(String(location)), headers)
+}
+
+/** Tests that nothing that this process logged holds a secret; the last test of a file. */
+export function assertNothingLeaked (t: Test): void {
+  const { known, logged, leaked } = findLeaks()
+  t.ok(known > 0 && logged > 0, 'there were secrets and there were logs')
+  t.equal(leaked, 0, 'no secret was logged')
+}

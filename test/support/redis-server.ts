@@ -1,0 +1,131 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+
+/**
+ * A Redis of the test's own, on loopback, without persistence.
+ */
+export interface RedisServer {
+  port: number
+  url: string
+  pid: number
+  /** Freezes the server: its connections stay open and nothing answers. */
+  pause (): void
+  /** Lets a frozen server go on. */
+  resume (): void
+  /** Ends the server, frozen or not, and removes its folder. Does nothing the second time. */
+  stop (): Promise<void>
+}
+
+/**
+ * Finds the `redis-server` on PATH, or null.
+ */
+export function findRedis (): string | null {
+  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
+  return folders.map((folder) => join(folder, 'redis-server')).find(isExecutable) ?? null
+}
+
+/**
+ * Starts a Redis on a free port; resolves once it answers. With `cluster` it is a cluster of one
+ * node, which refuses commands across slots like any other. It ends with this process at the latest.
+ * Rejects with what the server printed when it does not start.
+ */
+export async function startRedis ({ cluster = false, port = 0 }: { cluster?: boolean, port?: number } = {}): Promise<RedisServer> {
+  const program = findRedis()
+  if (program === null) throw new Error('No redis-server on PATH: install Redis, or ask findRedis() first')
+  // Somebody else may take the free port before Redis does; a port that was asked for is tried once.
+  for (let attempt = port === 0 ? 1 : 3; ; attempt++) {
+    try {
+      return await startOn(program, port === 0 ? await freePort() : port, cluster)
+    } catch (error) {
+      if (attempt === 3) throw error
+    }
+  }
+}
+
+async function startOn (program: string, port: number, cluster: boolean): Promise<RedisServer> {
+  const folder = mkdtempSync(join(tmpdir(), 'redis-server-'))
+  const child = spawn(program, [
+    '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no',
+    ...(cluster ? ['--cluster-enabled', 'yes'] : [])
+  ], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  const end = (): void => {
+    child.kill('SIGKILL')
+    rmSync(folder, { recursive: true, force: true })
+  }
+  const interrupted = (signal: NodeJS.Signals): void => {
+    stopListening()
+    end()
+    process.kill(process.pid, signal)
+  }
+  const stopListening = (): void => {
+    process.off('exit', end).off('SIGTERM', interrupted).off('SIGINT', interrupted)
+  }
+  process.on('exit', end).on('SIGTERM', interrupted).on('SIGINT', interrupted)
+  const stop = async (): Promise<void> => {
+    stopListening()
+    child.kill('SIGKILL')
+    await exited
+    rmSync(folder, { recursive: true, force: true })
+  }
+
+  try {
+    await ready(child)
+    if (cluster) await formCluster(program, port)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return {
+    port,
+    url: `redis://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
+    pause: () => { child.kill('SIGSTOP') },
+    resume: () => { child.kill('SIGCONT') },
+    stop
+  }
+}
+
+async function ready (child: ChildProcess): Promise<void> {
+  let printed = ''
+  for await (const chunk of child.stdout?.iterator({ destroyOnReturn: false }) ?? []) {
+    printed += String(chunk)
+    if (printed.includes('Ready to accept connections')) {
+      child.stdout?.resume()
+      return
+    }
+  }
+  throw new Error(`redis-server did not start:\n${printed}`)
+}
+
+async function formCluster (program: string, port: number): Promise<void> {
+  const cli = (...args: string[]): ChildProcess => spawn(join(program, '../redis-cli'), ['-p', String(port), ...args])
+  await once(cli('cluster', 'addslotsrange', '0', '16383'), 'exit')
+  for (let state = ''; !state.includes('cluster_state:ok');) {
+    state = ''
+    const info = cli('cluster', 'info')
+    for await (const chunk of info.stdout ?? []) state += String(chunk)
+  }
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address !== null ? address.port : 0
+}
+
+function isExecutable (path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
