@@ -56,7 +56,7 @@ function askForConsent (webflow: Webflow, request: AuthorizationRequest, query: 
   const { authorizations, config, user } = webflow
   const grant = authorizations.grantOf(user, request.app)
   if (config.behavior.repeatedConsent === 'skip' && grant !== undefined && request.scope.every((name) => grant.scope.has(name))) {
-    const code = authorizations.consent({ ...request, user, selection: { siteIds: [], workspaceIds: [] } })
+    const code = authorizations.consent({ ...request, user, selection: { siteIds: [...grant.siteIds], workspaceIds: [...grant.workspaceIds] } })
     return redirect(codeLocation(request, code))
   }
   return page(200, consentPage({

@@ -35,19 +35,18 @@ export function endpoint (name: EndpointName, handler: Handler, { webflow, recor
       at: webflow.config.now()
     })
     const fault = faults.take(name)
-    if (fault === null) return send(reply, handler(webflow, call), name)
+    if (fault === null) return send(reply, handler(webflow, call))
 
     const handled = fault.handled === true ? handler(webflow, call) : null
     if (fault.delay !== undefined) await sleep(fault.delay, undefined, { signal: closing }).catch(() => {})
-    if (fault.hang === true) return reply.hijack()
+    if (fault.hang === true || closing.aborted) return reply.hijack()
     if (fault.reset === true) return reset(request, reply.hijack())
-    return send(reply, answerOf(fault) ?? handled ?? handler(webflow, call), name)
+    return send(reply, answerOf(fault) ?? handled ?? handler(webflow, call))
   }
 }
 
-/** Sends an answer; the log line names the endpoint and the status and nothing that was said. */
-export function send (reply: FastifyReply, { status, headers, body }: Answer, name: string): FastifyReply {
-  reply.log.info({ endpoint: name, status }, 'answered')
+/** Sends an answer. */
+export function send (reply: FastifyReply, { status, headers, body }: Answer): FastifyReply {
   return reply.code(status).headers(headers).send(body)
 }
 

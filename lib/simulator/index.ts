@@ -5,4 +5,4 @@ export type { Behavior, BehaviorOptions, RevocationErrorCode } from './behavior.
 export type { EndpointName } from './endpoints.ts'
 export type { Fault } from './faults.ts'
 export type { RecordedRequest, RecordedRequests } from './requests.ts'
-export type { Pick } from './selection.ts'
+export type { SitesOrWorkspace } from './selection.ts'

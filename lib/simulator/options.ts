@@ -48,7 +48,7 @@ export interface SimulatorOptions {
   readonly behavior?: BehaviorOptions
   /** The time in Unix milliseconds, for codes and tokens to die by. Defaults to `Date.now`. */
   readonly now?: () => number
-  /** Fastify's logger option. Lines name endpoint and status, never a parameter. Defaults to false. */
+  /** Fastify's logger option. Lines name method and path, never a parameter. Defaults to false. */
   readonly logger?: NonNullable<FastifyServerOptions['logger']>
 }
 

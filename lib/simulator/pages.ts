@@ -57,7 +57,7 @@ export function errorPage (message: string): Html {
   return layout('This link does not work', html`
     <h1>This link does not work</h1>
     <p role="alert">${message}</p>
-    <p class="soft">The app is not told: where it lives is not certain. Its developer has to correct the link.</p>`)
+    <p class="soft">The app is not told. Its developer has to correct the link.</p>`)
 }
 
 /** Draws the page that lists the apps, to install and to uninstall. */

@@ -1,7 +1,7 @@
 import type { Workspace } from './options.ts'
 
 /** What a user picks on the consent page: sites of one workspace, or one workspace. */
-export interface Pick {
+export interface SitesOrWorkspace {
   readonly siteIds?: readonly string[]
   readonly workspaceId?: string
 }

@@ -11,7 +11,7 @@ import type { App, SimulatorOptions, User } from './options.ts'
 import { RequestRecorder } from './requests.ts'
 import type { RecordedRequests } from './requests.ts'
 import { defaultSelection } from './selection.ts'
-import type { Pick } from './selection.ts'
+import type { SitesOrWorkspace } from './selection.ts'
 import { createServer } from './server.ts'
 import type { Webflow } from './webflow.ts'
 
@@ -34,11 +34,11 @@ export interface Simulator {
    * picked; resolves with the URL the browser is sent to, which is an error's where Webflow would redirect with one.
    * Rejects where Webflow would show an error page.
    */
-  approve (authorizeUrl: string, pick?: Pick): Promise<string>
+  approve (authorizeUrl: string, pick?: SitesOrWorkspace): Promise<string>
   /** Follows an authorize URL and denies; resolves and rejects as `approve` does. */
   deny (authorizeUrl: string): Promise<string>
   /** Installs the app, the first one unless named, from Webflow's side; resolves with a callback URL that has `code` and no `state`. */
-  install (options?: Pick & { readonly clientId?: string }): Promise<string>
+  install (options?: SitesOrWorkspace & { readonly clientId?: string }): Promise<string>
   /** Ends every token and all that the signed-in user granted to the app, the first one unless named, behind the app's back. */
   uninstall (clientId?: string): void
   /** Ends one token behind the app's back; tells whether it was alive. */
@@ -81,7 +81,7 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     return decide(reading.request)
   }
 
-  async function approveUrl (authorizeUrl: string, pick: Pick = {}): Promise<string> {
+  async function approveUrl (authorizeUrl: string, pick: SitesOrWorkspace = {}): Promise<string> {
     const { siteIds, workspaceId } = pick
     const selection = siteIds === undefined && workspaceId === undefined
       ? defaultSelection(config.workspaces)

@@ -1,16 +1,10 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
 import webflowOAuth, { type WebflowOAuthOptions } from '../../lib/index.ts'
 import { createSimulator, type BehaviorOptions, type Simulator } from '../../lib/simulator/index.ts'
 import { Browser } from './browser.ts'
 import { findLeaks, recordingLogger, rememberSecrets } from './logs.ts'
-
-/** What tests need of tap's `t`. */
-interface Test {
-  teardown (fn: () => unknown): void
-  equal (found: unknown, wanted: unknown, message?: string): unknown
-  ok (value: unknown, message?: string): unknown
-}
 
 export const clientId = 'c'.repeat(64)
 export const clientSecret = randomBytes(32).toString('hex')

@@ -9,9 +9,9 @@ export type RunTest = (title: string, body: (t: Assertions) => Promise<void>) =>
  * What the contract asks of a runner's assertions; those of tap have it.
  */
 export interface Assertions {
-  equal (actual: unknown, expected: unknown, message?: string): unknown
-  strictSame (actual: unknown, expected: unknown, message?: string): unknown
-  rejects (promise: Promise<unknown>, expected: { name: string, message?: RegExp }, message?: string): unknown
+  equal (actual: unknown, expected: unknown, ...message: [] | [string]): unknown
+  strictSame (actual: unknown, expected: unknown, ...message: [] | [string]): unknown
+  rejects (promise: Promise<unknown>, expected: { name: string, message?: RegExp }, ...message: [] | [string]): unknown
 }
 
 /**
