@@ -2,45 +2,425 @@ import { createRequire } from 'node:module'
 import { mock } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
-import { findRedis, startRedis } from './support/redis-server.ts'
-import { storeContract } from './support/store-contract.ts'
+import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
+import { type RunTest, storeContract } from './support/store-contract.ts'
 
 const RedisMock: new (options?: RedisOptions) => Redis = createRequire(import.meta.url)('ioredis-mock')
 
-// Compiles only while the real clients fit the structural type.
-export const fits = (redis: Redis, cluster: Cluster): RedisClient[] => [redis, cluster]
+// Compiles only while the clients of ioredis fit what the store asks of one.
+export const clients = (redis: Redis, cluster: Cluster): RedisClient[] => [redis, cluster]
 
-let stores = 0
-const nextPrefix = () => `store ${++stores}:`
-const fakeClock = async (instant: number) => mock.timers.setTime(Math.max(instant, Date.now()))
-const realClock = async (instant: number) => {
-  while (Date.now() <= instant) await setTimeout(Math.max(1, instant - Date.now()))
-}
+let prefixes = 0
+const nextPrefix = (): string => `store ${++prefixes}:`
+const runIn = (t: Test): RunTest => (title, body) => t.test(title, (t) => body(t))
+const inAMinute = (): number => Date.now() + 60_000
 
 t.test('on a clock of the test', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
   t.teardown(() => mock.timers.reset())
-  await storeContract((title, body) => t.test(title, body), { name: 'MemoryStore', createStore: () => new MemoryStore(), reach: fakeClock, exact: true })
+  const clock = {
+    exact: true,
+    reach: async (instant: number) => mock.timers.setTime(Math.max(instant, Date.now()))
+  }
+
+  await storeContract(runIn(t), { ...clock, name: 'MemoryStore', createStore: () => new MemoryStore() })
+
   const client = new RedisMock()
-  await storeContract((title, body) => t.test(title, body), {
+  await storeContract(runIn(t), {
+    ...clock,
     name: 'RedisStore on ioredis-mock',
-    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() }),
-    reach: fakeClock,
-    exact: true
+    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() })
+  })
+
+  t.test('MemoryStore refuses options that cannot be meant', async (t) => {
+    t.throws(() => Reflect.construct(MemoryStore, [null]), { name: 'TypeError', message: /maxEntries/ })
+    t.throws(() => Reflect.construct(MemoryStore, [{ max: 5 }]), { name: 'TypeError', message: /`max`.*maxEntries/ })
+    for (const maxEntries of [0, -1, 1.5, NaN, Infinity, '5', null]) {
+      t.throws(() => Reflect.construct(MemoryStore, [{ maxEntries }]), { name: 'RangeError', message: /`maxEntries`/ })
+    }
+    t.ok(new MemoryStore({ maxEntries: undefined }))
+  })
+
+  t.test('MemoryStore holds 10,000 entries unless told otherwise', async (t) => {
+    const store = new MemoryStore()
+    for (let index = 0; index <= 10_000; index++) await store.set(`key ${index}`, '', { expiresAt: inAMinute() })
+    t.equal(store.size, 10_000)
+    t.equal(await store.get('key 0'), null)
+    t.equal(await store.get('key 1'), '')
+  })
+
+  t.test('in a full MemoryStore the nearest deadline makes room, even for a nearer one', async (t) => {
+    const store = new MemoryStore({ maxEntries: 3 })
+    await store.set('token', '', { expiresAt: inAMinute() + 2, tags: ['tag'] })
+    await store.set('flow', '', { expiresAt: inAMinute(), tags: ['tag', 'flows'] })
+    await store.set('later token', '', { expiresAt: inAMinute() + 3, tags: ['tag'] })
+    await store.set('newcomer', '', { expiresAt: Date.now() + 1, tags: ['tag'] })
+    t.strictSame((await store.find('tag')).keys, ['token', 'later token', 'newcomer'])
+    t.strictSame(await store.find('flows'), { keys: [], cursor: null })
+    t.equal(store.size, 3)
+  })
+
+  t.test('in a full MemoryStore an expired entry goes before any other', async (t) => {
+    const store = new MemoryStore({ maxEntries: 30 })
+    for (let index = 0; index < 20; index++) await store.set(`short ${index}`, '', { expiresAt: Date.now() + 10 })
+    for (let index = 0; index < 10; index++) await store.set(`long ${index}`, '', { expiresAt: inAMinute(), tags: ['long'] })
+    mock.timers.tick(10)
+    await store.set('newcomer', '', { expiresAt: inAMinute(), tags: ['long'] })
+    t.equal(store.size, 21, 'ten were dropped, which bounds the work of one write')
+    await store.set('another', '', { expiresAt: inAMinute(), tags: ['long'] })
+    t.equal(store.size, 12)
+    t.equal((await store.find('long')).keys.length, 12)
+  })
+
+  t.test('a write that adds nothing to a full MemoryStore costs nobody the place', async (t) => {
+    const store = new MemoryStore({ maxEntries: 2 })
+    await store.set('one', '1', { expiresAt: inAMinute(), tags: ['tag'] })
+    await store.set('two', '2', { expiresAt: inAMinute(), tags: ['tag'] })
+    await store.set('two', '2', { expiresAt: inAMinute(), tags: ['tag'] })
+    await store.set('one', 'taken', { expiresAt: inAMinute(), if: null })
+    await store.set('three', '3', { expiresAt: inAMinute(), if: 'nothing' })
+    await store.set('three', '3', { expiresAt: Date.now() })
+    await t.rejects(store.set('three', '3', { expiresAt: 0.5 }))
+    t.strictSame((await store.find('tag')).keys, ['one', 'two'])
+  })
+
+  t.test('MemoryStore behaves like a plain list through 20,000 random steps', async (t) => {
+    for (const seed of [1, 2, 3, 4]) t.equal(await firstDifference(seed, 5_000), null, `seed ${seed}`)
+  })
+
+  t.test('RedisStore refuses options that cannot be meant', async (t) => {
+    const refusals: Array<[unknown, RegExp]> = [
+      [undefined, /client, keyPrefix/],
+      [{}, /`client`.*missing/],
+      [{ client: 'redis://localhost' }, /`client`.*missing/],
+      [{ client: { get () {}, set () {} } }, /`client`.*ioredis/],
+      [{ client: { isOpen: true, get () {}, set () {}, del () {}, eval () {} } }, /`client`.*ioredis/],
+      [{ client, keyPrefix: 5 }, /`keyPrefix`/],
+      [{ client, prefix: 'app:' }, /`prefix`.*keyPrefix/]
+    ]
+    for (const [options, message] of refusals) {
+      t.throws(() => Reflect.construct(RedisStore, [options]), { name: 'TypeError', message })
+    }
+  })
+
+  t.test('RedisStore writes values one byte longer, and begins its keys with webflow:', async (t) => {
+    const client = new RedisMock({ port: 7001 })
+    const store = new RedisStore({ client })
+    await store.set('token:a', 'value', { expiresAt: inAMinute() })
+    await store.set('token:b', 'value', { expiresAt: inAMinute(), tags: ['user:é', 'x'] })
+    t.equal(await client.get('webflow:token:a'), '\nvalue')
+    t.equal(await client.get('webflow:token:b'), 'user%3A%C3%A9 x \nvalue')
+    t.strictSame((await client.keys('*')).sort(), ['webflow:tag:user:é', 'webflow:tag:x', 'webflow:token:a', 'webflow:token:b'])
+  })
+
+  t.test('RedisStore reads a foreign value whole and finds it by no tag', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    await store.set('key', '', { expiresAt: inAMinute(), tags: ['tag'] })
+    await client.set(`${keyPrefix}key`, 'tag [not ours')
+    t.equal(await store.get('key'), 'tag [not ours')
+    t.strictSame(await store.find('tag'), { keys: [], cursor: null })
+    t.equal(await store.delete('key', { if: 'tag [not ours' }), true)
+  })
+
+  t.test('RedisStore rejects a list that is none', async (t) => {
+    const odd: RedisClient = { get: async () => null, set: async () => 'OK', del: async () => 1, eval: async () => null }
+    await t.rejects(new RedisStore({ client: odd }).find('tag'), { name: 'TypeError', message: /list/ })
+  })
+
+  t.test('a write whose value was not stored is found by no tag', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const failing = new RedisStore({ client: { ...methodsOf(client), set: async () => { throw new Error('gone') } }, keyPrefix })
+    await store.set('old', 'value', { expiresAt: inAMinute(), tags: ['other'] })
+    await t.rejects(failing.set('old', 'value', { expiresAt: inAMinute(), tags: ['tag'] }), { message: 'gone' })
+    await t.rejects(failing.set('new', 'value', { expiresAt: inAMinute(), tags: ['tag'] }), { message: 'gone' })
+    t.strictSame(await store.find('tag'), { keys: [], cursor: null })
+    t.strictSame((await store.find('other')).keys, ['old'])
+  })
+
+  t.test('a value whose tag was not stored is not stored either', async (t) => {
+    const store = new RedisStore({ client: { ...methodsOf(client), eval: async () => { throw new Error('gone') } }, keyPrefix: nextPrefix() })
+    await t.rejects(store.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'] }), { message: 'gone' })
+    t.equal(await store.get('key'), null)
+  })
+
+  t.test('a reader between tag and value does not cost the value its tag', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    await store.set('key', 'old', { expiresAt: inAMinute() })
+    const between = new RedisStore({
+      client: {
+        ...methodsOf(client),
+        set: async (...args: Parameters<RedisClient['set']>) => {
+          t.strictSame((await store.find('tag')).keys, [])
+          return client.set(...args)
+        }
+      },
+      keyPrefix
+    })
+    await between.set('key', 'new', { expiresAt: inAMinute(), tags: ['tag'] })
+    t.strictSame((await store.find('tag')).keys, ['key'])
+  })
+
+  t.test('of two writers at once the longer-lived value keeps its tag, whoever is last', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const late = Date.now() + 600_000
+    const overtaken = new RedisStore({
+      client: {
+        ...methodsOf(client),
+        set: async (...args: Parameters<RedisClient['set']>) => {
+          await store.set('key', 'short', { expiresAt: Date.now() + 1000, tags: ['tag'] })
+          return client.set(...args)
+        }
+      },
+      keyPrefix
+    })
+    await overtaken.set('key', 'long', { expiresAt: late, tags: ['tag'] })
+    mock.timers.setTime(late - 1)
+    await store.set('other', '', { expiresAt: late - 1, tags: ['tag'] })
+    t.strictSame((await store.find('tag')).keys, ['key'])
   })
 })
 
-t.test('on a real Redis', async (t) => {
-  const server = await startRedis()
-  const client = new Redis(server.url)
-  t.teardown(async () => { client.disconnect(); await server.stop() })
-  await storeContract((title, body) => t.test(title, body), {
-    name: 'RedisStore on Redis',
-    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() }),
-    reach: realClock,
-    exact: false
+const redis = findRedis()
+if (redis !== null) {
+  t.test('on a real Redis', async (t) => {
+    const server = await startRedis()
+    const client = new Redis(server.url)
+    t.teardown(async () => { client.disconnect(); await server.stop() })
+    await realContract(t, 'Redis', client)
+    await specifics(t, server, client)
   })
-})
+
+  t.test('on a client with a prefix, automatic pipelines and numbers as strings', async (t) => {
+    const server = await startRedis()
+    const client = new Redis(server.url, { keyPrefix: 'app:', enableAutoPipelining: true, stringNumbers: true })
+    t.teardown(async () => { client.disconnect(); await server.stop() })
+    await realContract(t, 'such a client', client)
+    const keys = await client.keys('*')
+    t.equal(keys.every((key) => key.startsWith('app:store ')), true)
+  })
+
+  t.test('on a cluster, which refuses commands across slots', async (t) => {
+    const server = await startRedis({ cluster: true })
+    const client = new Cluster([{ host: '127.0.0.1', port: server.port }])
+    t.teardown(async () => { client.disconnect(); await server.stop() })
+    await realContract(t, 'Cluster', client)
+  })
+} else if (process.env['REQUIRE_REDIS'] === '1') {
+  t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
+} else {
+  t.comment('No redis-server on PATH: the tests on a real Redis were left out')
+}
+
+async function realContract (t: Test, name: string, client: RedisClient): Promise<void> {
+  await storeContract(runIn(t), {
+    name: `RedisStore on ${name}`,
+    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() }),
+    exact: false,
+    reach: async (instant) => {
+      while (Date.now() <= instant) await setTimeout(1)
+    }
+  })
+}
+
+async function specifics (t: Test, server: RedisServer, client: Redis): Promise<void> {
+  await t.test('every command touches exactly one key, and none looks through them all', async (t) => {
+    const monitor = await client.duplicate().monitor()
+    t.teardown(() => monitor.disconnect())
+    const commands: string[][] = []
+    monitor.on('monitor', (_time: string, command: string[]) => commands.push(command))
+    const store = new RedisStore({ client, keyPrefix: nextPrefix() })
+    const options = { expiresAt: inAMinute(), tags: ['one', 'two'] }
+    await store.set('a', '1', options)
+    await store.set('b', '1', { ...options, if: null })
+    await store.set('b', '2', { ...options, if: '1' })
+    await store.get('a')
+    await store.find('one', { limit: 1, cursor: (await store.find('one', { limit: 1 })).cursor ?? '' })
+    await store.delete('a', { if: '1' })
+    await store.delete('b')
+    await client.ping()
+    while (!commands.some(([name]) => name?.toLowerCase() === 'ping')) await setTimeout(1)
+
+    const sent = commands.filter(([name]) => !['ping', 'time'].includes(name?.toLowerCase() ?? ''))
+    const names = new Set(sent.map(([name]) => name?.toLowerCase()))
+    t.strictSame([...names].sort(), ['del', 'eval', 'get', 'pexpireat', 'set', 'zadd', 'zcount', 'zrange', 'zrank', 'zscore'])
+    for (const [name = '', ...args] of sent) {
+      const keys = await client.call('COMMAND', 'GETKEYS', name, ...args)
+      t.equal(Array.isArray(keys) && keys.length, 1, name)
+    }
+  })
+
+  await t.test('the store adds no listener and no command to its client, and leaves it open', async (t) => {
+    const own = client.duplicate()
+    t.teardown(() => own.disconnect())
+    await own.ping()
+    const before = traitsOf(own)
+    const store = new RedisStore({ client: own, keyPrefix: nextPrefix() })
+    await store.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'], if: null })
+    await store.find('tag')
+    await store.delete('key', { if: 'value' })
+    t.strictSame(traitsOf(own), before)
+  })
+
+  await t.test('a tag lives a minute longer than its longest member, and no longer', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const expiresAt = inAMinute()
+    for (const deadline of [expiresAt, expiresAt + 5000, expiresAt + 1000]) {
+      await store.set('key', '', { expiresAt: deadline, tags: ['tag'] })
+      await store.set(`key ${deadline}`, '', { expiresAt: deadline - 1, tags: ['tag'] })
+    }
+    const ends = Date.now() + await client.pttl(`${keyPrefix}tag:tag`)
+    t.equal(Math.abs(ends - (expiresAt + 65_000)) < 1000, true)
+    await store.set('key', '', { expiresAt: 0, tags: ['past'] })
+    t.equal(await client.exists(`${keyPrefix}tag:past`), 0)
+  })
+
+  await t.test('expired members go, ten with a write and a page with a reading', async (t) => {
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const tag = `${keyPrefix}tag:tag`
+    const old = Date.now() - 120_000
+    await client.zadd(tag, ...Array.from({ length: 300 }, (_, index) => [old, `stale ${index}`]).flat())
+    await client.zadd(tag, Date.now() - 10_000, 'just now')
+    await store.set('key', '', { expiresAt: inAMinute(), tags: ['tag'] })
+    t.equal(await client.zcard(tag), 292)
+    t.strictSame(await store.find('tag', { limit: 50 }), { keys: ['key'], cursor: null })
+    t.equal(await client.zcard(tag), 242)
+    for (let page = 0; page < 5; page++) await store.find('tag', { limit: 1000 })
+    t.strictSame(await client.zrange(tag, 0, -1), ['just now', 'key'], 'the clocks of two nodes may differ')
+  })
+
+  await t.test('stores of one client and different prefixes share nothing', async (t) => {
+    const one = new RedisStore({ client, keyPrefix: 'one:' })
+    const two = new RedisStore({ client, keyPrefix: 'two:' })
+    const alsoOne = new RedisStore({ client, keyPrefix: 'one:' })
+    await one.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'] })
+    t.equal(await two.get('key'), null)
+    t.strictSame((await two.find('tag')).keys, [])
+    t.equal(await two.delete('key'), false)
+    t.equal(await alsoOne.get('key'), 'value')
+    t.strictSame((await alsoOne.find('tag')).keys, ['key'])
+  })
+
+  await t.test('a frozen Redis answers when it goes on', async (t) => {
+    const own = client.duplicate({ commandTimeout: 50 })
+    t.teardown(() => own.disconnect())
+    const store = new RedisStore({ client: own, keyPrefix: nextPrefix() })
+    await store.set('key', 'value', { expiresAt: inAMinute() })
+    server.pause()
+    await t.rejects(store.get('key'), { message: /timed out/ })
+    server.resume()
+    t.equal(await new RedisStore({ client }).get('key'), null)
+    t.equal(await store.get('key'), 'value')
+  })
+
+  await t.test('every method rejects when Redis is gone', async (t) => {
+    const gone = await startRedis()
+    const own = new Redis(gone.url, { retryStrategy: () => null, maxRetriesPerRequest: 0 })
+    own.on('error', () => {})
+    t.teardown(() => own.disconnect())
+    const store = new RedisStore({ client: own })
+    await store.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'] })
+    await gone.stop()
+    await gone.stop()
+    await t.rejects(store.get('key'))
+    await t.rejects(store.set('key', 'value', { expiresAt: inAMinute() }))
+    await t.rejects(store.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'], if: null }))
+    await t.rejects(store.set('key', 'value', { expiresAt: inAMinute(), if: 'value' }))
+    await t.rejects(store.delete('key'))
+    await t.rejects(store.delete('key', { if: 'value' }))
+    await t.rejects(store.find('tag'))
+  })
+
+  await t.test('a Redis that cannot start says why', async (t) => {
+    await t.rejects(startRedis({ port: server.port }), { message: /already in use/ })
+  })
+}
+
+function methodsOf (client: Redis): RedisClient {
+  return {
+    get: (key) => client.get(key),
+    set: (...args: Parameters<RedisClient['set']>) => client.set(...args),
+    del: (key) => client.del(key),
+    eval: (script, numberOfKeys, ...args) => client.eval(script, numberOfKeys, ...args)
+  }
+}
+
+function traitsOf (client: Redis): unknown {
+  const listeners = client.eventNames().map((name) => [String(name), client.listenerCount(name)])
+  return { listeners, status: client.status, properties: Object.keys(client).sort(), scripts: { ...client.scriptsSet } }
+}
+
+interface ModelEntry { key: string, value: string, expiresAt: number, tags: string[] }
+
+// Drives a store and a naive list side by side and tells the first step where they part.
+async function firstDifference (seed: number, steps: number): Promise<string | null> {
+  const maxEntries = 25
+  const store = new MemoryStore({ maxEntries })
+  let model: ModelEntry[] = []
+  const random = randomOf(seed)
+  const pick = (length: number): number => Math.floor(random() * length)
+  for (let step = 0; step < steps; step++) {
+    mock.timers.tick(pick(3))
+    const now = Date.now()
+    model = model.filter((entry) => entry.expiresAt > now)
+    const key = `key ${pick(40)}`
+    const current = model.find((entry) => entry.key === key)
+    const value = `value ${pick(3)}`
+    const condition = [undefined, undefined, null, `value ${pick(3)}`][pick(4)]
+    const others = model.filter((entry) => entry !== current)
+    let expected: unknown
+    let actual: unknown
+    if (pick(5) === 0) {
+      const met = current !== undefined && (condition == null || condition === current.value)
+      if (met) model = others
+      expected = met
+      actual = await store.delete(key, condition == null ? {} : { if: condition })
+    } else {
+      const expiresAt = now - 5 + pick(120)
+      const tags = ['a', 'b', 'c', 'd'].filter(() => pick(3) === 0)
+      const met = condition === undefined || condition === (current?.value ?? null)
+      if (met) {
+        model = others
+        if (expiresAt > now) {
+          if (current === undefined && model.length >= maxEntries) model.splice(model.indexOf(nearestOf(model)), 1)
+          model.push({ key, value, expiresAt, tags })
+        }
+      }
+      expected = met
+      actual = await store.set(key, value, { expiresAt, tags, ...(condition === undefined ? {} : { if: condition }) })
+    }
+    if (actual !== expected) return `step ${step}: ${actual} instead of ${expected}`
+    for (const tag of ['a', 'b', 'c', 'd']) {
+      const { keys } = await store.find(tag)
+      const tagged = model.filter((entry) => entry.tags.includes(tag)).map((entry) => entry.key)
+      if (keys.join() !== tagged.join()) return `step ${step}: ${tag} has ${keys} instead of ${tagged}`
+    }
+    const read = await store.get(`key ${step % 40}`)
+    if (read !== (model.find((entry) => entry.key === `key ${step % 40}`)?.value ?? null)) return `step ${step}: read ${read}`
+    if (store.size > maxEntries || store.size < model.length) return `step ${step}: size ${store.size}`
+  }
+  return null
+}
+
+function nearestOf (entries: ModelEntry[]): ModelEntry {
+  return entries.reduce((nearest, entry) => entry.expiresAt < nearest.expiresAt ? entry : nearest)
+}
+
+// mulberry32
+function randomOf (seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6D2B79F5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
+  }
+}
