@@ -155,9 +155,9 @@ t.test('on a clock of the test', async (t) => {
     const between = new RedisStore({
       client: {
         ...methodsOf(client),
-        set: async (...args: Parameters<RedisClient['set']>) => {
+        set: async (key: string, value: string, pxat: 'PXAT', deadline: number) => {
           t.strictSame((await store.find('tag')).keys, [])
-          return client.set(...args)
+          return client.set(key, value, pxat, deadline)
         }
       },
       keyPrefix
@@ -173,9 +173,9 @@ t.test('on a clock of the test', async (t) => {
     const overtaken = new RedisStore({
       client: {
         ...methodsOf(client),
-        set: async (...args: Parameters<RedisClient['set']>) => {
+        set: async (key: string, value: string, pxat: 'PXAT', deadline: number) => {
           await store.set('key', 'short', { expiresAt: Date.now() + 1000, tags: ['tag'] })
-          return client.set(...args)
+          return client.set(key, value, pxat, deadline)
         }
       },
       keyPrefix
@@ -344,10 +344,11 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
   })
 }
 
+// Enough for writes without a condition.
 function methodsOf (client: Redis): RedisClient {
   return {
     get: (key) => client.get(key),
-    set: (...args: Parameters<RedisClient['set']>) => client.set(...args),
+    set: (key: string, value: string, pxat: 'PXAT', deadline: number) => client.set(key, value, pxat, deadline),
     del: (key) => client.del(key),
     eval: (script, numberOfKeys, ...args) => client.eval(script, numberOfKeys, ...args)
   }

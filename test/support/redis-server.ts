@@ -50,7 +50,7 @@ async function startOn (program: string, port: number, cluster: boolean): Promis
   const folder = mkdtempSync(join(tmpdir(), 'redis-server-'))
   const child = spawn(program, [
     '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no',
-    ...(cluster ? ['--cluster-enabled', 'yes'] : [])
+    ...(cluster ? ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] : [])
   ], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const end = (): void => {

@@ -1,0 +1,259 @@
+import { once } from 'node:events'
+import { connect as connectSocket } from 'node:net'
+import t from 'tap'
+import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
+import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
+import { Browser, navigation } from './support/browser.ts'
+
+const revokePath = '/webflow/revoke'
+const sessionCookie = '__Host-webflow'
+
+/** The answers of Webflow to a revocation that leave the token where it is. */
+const failures = [
+  { name: 'an outage', fault: { status: 503, body: 'oops' }, statusCode: 502, code: 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE' },
+  { name: 'a reset', fault: { reset: true }, statusCode: 502, code: 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE' },
+  { name: 'silence', fault: { hang: true }, statusCode: 504, code: 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT' },
+  { name: 'rejected credentials', fault: { status: 401, body: { error: 'invalid_client' } }, statusCode: 500, code: 'WEBFLOW_OAUTH_CLIENT_REJECTED' },
+  { name: 'a page', fault: { body: '<html>' }, statusCode: 502, code: 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID' },
+  { name: 'did_revoke: false', fault: { body: { did_revoke: false } }, statusCode: 502, code: 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID' }
+]
+
+for (const { name, fault, statusCode, code } of failures) {
+  t.test(`${name} keeps token and cookie`, async (t) => {
+    const webflow = await startWebflow(t)
+    const browser = new Browser(await createApp(t, { webflow, options: { timeout: 300 } }))
+    await connect(browser, webflow)
+    webflow.fail('revoke', fault)
+    const answer = await browser.request(revokePath, { method: 'POST' })
+    t.equal(answer.statusCode, statusCode)
+    t.equal(answer.json().code, code)
+    t.strictSame(answer.cookies, [])
+    t.equal((await browser.get('/token')).json().connected, true)
+    t.strictSame((await browser.request(revokePath, { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
+  })
+}
+
+t.test('a token that Webflow no longer knows is disconnected all the same', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow }))
+  await connect(browser, webflow)
+  webflow.uninstall()
+  const answer = await browser.request(revokePath, { method: 'POST' })
+  t.strictSame(answer.json(), { revoked: true, upstream: 'already_revoked' })
+  t.notOk(browser.cookies.has(sessionCookie))
+  t.equal((await browser.get('/token')).json().connected, false)
+})
+
+t.test('without a token there is nothing to revoke', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow }))
+  const answer = await browser.request(revokePath, { method: 'POST' })
+  t.equal(answer.statusCode, 200)
+  t.strictSame(answer.json(), { revoked: false })
+  t.strictSame(answer.cookies, [])
+  browser.cookies.set(sessionCookie, 'A'.repeat(43))
+  t.strictSame((await browser.request(revokePath, { method: 'POST' })).json(), { revoked: false })
+  t.notOk(browser.cookies.has(sessionCookie), 'a cookie that stands for nothing ends')
+  t.equal(webflow.requests.revoke.length, 0)
+})
+
+t.test('a person is sent on', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { revokeRedirect: '/bye' } }))
+  await connect(browser, webflow)
+  for (let i = 0; i < 2; i++) {
+    const answer = await browser.request(revokePath, { method: 'POST', headers: { ...navigation, 'sec-fetch-site': 'same-origin', 'content-type': 'application/x-www-form-urlencoded' } })
+    t.equal(answer.statusCode, 303)
+    t.equal(answer.location, 'https://app.example.com/bye')
+  }
+})
+
+t.test('DELETE revokes where it is chosen, and only it', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { revokeMethod: 'DELETE', revokePath: '/connection' } }))
+  await connect(browser, webflow)
+  t.equal((await browser.request('/connection', { method: 'POST' })).statusCode, 404)
+  t.strictSame((await browser.request('/connection', { method: 'DELETE', headers: { 'content-type': 'application/json' }, body: '{' })).json(), { revoked: true, upstream: 'revoked' })
+  t.equal((await browser.get('/connection')).statusCode, 404, 'a link never disconnects')
+})
+
+t.test('any content type and any body will do, whatever parsers the app has', async (t) => {
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    server: { bodyLimit: 10 },
+    before: (app) => {
+      app.removeAllContentTypeParsers()
+      app.addContentTypeParser(/.*/, (_request, _payload, done) => { done(new Error('a parser of the app')) })
+    }
+  })
+  const bodies: Array<[string | null, string]> = [
+    ['application/json', '{"broken'], ['application/json', ''], ['application/x-www-form-urlencoded', 'a=b&a=b'], ['multipart/form-data', 'x'],
+    ['text/plain', 'y'.repeat(100_000)], ['foo', 'x'], [';;;', 'x'], ['a/b/c', 'x'], ['', 'x'], ['application/octet-stream', '\0\0'], [null, 'no type']
+  ]
+  for (const [type, body] of bodies) {
+    const browser = new Browser(app)
+    await connect(browser, webflow)
+    const answer = await browser.request(revokePath, { method: 'POST', headers: type === null ? {} : { 'content-type': type }, body })
+    t.strictSame(answer.json(), { revoked: true, upstream: 'revoked' })
+  }
+})
+
+t.test('over a real socket neither a chunked, nor a missing, nor an unfinished body matters', async (t) => {
+  const app = await createApp(t)
+  await app.listen({ port: 0 })
+  const address = app.server.address()
+  t.ok(address !== null && typeof address === 'object')
+  const port = typeof address === 'object' ? address?.port ?? 0 : 0
+  const heads = [
+    'Content-Length: 0\r\n\r\n',
+    '\r\n',
+    'Content-Type: nonsense\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
+    'Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"a'
+  ]
+  for (const head of heads) {
+    const socket = connectSocket(port, 'localhost')
+    socket.write(`POST ${revokePath} HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n${head}`)
+    const [chunk] = await once(socket, 'data')
+    t.match(String(chunk), /^HTTP\/1\.1 200 OK/)
+    socket.destroy()
+  }
+})
+
+t.test('what another site makes a browser send is refused', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { allowedOrigins: ['https://spa.example.com'] } }))
+  await connect(browser, webflow)
+  const refused = [
+    { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, { 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }, { 'sec-fetch-site': 'anything' },
+    { origin: 'https://evil.example' }, { origin: 'null' }, { origin: 'https://app.example.com.evil.example' }, { origin: 'http://app.example.com' },
+    { 'sec-fetch-site': 'cross-site', authorization: 'Bearer x' }
+  ]
+  for (const headers of refused) {
+    const answer = await browser.request(revokePath, { method: 'POST', headers: { ...headers } })
+    t.equal(answer.statusCode, 403)
+    t.equal(answer.json().code, 'WEBFLOW_OAUTH_CROSS_SITE')
+    t.strictSame(answer.cookies, [])
+  }
+  t.equal(webflow.requests.revoke.length, 0)
+})
+
+for (const headers of [{ 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 'none' }, { 'sec-fetch-site': 'same-origin', origin: 'https://evil.example' }, { origin: 'https://app.example.com' }, { 'sec-fetch-site': 'cross-site', origin: 'https://spa.example.com' }, {}]) {
+  t.test(`the app's own request passes: ${JSON.stringify(headers)}`, async (t) => {
+    const webflow = await startWebflow(t)
+    const browser = new Browser(await createApp(t, { webflow, options: { allowedOrigins: ['https://spa.example.com'] } }))
+    await connect(browser, webflow)
+    t.equal((await browser.request(revokePath, { method: 'POST', headers: { ...headers } })).statusCode, 200)
+  })
+}
+
+t.test('with `identify` a request without fetch metadata needs an Authorization header', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { identify: () => 'ada' } }))
+  t.equal((await browser.request(revokePath, { method: 'POST' })).statusCode, 403)
+  t.equal((await browser.request(revokePath, { method: 'POST', headers: { authorization: 'Bearer x' } })).statusCode, 200)
+})
+
+t.test('a store that fails after Webflow agreed keeps the cookie, and the retry finishes', async (t) => {
+  const memory = new MemoryStore()
+  let down = false
+  const store: TokenStore = {
+    get: (key) => memory.get(key),
+    set: (key, value, options) => memory.set(key, value, options),
+    delete: async (key, options) => down ? await Promise.reject(new Error('down')) : await memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const revoked: string[] = []
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { store, onRevoke: (token) => { revoked.push(token.id) } } }))
+  await connect(browser, webflow)
+  down = true
+  const failed = await browser.request(revokePath, { method: 'POST' })
+  t.equal(failed.statusCode, 503)
+  t.strictSame(failed.cookies, [])
+  t.equal(revoked.length, 0)
+  down = false
+  t.strictSame((await browser.request(revokePath, { method: 'POST' })).json(), { revoked: true, upstream: 'already_revoked' })
+  t.equal(revoked.length, 1)
+})
+
+t.test('`onRevoke` runs once, though two requests revoke at the same moment, and may throw', async (t) => {
+  const revoked: Array<string | undefined> = []
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    options: {
+      onRevoke (_token, request) {
+        revoked.push(request?.method)
+        throw new Error('mail server down')
+      }
+    }
+  }))
+  await connect(browser, webflow)
+  const answers = await Promise.all([browser.clone().request(revokePath, { method: 'POST' }), browser.request(revokePath, { method: 'POST' })])
+  t.strictSame(answers.map(({ statusCode }) => statusCode), [200, 200])
+  t.strictSame(revoked, ['POST'])
+})
+
+t.test('a job revokes by token, by id, and by force', async (t) => {
+  const revoked: unknown[] = []
+  const tokens: WebflowToken[] = []
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, options: { onSuccess: (token) => { tokens.push(token) }, onRevoke: (_token, request) => { revoked.push(request) } } })
+  const connected = async () => {
+    await connect(new Browser(app), webflow)
+    const token = tokens.at(-1)
+    if (token === undefined) throw new Error('there is a token')
+    return token
+  }
+  const first = await connected()
+  t.equal((await app.webflowOAuth.getToken(first.id))?.accessToken, first.accessToken)
+  t.strictSame(await app.webflowOAuth.revoke(first), { revoked: true, upstream: 'revoked' })
+  t.equal(await app.webflowOAuth.getToken(first.id), null)
+  t.strictSame(await app.webflowOAuth.revoke(first), { revoked: true, upstream: 'already_revoked' })
+  t.strictSame(await app.webflowOAuth.revoke(first.id), { revoked: false })
+
+  const second = await connected()
+  webflow.fail('revoke', { status: 500 })
+  await t.rejects(app.webflowOAuth.revoke(second.id), { code: 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE' })
+  t.equal((await app.webflowOAuth.getToken(second.id))?.id, second.id)
+  webflow.fail('revoke', { status: 500 })
+  t.strictSame(await app.webflowOAuth.revoke(second.id, { force: true }), { revoked: true, upstream: 'failed' })
+  t.equal(await app.webflowOAuth.getToken(second.id), null)
+  t.strictSame(revoked, [null, null])
+  t.equal(await app.webflowOAuth.getToken('../../no-id'), null)
+})
+
+t.test('a reference that is none is refused', async (t) => {
+  const app = await createApp(t)
+  for (const reference of [undefined, null, 5, {}, []]) {
+    const { getToken } = app.webflowOAuth
+    await t.rejects(Promise.resolve(Reflect.apply(getToken, null, [reference])), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
+  }
+})
+
+t.test('the app\'s own logout forgets the token and does not tell Webflow', async (t) => {
+  const revoked: string[] = []
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    options: { onRevoke: (token) => { revoked.push(token.id) } },
+    after: (app) => {
+      app.post('/logout', async (request, reply) => {
+        await app.webflowOAuth.endSession(request, reply)
+        return { connected: request.webflowToken !== null }
+      })
+    }
+  })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  const old = browser.clone()
+  t.strictSame((await browser.request('/logout', { method: 'POST' })).json(), { connected: false })
+  t.notOk(browser.cookies.has(sessionCookie))
+  t.equal((await old.get('/token')).json().connected, false)
+  t.strictSame((await browser.request('/logout', { method: 'POST' })).cookies, [], 'nothing is left to end')
+  t.equal(webflow.requests.revoke.length, 0)
+  t.strictSame(revoked, [])
+})
+
+t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

@@ -1,0 +1,918 @@
+import { createHash } from 'node:crypto'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { Writable } from 'node:stream'
+import t from 'tap'
+import { request } from 'undici'
+import { WebflowClient } from 'webflow-api'
+import { createSimulator } from '../lib/simulator/index.ts'
+import type { BehaviorOptions } from '../lib/simulator/index.ts'
+import { app, ids, member, parameter, start } from './support/simulator-start.ts'
+
+const [redirectUri, localRedirectUri] = app.redirectUris
+const form = { 'content-type': 'application/x-www-form-urlencoded' }
+const hex64 = /^[0-9a-f]{64}$/
+
+t.test('authorization requests', async (t) => {
+  t.test('approve leads to the redirect URI with a code and the state unchanged', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    const state = 'a b+c%20&é=?'
+    const url = new URL(await webflow.approve(authorizeUrl({ redirect_uri: redirectUri, state })))
+    t.equal(`${url.origin}${url.pathname}`, redirectUri)
+    t.match(url.searchParams.get('code'), hex64)
+    t.equal(url.searchParams.get('state'), state)
+    t.strictSame([...url.searchParams.keys()], ['code', 'state'])
+  })
+
+  t.test('deny leads to the redirect URI with access_denied and the state unchanged', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    const url = await webflow.deny(authorizeUrl({ redirect_uri: localRedirectUri, state: '' }))
+    t.ok(url.startsWith(`${localRedirectUri}&error=access_denied&error_description=`))
+    t.ok(url.endsWith('&state='))
+  })
+
+  t.test('a request without redirect_uri and state goes to the first registered one without state', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    const url = await webflow.approve(authorizeUrl())
+    t.ok(url.startsWith(`${redirectUri}?code=`))
+    t.notOk(new URL(url).searchParams.has('state'))
+  })
+
+  t.test('a scope separated by form-style plus signs is understood, one with literal plus signs is an invalid_scope redirect', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    t.match(await webflow.approve(authorizeUrl({ scope: null }) + '&scope=sites:read+cms:read'), /[?]code=/)
+    const url = await webflow.approve(authorizeUrl({ scope: null, state: 's' }) + '&scope=sites:read%2Bcms:read')
+    t.equal(parameter(url, 'error'), 'invalid_scope')
+    t.equal(parameter(url, 'error_description'), 'The following scopes are invalid: sites:read+cms:read')
+    t.equal(parameter(url, 'state'), 's')
+  })
+
+  t.test('scopes that Webflow does not have are an invalid_scope redirect', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    const scope = 'webhooks:read sites:admin site_activity:write sites sites:read:more'
+    const url = await webflow.deny(authorizeUrl({ scope }))
+    t.equal(parameter(url, 'error_description'), `The following scopes are invalid: ${scope.replaceAll(' ', ', ')}`)
+  })
+
+  t.test('a scope that only the app knows is accepted', async (t) => {
+    const { webflow, authorizeUrl } = await start(t, { app: { ...app, scope: ['new_thing:write'] } })
+    t.match(await webflow.approve(authorizeUrl({ scope: 'new_thing:write' })), /[?]code=/)
+  })
+
+  t.test('a missing or foreign response_type is an error redirect', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    t.equal(parameter(await webflow.approve(authorizeUrl({ response_type: null })), 'error'), 'invalid_request')
+    t.equal(parameter(await webflow.approve(authorizeUrl({ response_type: 'token' })), 'error'), 'unsupported_response_type')
+  })
+
+  const pages: ReadonlyArray<readonly [string, Record<string, string | null>]> = [
+    ['an unknown client id', { client_id: 'unknown' }],
+    ['a prototype member as client id', { client_id: '__proto__' }],
+    ['no client id', { client_id: null }],
+    ['a redirect URI that is not registered', { redirect_uri: 'https://evil.example.com/callback' }],
+    ['a redirect URI with a trailing slash too many', { redirect_uri: `${redirectUri}/` }],
+    ['a redirect URI on another port', { redirect_uri: 'http://localhost:3001/callback?from=webflow' }],
+    ['a scope the app has not configured', { scope: 'sites:read pages:write' }]
+  ]
+  for (const [title, parameters] of pages) {
+    t.test(`${title} ends on a page with status 400 and no redirect`, async (t) => {
+      const { webflow, authorizeUrl } = await start(t)
+      const { statusCode, headers } = await request(authorizeUrl({ state: 's', ...parameters }))
+      t.equal(statusCode, 400)
+      t.equal(headers['location'], undefined)
+      t.match(headers['content-type'], /^text\/html/)
+      await t.rejects(webflow.approve(authorizeUrl(parameters)), /status 400: /)
+    })
+  }
+
+  t.test('a parameter that appears twice ends on a page with status 400', async (t) => {
+    const { authorizeUrl } = await start(t)
+    for (const name of ['client_id', 'redirect_uri', 'response_type', 'scope', 'state']) {
+      const { statusCode } = await request(`${authorizeUrl({ [name]: null })}&${name}=a&${name}=a`)
+      t.equal(statusCode, 400, name)
+    }
+  })
+
+  t.test('an unknown parameter is ignored', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    t.match(await webflow.approve(authorizeUrl({ code_challenge: 'x', __proto__: 'y' })), /[?]code=/)
+  })
+
+  t.test('a URL of webflow.com, made by the SDK, is followed on the simulator', async (t) => {
+    const { webflow } = await start(t)
+    const url = WebflowClient.authorizeURL({ clientId: app.clientId, scope: ['sites:read', 'cms:read'], redirectUri, state: 's' })
+    t.equal(parameter(await webflow.approve(url), 'state'), 's')
+    t.match(webflow.requests.authorize, [{ method: 'GET', path: '/oauth/authorize', parameters: { scope: 'sites:read cms:read' } }])
+  })
+
+  t.test('a URL that is no authorize URL is refused', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    await t.rejects(webflow.approve(authorizeUrl().replace('/authorize', '/elsewhere')), /status 404/)
+  })
+})
+
+t.test('the consent page', async (t) => {
+  t.test('says who asks for what, escaped, and offers sites and workspaces', async (t) => {
+    const { authorizeUrl } = await start(t)
+    const { statusCode, body } = await request(authorizeUrl({ state: '"><script>' }))
+    const page = await body.text()
+    t.equal(statusCode, 200)
+    t.match(page, 'Tidy &#60;Sites&#62; asks for access')
+    t.match(page, 'See and change CMS collections and items')
+    t.match(page, 'See your name and email address')
+    t.match(page, `<input type="checkbox" name="site" value="${ids.engine}" checked>`)
+    t.match(page, `<input type="checkbox" name="workspace" value="${ids.park}">`)
+    t.notMatch(page, '<script')
+    t.match(page, '<meta name="viewport"')
+  })
+
+  t.test('describes scopes to change only, and scopes it has never heard of', async (t) => {
+    const { authorizeUrl } = await start(t, { app: { ...app, scope: ['assets:write', 'new_thing:read'] } })
+    const { body } = await request(authorizeUrl({ scope: null }))
+    const page = await body.text()
+    t.match(page, '<li>Change assets</li>')
+    t.match(page, '<li>See new thing</li>')
+  })
+
+  t.test('allows its own style sheet only, and does not keep the form from leading to the app', async (t) => {
+    const { authorizeUrl } = await start(t)
+    const { headers, body } = await request(authorizeUrl())
+    const [, style = ''] = /<style>(.*)<\/style>/s.exec(await body.text()) ?? []
+    const hash = createHash('sha256').update(style).digest('base64')
+    t.equal(headers['content-security-policy'], `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; frame-ancestors 'none'`)
+    t.equal(headers['cache-control'], 'no-store')
+  })
+
+  // Submits the page's form as a browser without JavaScript does.
+  async function submit (authorizeUrl: string, fields: string, headers: Record<string, string> = form) {
+    const page = await (await request(authorizeUrl)).body.text()
+    const [, action = ''] = /<form method="post" action="([^"]*)">/.exec(page) ?? []
+    const target = new URL(action.replaceAll('&#38;', '&').replaceAll('&#39;', "'"), authorizeUrl)
+    const { statusCode, headers: answer, body } = await request(target, { method: 'POST', headers, body: fields })
+    return { status: statusCode, location: `${answer['location']}`, page: await body.text() }
+  }
+
+  t.test('Approve leads to the app with a code for the sites that are ticked', async (t) => {
+    const { authorizeUrl, exchange, get } = await start(t)
+    const { status, location } = await submit(authorizeUrl({ state: "it's & so" }), `decision=approve&site=${ids.engine}&site=${ids.notes}`)
+    t.equal(status, 302)
+    t.equal(parameter(location, 'state'), "it's & so")
+    const { body } = await exchange(parameter(location, 'code'))
+    t.match(await get('/v2/sites', member(body, 'access_token')), { body: { sites: [{ id: ids.engine }, { id: ids.notes }] } })
+  })
+
+  t.test('Deny leads to the app with access_denied, whatever is ticked', async (t) => {
+    const { authorizeUrl } = await start(t)
+    const { status, location } = await submit(authorizeUrl({ state: 's' }), 'decision=deny&site=nonsense')
+    t.equal(status, 302)
+    t.equal(parameter(location, 'error'), 'access_denied')
+    t.equal(parameter(location, 'state'), 's')
+  })
+
+  const picks: ReadonlyArray<readonly [string, string]> = [
+    ['decision=approve', 'Pick at least one site, or a workspace.'],
+    [`decision=approve&site=${ids.engine}&site=${ids.gardens}`, 'Pick sites of one workspace only.'],
+    [`decision=approve&workspace=${ids.studio}&site=${ids.engine}`, 'Pick either sites or a workspace, not both.'],
+    [`decision=approve&workspace=${ids.studio}&workspace=${ids.park}`, 'Pick one workspace only.'],
+    ['decision=approve&site=constructor', 'There is no such site.'],
+    ['decision=approve&workspace=constructor', 'There is no such workspace.'],
+    [`site=${ids.engine}`, 'Approve or deny.'],
+    [`decision=approve&decision=approve&site=${ids.engine}`, 'Approve or deny.']
+  ]
+  for (const [fields, message] of picks) {
+    t.test(`comes again with the message: ${message} (${fields.split('&').length} fields)`, async (t) => {
+      const { authorizeUrl } = await start(t)
+      const { status, page } = await submit(authorizeUrl(), fields)
+      t.equal(status, 400)
+      t.match(page, `<p role="alert">${message}</p>`)
+    })
+  }
+
+  t.test('keeps what was ticked when it comes again', async (t) => {
+    const { authorizeUrl } = await start(t)
+    const { page } = await submit(authorizeUrl(), `decision=approve&site=${ids.notes}&site=${ids.gardens}`)
+    t.strictSame([...page.matchAll(/value="(\w+)" checked/g)].map(([, id]) => id), [ids.notes, ids.gardens])
+  })
+
+  t.test('comes again when its form is unreadable', async (t) => {
+    const { authorizeUrl } = await start(t)
+    t.equal((await submit(authorizeUrl(), '{', { 'content-type': 'application/json' })).status, 400)
+  })
+
+  t.test('judges the authorization request again when its form is sent', async (t) => {
+    const { authorizeUrl } = await start(t)
+    const refused = await request(authorizeUrl({ client_id: 'unknown' }), { method: 'POST', headers: form, body: 'decision=approve' })
+    t.equal(refused.statusCode, 400)
+    const redirected = await request(authorizeUrl({ scope: 'nonsense' }), { method: 'POST', headers: form, body: 'decision=approve' })
+    t.equal(parameter(`${redirected.headers['location']}`, 'error'), 'invalid_scope')
+  })
+
+  t.test('picks that Webflow does not offer are refused by approve too', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    await t.rejects(webflow.approve(authorizeUrl(), { siteIds: [] }), /Pick at least one site/)
+    await t.rejects(webflow.approve(authorizeUrl(), { siteIds: [ids.engine], workspaceId: ids.studio }), /not both/)
+  })
+})
+
+t.test('the token endpoint', async (t) => {
+  t.test('exchanges a code, as JSON and as a form, on both of its paths', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t)
+    const json = await exchange(parameter(await webflow.approve(authorizeUrl()), 'code'))
+    t.match(json, { status: 200, body: { access_token: hex64, token_type: 'bearer' } })
+    t.strictSame(Object.keys(json.body ?? {}), ['access_token', 'token_type'])
+
+    const code = parameter(await webflow.approve(authorizeUrl({ redirect_uri: localRedirectUri })), 'code')
+    const { statusCode, headers, body } = await request(`${webflow.url}/oauth/token`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-www-form-urlencoded; charset=UTF-8' },
+      body: new URLSearchParams({ client_id: app.clientId, client_secret: app.clientSecret, code, grant_type: 'authorization_code', redirect_uri: localRedirectUri }).toString()
+    })
+    t.equal(statusCode, 200)
+    t.match(await body.json(), { access_token: hex64 })
+    t.equal(headers['cache-control'], 'no-store')
+  })
+
+  t.test('serves the code exchange of the SDK', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    const { url } = webflow
+    const { fetch } = globalThis
+    // The SDK knows no other host than api.webflow.com for its exchange.
+    t.intercept(globalThis, 'fetch', {
+      value: (target: string, init: RequestInit) => fetch(target.replace('https://api.webflow.com', url), init)
+    })
+    const code = parameter(await webflow.approve(authorizeUrl({ redirect_uri: redirectUri })), 'code')
+    t.match(await WebflowClient.getAccessToken({ clientId: app.clientId, clientSecret: app.clientSecret, code, redirectUri }), hex64)
+    t.match(webflow.requests.token, [{ path: '/oauth/access_token', parameters: { code, redirect_uri: redirectUri } }])
+  })
+
+  t.test('a redirect URI sent at authorize must be sent again', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t)
+    const refused = { status: 400, body: { error: 'invalid_grant', error_description: 'invalid_redirect_uri' } }
+    const code = parameter(await webflow.approve(authorizeUrl({ redirect_uri: redirectUri })), 'code')
+    t.strictSame(await exchange(code), refused)
+    t.strictSame(await exchange(code, { redirect_uri: localRedirectUri }), refused)
+    t.equal((await exchange(code, { redirect_uri: redirectUri })).status, 200)
+  })
+
+  t.test('a redirect URI not sent at authorize may be sent when it is the one that was used', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t)
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    t.equal((await exchange(code, { redirect_uri: localRedirectUri })).status, 400)
+    t.equal((await exchange(code, { redirect_uri: redirectUri })).status, 200)
+  })
+
+  t.test('a code works once', async (t) => {
+    const { webflow, authorizeUrl, exchange, get } = await start(t)
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    const first = await exchange(code)
+    t.match(await exchange(code), { status: 400, body: { error: 'invalid_grant' } })
+    t.equal((await get('/v2/sites', member(first.body, 'access_token'))).status, 200)
+  })
+
+  t.test('a code dies after 15 minutes', async (t) => {
+    let now = Date.parse('2026-11-01')
+    const { webflow, authorizeUrl, exchange } = await start(t, { now: () => now })
+    const early = parameter(await webflow.approve(authorizeUrl()), 'code')
+    const late = parameter(await webflow.approve(authorizeUrl()), 'code')
+    now += 15 * 60 * 1000 - 1
+    t.equal((await exchange(early)).status, 200)
+    now += 1
+    t.match(await exchange(late), { status: 400, body: { error: 'invalid_grant' } })
+    await webflow.approve(authorizeUrl())
+    t.match(await exchange(late), { status: 400, body: { error: 'invalid_grant' } })
+  })
+
+  t.test('a code of another app is unknown', async (t) => {
+    const other = { ...app, clientId: 'other', clientSecret: 'other-secret' }
+    const { webflow, exchange } = await start(t, { apps: [other] })
+    const code = parameter(await webflow.install({ clientId: 'other' }), 'code')
+    t.match(await exchange(code), { status: 400, body: { error: 'invalid_grant' } })
+    t.equal((await exchange(code, { client_id: 'other', client_secret: 'other-secret' })).status, 200)
+  })
+
+  t.test('wrong credentials are invalid_grant and leave the code unspent', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t)
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    t.match(await exchange(code, { client_secret: 'wrong' }), { status: 400, body: { error: 'invalid_grant' } })
+    t.match(await exchange(code, { client_id: 'unknown' }), { status: 400, body: { error: 'invalid_grant' } })
+    t.equal((await exchange(code)).status, 200)
+  })
+
+  t.test('a grant type other than authorization_code is unsupported', async (t) => {
+    const { exchange } = await start(t)
+    for (const grantType of ['refresh_token', 'client_credentials']) {
+      t.match(await exchange('x', { grant_type: grantType }), { status: 400, body: { error: 'unsupported_grant_type' } })
+    }
+  })
+
+  t.test('a missing parameter, or one that is no string, is invalid_request', async (t) => {
+    const { exchange } = await start(t)
+    for (const name of ['grant_type', 'client_id', 'client_secret', 'code', 'redirect_uri']) {
+      for (const value of [...(name === 'redirect_uri' ? [] : [undefined, '']), null, 1, true, ['x'], { x: 'y' }]) {
+        t.match(await exchange('x', { [name]: value }), { status: 400, body: { error: 'invalid_request', error_description: name } }, `${name}: ${JSON.stringify(value)}`)
+      }
+    }
+  })
+})
+
+t.test('bodies that cannot be read', async (t) => {
+  const bodies: ReadonlyArray<readonly [string, Record<string, string>, string]> = [
+    ['broken JSON', { 'content-type': 'application/json' }, '{"client_id":'],
+    ['a JSON list', { 'content-type': 'application/json' }, '[{}]'],
+    ['JSON null', { 'content-type': 'application/json' }, 'null'],
+    ['a JSON string', { 'content-type': 'application/json' }, '"x"'],
+    ['no body', { 'content-type': 'application/json' }, ''],
+    ['only prototype members', { 'content-type': 'application/json' }, '{"__proto__":{"client_id":"x"},"constructor":{"prototype":{}}}'],
+    ['deeply nested JSON', { 'content-type': 'application/json' }, '['.repeat(60000)],
+    ['a form that says everything twice', form, 'client_id=a&client_id=a&grant_type=b&grant_type=b'],
+    ['text', { 'content-type': 'text/plain' }, 'client_id=a'],
+    ['multipart', { 'content-type': 'multipart/form-data; boundary=x' }, '--x--'],
+    ['no content type', {}, 'client_id=a'],
+    ['a malformed content type', { 'content-type': ';;' }, 'client_id=a']
+  ]
+  for (const [title, headers, body] of bodies) {
+    t.test(`${title}: token and revocation endpoint say invalid_request`, async (t) => {
+      const { webflow } = await start(t)
+      for (const url of [webflow.endpoints.token, webflow.endpoints.revoke]) {
+        const answer = await request(url, { method: 'POST', headers, body })
+        t.ok(answer.statusCode >= 400 && answer.statusCode < 500, `status ${answer.statusCode}`)
+        t.match(await answer.body.json(), { error: 'invalid_request', error_description: String })
+      }
+    })
+  }
+
+  t.test('a body above 64 KiB is refused with status 413', async (t) => {
+    const { webflow } = await start(t)
+    const oauth = await request(webflow.endpoints.token, { method: 'POST', headers: form, body: 'x'.repeat(65537) })
+    t.equal(oauth.statusCode, 413)
+    t.match(await oauth.body.json(), { error: 'invalid_request' })
+    const other = await request(`${webflow.url}/uninstall/x`, { method: 'POST', headers: form, body: 'x'.repeat(65537) })
+    t.equal(other.statusCode, 413)
+    t.match(await other.body.json(), { code: 'bad_request' })
+  })
+
+  t.test('a path that cannot be decoded is refused with status 400', async (t) => {
+    const { get } = await start(t)
+    t.match(await get('/%ZZ'), { status: 400, body: { code: 'bad_request' } })
+    t.match(await get(`/install/${'x'.repeat(500)}`), { status: 400, body: { code: 'bad_request' } })
+  })
+
+  t.test('bytes that are no HTTP are refused with status 400, headers that are too large with 431', async (t) => {
+    const { webflow } = await start(t)
+    for (const [bytes, status] of [['nonsense\r\n\r\n', 400], [`GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20000)}\r\n\r\n`, 431]] as const) {
+      const socket = connect(Number(new URL(webflow.url).port), '127.0.0.1')
+      socket.write(bytes)
+      t.ok((await text(socket)).startsWith(`HTTP/1.1 ${status} `))
+    }
+  })
+})
+
+t.test('the revocation endpoint', async (t) => {
+  t.test('ends a token, once', async (t) => {
+    const { connect, get, revoke } = await start(t)
+    const accessToken = await connect()
+    t.strictSame(await revoke({ access_token: accessToken }), { status: 200, body: { did_revoke: true } })
+    t.match(await get('/v2/sites', accessToken), { status: 401 })
+    t.match(await revoke({ access_token: accessToken }), { status: 400, body: { error: 'invalid_token' } })
+  })
+
+  t.test('leaves the other tokens of the user alone', async (t) => {
+    const { connect, get, revoke } = await start(t)
+    const older = await connect()
+    const newer = await connect()
+    await revoke({ access_token: newer })
+    t.match(await get('/v2/sites', older), { status: 200 })
+  })
+
+  t.test('refuses wrong credentials, unknown tokens and tokens of another app', async (t) => {
+    const other = { ...app, clientId: 'other', clientSecret: 'other-secret' }
+    const { connect, get, revoke } = await start(t, { apps: [other] })
+    const accessToken = await connect()
+    t.match(await revoke({ access_token: accessToken, client_secret: 'wrong' }), { status: 401, body: { error: 'invalid_client' } })
+    t.match(await revoke({ access_token: accessToken, client_id: 'unknown' }), { status: 401, body: { error: 'invalid_client' } })
+    t.match(await revoke({ access_token: 'unknown' }), { status: 400, body: { error: 'invalid_token' } })
+    t.match(await revoke({ access_token: accessToken, client_id: 'other', client_secret: 'other-secret' }), { status: 400, body: { error: 'invalid_token' } })
+    t.match(await get('/v2/sites', accessToken), { status: 200 })
+  })
+
+  t.test('a missing parameter, or one that is no string, is invalid_request', async (t) => {
+    const { revoke } = await start(t)
+    for (const name of ['client_id', 'client_secret', 'access_token']) {
+      for (const value of [undefined, null, 1, ['x'], { x: 'y' }]) {
+        t.match(await revoke({ access_token: 'x', [name]: value }), { status: 400, body: { error: 'invalid_request', error_description: name } }, `${name}: ${JSON.stringify(value)}`)
+      }
+    }
+  })
+})
+
+t.test('the Data API', async (t) => {
+  t.test('serves sites, introspection and user to the SDK', async (t) => {
+    const now = Date.parse('2026-11-01T10:00:00.000Z')
+    const { webflow, connect } = await start(t, { now: () => now })
+    const client = new WebflowClient({ accessToken: await connect({ workspaceId: ids.studio }), baseUrl: `${webflow.url}/v2` })
+    const { sites = [] } = await client.sites.list()
+    t.match(sites, [
+      { id: ids.engine, workspaceId: ids.studio, displayName: 'Difference Engine', shortName: 'difference-engine', createdOn: Date, locales: { primary: { tag: 'en' } } },
+      { id: ids.notes }
+    ])
+    t.equal(sites.length, 2)
+    t.match(await client.token.introspect(), {
+      authorization: {
+        id: /^[0-9a-f]{24}$/,
+        createdOn: new Date(now),
+        lastUsed: new Date(now),
+        grantType: 'authorization_code',
+        rateLimit: 60,
+        scope: 'sites:read,cms:read,cms:write,authorized_user:read',
+        authorizedTo: { siteIds: [], workspaceIds: [ids.studio], userIds: ['545bbecb7bdd6769632504a7'] }
+      },
+      application: { id: /^[0-9a-f]{24}$/, displayName: app.name, homepage: 'https://app.example.com' }
+    })
+    t.strictSame({ ...await client.token.authorizedBy() }, { id: '545bbecb7bdd6769632504a7', email: 'ada@example.com', firstName: 'Ada', lastName: 'Lovelace' })
+  })
+
+  t.test('tells when a token was last used', async (t) => {
+    let now = Date.parse('2026-11-01T10:00:00.000Z')
+    const { connect, get } = await start(t, { now: () => now })
+    const accessToken = await connect()
+    now += 60000
+    t.match(await get('/v2/token/introspect', accessToken), {
+      body: { authorization: { createdOn: '2026-11-01T10:00:00.000Z', lastUsed: '2026-11-01T10:01:00.000Z' } }
+    })
+  })
+
+  t.test('a missing, malformed or unknown token is not_authorized', async (t) => {
+    const { webflow, get } = await start(t)
+    const refused = { message: 'Request not authorized', code: 'not_authorized', externalReference: null, details: [] }
+    for (const path of ['/v2/sites', '/v2/token/introspect', '/v2/token/authorized_by']) {
+      t.strictSame(await get(path), { status: 401, body: refused }, path)
+      t.strictSame(await get(path, 'unknown'), { status: 401, body: refused }, path)
+      t.strictSame(await get(path, '__proto__'), { status: 401, body: refused }, path)
+    }
+    const { statusCode } = await request(`${webflow.url}/v2/sites`, { headers: { authorization: 'Basic eDp5' } })
+    t.equal(statusCode, 401)
+  })
+
+  t.test('a scope that was not asked for is missing_scopes, and the SDK says Forbidden', async (t) => {
+    const { webflow, authorizeUrl, exchange, get } = await start(t)
+    const { body } = await exchange(parameter(await webflow.approve(authorizeUrl({ scope: 'cms:read' })), 'code'))
+    const accessToken = member(body, 'access_token')
+    t.match(await get('/v2/token/authorized_by', accessToken), { status: 403, body: { code: 'missing_scopes', message: /authorized_user:read/, details: [] } })
+    await t.rejects(new WebflowClient({ accessToken, baseUrl: `${webflow.url}/v2` }).sites.list(), /Status code: 403/)
+    t.equal((await get('/v2/token/introspect', accessToken)).status, 200)
+  })
+
+  t.test('anything else is not found', async (t) => {
+    const { webflow, get } = await start(t)
+    t.match(await get('/v2/collections'), { status: 404, body: { code: 'route_not_found', externalReference: null, details: [] } })
+    t.match(await get('/oauth/access_token'), { status: 404 })
+    t.equal((await request(webflow.endpoints.authorize, { method: 'DELETE' })).statusCode, 404)
+  })
+
+  t.test('a grant is cumulative: every token lists all that the user ever allowed', async (t) => {
+    const { connect, get } = await start(t)
+    const older = await connect({ siteIds: [ids.engine] })
+    await connect({ siteIds: [ids.gardens] })
+    const newest = await connect({ workspaceId: ids.park })
+    for (const accessToken of [older, newest]) {
+      t.match(await get('/v2/token/introspect', accessToken), {
+        body: { authorization: { authorizedTo: { siteIds: [ids.engine, ids.gardens], workspaceIds: [ids.park] } } }
+      })
+      t.match(await get('/v2/sites', accessToken), { body: { sites: [{ id: ids.engine }, { id: ids.gardens }] } })
+    }
+  })
+
+  t.test('a grant ends with the last of its tokens', async (t) => {
+    const { webflow, connect, get, authorizeUrl, exchange } = await start(t)
+    const first = await connect({ siteIds: [ids.engine] })
+    const pending = await webflow.approve(authorizeUrl(), { siteIds: [ids.notes] })
+    t.equal(webflow.revokeToken(first), true)
+    const { body } = await exchange(parameter(pending, 'code'))
+    t.strictSame(await get('/v2/token/introspect', member(body, 'access_token')).then(({ body }) => JSON.stringify(body).match(/"siteIds":(.*?),"w/)?.[1]), JSON.stringify([ids.notes]))
+  })
+
+  t.test('users have grants of their own', async (t) => {
+    const { webflow, connect, get } = await start(t)
+    const ada = await connect({ siteIds: [ids.engine] })
+    webflow.signIn({ id: '545bbecb7bdd6769632504a8', email: 'charles@example.com', firstName: 'Charles', lastName: 'Babbage' })
+    const charles = await connect({ siteIds: [ids.gardens] })
+    t.match(await get('/v2/token/authorized_by', ada), { body: { firstName: 'Ada' } })
+    t.match(await get('/v2/token/authorized_by', charles), { body: { firstName: 'Charles' } })
+    t.match(await get('/v2/token/introspect', charles), { body: { authorization: { authorizedTo: { siteIds: [ids.gardens] } } } })
+    webflow.uninstall()
+    t.equal((await get('/v2/sites', ada)).status, 200)
+    t.equal((await get('/v2/sites', charles)).status, 401)
+  })
+})
+
+t.test('installs and uninstalls at Webflow', async (t) => {
+  t.test('an install comes back with a code and without state', async (t) => {
+    const { webflow, exchange } = await start(t)
+    const url = await webflow.install({ siteIds: [ids.gardens] })
+    t.strictSame([...new URL(url).searchParams.keys()], ['code'])
+    t.equal((await exchange(parameter(url, 'code'))).status, 200)
+  })
+
+  t.test('the install link leads to the consent page by a bare authorize link', async (t) => {
+    const { webflow } = await start(t)
+    const { statusCode, headers } = await request(`${webflow.url}/install/${app.clientId}`)
+    t.equal(statusCode, 302)
+    const { pathname, searchParams } = new URL(`${headers['location']}`, webflow.url)
+    t.equal(pathname, '/oauth/authorize')
+    t.strictSame(Object.fromEntries(searchParams), { response_type: 'code', client_id: app.clientId, scope: app.scope.join(' ') })
+    t.equal((await request(`${webflow.url}${headers['location']}`)).statusCode, 200)
+  })
+
+  t.test('the dashboard tells what is installed, and uninstalls', async (t) => {
+    const { webflow, connect, get } = await start(t)
+    const dashboard = async (): Promise<string> => (await request(webflow.url)).body.text()
+    t.match(await dashboard(), 'Not installed')
+    t.notMatch(await dashboard(), 'Uninstall')
+    const accessToken = await connect()
+    t.match(await dashboard(), `action="/uninstall/${app.clientId}"`)
+    t.match(await dashboard(), 'Uninstall')
+    const { statusCode, headers } = await request(`${webflow.url}/uninstall/${app.clientId}`, { method: 'POST' })
+    t.equal(statusCode, 302)
+    t.equal(headers['location'], '/')
+    t.equal((await get('/v2/sites', accessToken)).status, 401)
+    t.match(await dashboard(), 'Not installed')
+  })
+
+  t.test('an unknown client id has neither install link nor uninstall', async (t) => {
+    const { webflow } = await start(t)
+    t.equal((await request(`${webflow.url}/install/unknown`)).statusCode, 404)
+    t.equal((await request(`${webflow.url}/uninstall/unknown`, { method: 'POST' })).statusCode, 404)
+    await t.rejects(webflow.install({ clientId: 'unknown' }), TypeError)
+    t.throws(() => webflow.uninstall('unknown'), TypeError)
+  })
+
+  t.test('uninstall ends every token, the grant and codes not yet exchanged', async (t) => {
+    const other = { ...app, clientId: 'other', clientSecret: 'other-secret' }
+    const { webflow, connect, exchange, get, revoke, authorizeUrl } = await start(t, { apps: [other] })
+    const tokens = [await connect(), await connect()]
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    const foreign = parameter(await webflow.install({ clientId: 'other' }), 'code')
+    webflow.uninstall(app.clientId)
+    for (const accessToken of tokens) t.match(await get('/v2/token/introspect', accessToken), { status: 401 })
+    t.match(await exchange(code), { status: 400, body: { error: 'invalid_grant' } })
+    t.match(await revoke({ access_token: tokens[0] }), { body: { error: 'invalid_token' } })
+    t.equal((await exchange(foreign, { client_id: 'other', client_secret: 'other-secret' })).status, 200)
+    webflow.uninstall(app.clientId)
+  })
+
+  t.test('revokeToken ends one token and tells whether it was alive', async (t) => {
+    const { webflow, connect, get } = await start(t)
+    const [ended, alive] = [await connect(), await connect()]
+    t.equal(webflow.revokeToken(ended), true)
+    t.equal(webflow.revokeToken(ended), false)
+    t.equal((await get('/v2/sites', ended)).status, 401)
+    t.equal((await get('/v2/sites', alive)).status, 200)
+  })
+})
+
+t.test('switches', async (t) => {
+  t.test('repeatedAuthorization new: another token beside the old one', async (t) => {
+    const { connect, get } = await start(t)
+    const [older, newer] = [await connect(), await connect()]
+    t.not(older, newer)
+    t.equal((await get('/v2/sites', older)).status, 200)
+  })
+
+  t.test('repeatedAuthorization same: the same token, with the scopes of both', async (t) => {
+    const { webflow, authorizeUrl, exchange, get } = await start(t, { behavior: { repeatedAuthorization: 'same' } })
+    const codes = [
+      await webflow.approve(authorizeUrl({ scope: 'cms:read' })),
+      await webflow.approve(authorizeUrl({ scope: 'sites:read' }))
+    ]
+    const tokens: string[] = []
+    for (const url of codes) tokens.push(member((await exchange(parameter(url, 'code'))).body, 'access_token'))
+    t.equal(tokens[0], tokens[1])
+    t.match(await get('/v2/token/introspect', tokens[0]), { body: { authorization: { scope: 'cms:read,sites:read' } } })
+  })
+
+  t.test('repeatedAuthorization new-ends-old: the old token dies', async (t) => {
+    const { connect, get } = await start(t, { behavior: { repeatedAuthorization: 'new-ends-old' } })
+    const [older, newer] = [await connect(), await connect()]
+    t.equal((await get('/v2/sites', older)).status, 401)
+    t.equal((await get('/v2/sites', newer)).status, 200)
+  })
+
+  t.test('repeatedConsent skip: no page unless more is asked for', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t, { behavior: { repeatedConsent: 'skip' } })
+    const url = authorizeUrl({ scope: 'sites:read', state: 's' })
+    t.equal((await request(url)).statusCode, 200)
+    await webflow.approve(url)
+    const { statusCode, headers } = await request(url)
+    t.equal(statusCode, 302)
+    t.equal(parameter(`${headers['location']}`, 'state'), 's')
+    t.equal((await exchange(parameter(await webflow.deny(url), 'code'))).status, 200)
+    t.equal((await request(authorizeUrl({ scope: 'sites:read cms:read' }))).statusCode, 200)
+  })
+
+  t.test('omittedRedirectUri refuse: a page when several are registered, the only one otherwise', async (t) => {
+    const behavior: BehaviorOptions = { omittedRedirectUri: 'refuse' }
+    const several = await start(t, { behavior })
+    await t.rejects(several.webflow.approve(several.authorizeUrl()), /several redirect URIs/)
+    const one = await start(t, { behavior, app: { ...app, redirectUris: [redirectUri] } })
+    t.match(await one.webflow.approve(one.authorizeUrl()), /[?]code=/)
+  })
+
+  t.test('omittedScope: all that is configured, or refuse', async (t) => {
+    const configured = await start(t)
+    const { body } = await configured.exchange(parameter(await configured.webflow.approve(configured.authorizeUrl({ scope: null })), 'code'))
+    t.match(await configured.get('/v2/token/introspect', member(body, 'access_token')), { body: { authorization: { scope: app.scope.join(',') } } })
+    const refuse = await start(t, { behavior: { omittedScope: 'refuse' } })
+    t.equal(parameter(await refuse.webflow.approve(refuse.authorizeUrl({ scope: null })), 'error'), 'invalid_scope')
+  })
+
+  t.test('denialError: another error for a denial', async (t) => {
+    const { webflow, authorizeUrl } = await start(t, { behavior: { denialError: 'user_denied' } })
+    t.equal(parameter(await webflow.deny(authorizeUrl()), 'error'), 'user_denied')
+  })
+
+  t.test('wrongCredentials invalid_client: status 401', async (t) => {
+    const { exchange } = await start(t, { behavior: { wrongCredentials: 'invalid_client' } })
+    t.match(await exchange('x', { client_secret: 'wrong' }), { status: 401, body: { error: 'invalid_client' } })
+  })
+
+  t.test('reusedCodeEndsToken: the second exchange ends the token of the first', async (t) => {
+    const { webflow, authorizeUrl, exchange, get } = await start(t, { behavior: { reusedCodeEndsToken: true } })
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    const { body } = await exchange(code)
+    t.match(await exchange(code), { status: 400, body: { error: 'invalid_grant' } })
+    t.equal((await get('/v2/sites', member(body, 'access_token'))).status, 401)
+  })
+
+  t.test('scopeInTokenResponse and expiresIn: the answer says so, and the token dies in time', async (t) => {
+    let now = Date.parse('2026-11-01')
+    const { webflow, authorizeUrl, exchange, get } = await start(t, { now: () => now, behavior: { scopeInTokenResponse: true, expiresIn: 3600 } })
+    const { body } = await exchange(parameter(await webflow.approve(authorizeUrl({ scope: 'sites:read cms:read' })), 'code'))
+    t.match(body, { expires_in: 3600, scope: 'sites:read cms:read' })
+    now += 3600 * 1000 - 1
+    t.equal((await get('/v2/sites', member(body, 'access_token'))).status, 200)
+    now += 1
+    t.equal((await get('/v2/sites', member(body, 'access_token'))).status, 401)
+  })
+
+  t.test('an expired token is not given again', async (t) => {
+    let now = Date.parse('2026-11-01')
+    const { connect } = await start(t, { now: () => now, behavior: { repeatedAuthorization: 'same', expiresIn: 60 } })
+    const first = await connect()
+    t.ok(first === await connect(), 'the same while it lives')
+    now += 60000
+    t.notOk(first === await connect(), 'another when it is dead')
+  })
+
+  t.test('revokedMember: the old name', async (t) => {
+    const { connect, revoke } = await start(t, { behavior: { revokedMember: 'didRevoke' } })
+    t.strictSame(await revoke({ access_token: await connect() }), { status: 200, body: { didRevoke: true } })
+  })
+
+  t.test('revocationErrorStatus: other statuses, one by one', async (t) => {
+    const { revoke } = await start(t, { behavior: { revocationErrorStatus: { invalid_token: 404 } } })
+    t.match(await revoke({ access_token: 'unknown' }), { status: 404, body: { error: 'invalid_token' } })
+    t.match(await revoke({ access_token: 'unknown', client_id: 'unknown' }), { status: 401, body: { error: 'invalid_client' } })
+  })
+
+  t.test('revocationEndsSiblings: the user has no token left', async (t) => {
+    const { connect, get, revoke } = await start(t, { behavior: { revocationEndsSiblings: true } })
+    const [older, newer] = [await connect(), await connect()]
+    await revoke({ access_token: newer })
+    t.equal((await get('/v2/sites', older)).status, 401)
+  })
+
+  t.test('introspectionScopeSeparator: a space', async (t) => {
+    const { connect, get } = await start(t, { behavior: { introspectionScopeSeparator: ' ' } })
+    t.match(await get('/v2/token/introspect', await connect()), { body: { authorization: { scope: app.scope.join(' ') } } })
+  })
+
+  t.test('workspaceGrantListsSites: the sites beside the workspace', async (t) => {
+    const { connect, get } = await start(t, { behavior: { workspaceGrantListsSites: true } })
+    t.match(await get('/v2/token/introspect', await connect({ workspaceId: ids.studio })), {
+      body: { authorization: { authorizedTo: { siteIds: [ids.engine, ids.notes], workspaceIds: [ids.studio] } } }
+    })
+  })
+})
+
+t.test('faults', async (t) => {
+  t.test('an answer in place of the endpoint’s strikes once and leaves the code unspent', async (t) => {
+    const { webflow, authorizeUrl, exchange } = await start(t)
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    webflow.fail('token', { status: 503, body: { message: 'later' }, headers: { 'retry-after': '7' } })
+    t.strictSame(await exchange(code), { status: 503, body: { message: 'later' } })
+    t.equal((await exchange(code)).status, 200)
+  })
+
+  t.test('a body is sent as it is, with status 200 unless told otherwise', async (t) => {
+    const { webflow } = await start(t)
+    webflow.fail('introspect', { body: '<h1>oops' })
+    webflow.fail('introspect', { body: '<h1>oops', headers: { 'content-type': 'text/html' } })
+    webflow.fail('introspect', { status: 204 })
+    const first = await request(`${webflow.url}/v2/token/introspect`)
+    t.equal(first.statusCode, 200)
+    t.match(first.headers['content-type'], 'text/plain')
+    t.equal(await first.body.text(), '<h1>oops')
+    t.equal((await request(`${webflow.url}/v2/token/introspect`)).headers['content-type'], 'text/html')
+    const third = await request(`${webflow.url}/v2/token/introspect`)
+    t.equal(third.statusCode, 204)
+    t.equal(await third.body.text(), '')
+  })
+
+  t.test('faults queue up, each for as many calls as it says', async (t) => {
+    const { webflow, get } = await start(t)
+    webflow.fail('sites', { status: 429, body: {}, times: 2 })
+    webflow.fail('sites', { status: 500, body: {} })
+    const statuses: number[] = []
+    for (let call = 0; call < 4; call++) statuses.push((await get('/v2/sites')).status)
+    t.strictSame(statuses, [429, 429, 500, 401])
+    webflow.fail('authorizedBy', { status: 500, body: {}, times: Infinity })
+    for (let call = 0; call < 3; call++) t.equal((await get('/v2/token/authorized_by')).status, 500)
+  })
+
+  t.test('reset ends the connection, and an injected request', async (t) => {
+    const { webflow, get } = await start(t)
+    webflow.fail('sites', { reset: true, times: 2 })
+    await t.rejects(get('/v2/sites'), { code: 'ECONNRESET' })
+    await t.rejects(webflow.server.inject('/v2/sites'))
+    t.equal((await get('/v2/sites')).status, 401)
+  })
+
+  t.test('a handled call loses only its answer: the code is spent', async (t) => {
+    const { webflow, authorizeUrl, exchange, get, revoke, connect } = await start(t)
+    const code = parameter(await webflow.approve(authorizeUrl()), 'code')
+    webflow.fail('token', { reset: true, handled: true })
+    await t.rejects(exchange(code), { code: 'ECONNRESET' })
+    t.match(await exchange(code), { status: 400, body: { error: 'invalid_grant' } })
+
+    const accessToken = await connect()
+    webflow.fail('revoke', { status: 502, body: {}, handled: true })
+    t.equal((await revoke({ access_token: accessToken })).status, 502)
+    t.equal((await get('/v2/sites', accessToken)).status, 401)
+  })
+
+  t.test('a delay stands alone: the endpoint then answers by itself', async (t) => {
+    const { webflow, get, connect } = await start(t)
+    const accessToken = await connect()
+    webflow.fail('sites', { delay: 1 })
+    webflow.fail('sites', { delay: 1, handled: true })
+    t.equal((await get('/v2/sites', accessToken)).status, 200)
+    t.equal((await get('/v2/sites', accessToken)).status, 200)
+  })
+
+  t.test('a call that hangs is never answered, and does not keep the simulator from closing', async (t) => {
+    const { webflow, get } = await start(t)
+    webflow.fail('sites', { hang: true })
+    webflow.fail('introspect', { delay: 3600000 })
+    const calls = [get('/v2/sites'), get('/v2/token/introspect')].map((call) => t.rejects(call, { code: 'UND_ERR_SOCKET' }))
+    while (webflow.requests.sites.length + webflow.requests.introspect.length < 2) await new Promise(setImmediate)
+    await webflow.close()
+    await Promise.all(calls)
+  })
+
+  t.test('a fault of authorize strikes the browser', async (t) => {
+    const { webflow, authorizeUrl } = await start(t)
+    webflow.fail('authorize', { status: 503, body: 'oops' })
+    await t.rejects(webflow.approve(authorizeUrl()), /status 503$/)
+    t.match(await webflow.approve(authorizeUrl()), /[?]code=/)
+  })
+
+  t.test('a fault that makes no sense is refused', async (t) => {
+    const { webflow } = await start(t)
+    t.throws(() => webflow.fail('token', { status: 99 }), TypeError)
+    t.throws(() => webflow.fail('token', { status: 600 }), TypeError)
+    t.throws(() => webflow.fail('token', { times: 0 }), TypeError)
+    t.throws(() => webflow.fail('token', { delay: NaN }), TypeError)
+    // @ts-expect-error: no such endpoint, as a caller in JavaScript may have it
+    t.throws(() => webflow.fail('nowhere', { hang: true }), /no endpoint `nowhere`/)
+  })
+})
+
+t.test('recorded requests', async (t) => {
+  t.test('hold method, path, headers, parameters and time, oldest first', async (t) => {
+    const { webflow, get, exchange } = await start(t, { now: () => 1000 })
+    await get('/v2/sites?limit=1&limit=2', 'x')
+    await exchange('first')
+    await exchange('second', { extra: { deep: [1] } })
+    await request(webflow.endpoints.token, { method: 'POST', headers: form, body: 'code=a&code=b&__proto__=c' })
+    await request(webflow.endpoints.token, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{' })
+    t.match(webflow.requests.sites, [
+      { method: 'GET', path: '/v2/sites', headers: { authorization: 'Bearer x' }, parameters: { limit: ['1', '2'] }, at: 1000 }
+    ])
+    t.match(webflow.requests.token, [
+      { method: 'POST', path: '/oauth/access_token', parameters: { code: 'first' } },
+      { parameters: { code: 'second', extra: { deep: [1] } } },
+      { parameters: { code: ['a', 'b'] } },
+      { parameters: {} }
+    ])
+    t.equal(webflow.requests.revoke.length, 0)
+  })
+
+  t.test('are the last 1000', async (t) => {
+    const { webflow } = await start(t)
+    for (let call = 0; call <= 1000; call++) await webflow.server.inject(`/v2/sites?call=${call}`)
+    t.equal(webflow.requests.sites.length, 1000)
+    t.match(webflow.requests.sites[0], { parameters: { call: '1' } })
+  })
+})
+
+t.test('the simulator', async (t) => {
+  t.test('has a URL and endpoints only while it listens', async (t) => {
+    const webflow = createSimulator({ app })
+    t.throws(() => webflow.url, /not listening/)
+    t.throws(() => webflow.endpoints, /not listening/)
+    const url = await webflow.listen({ host: '127.0.0.1', port: 0 })
+    t.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
+    t.equal(webflow.url, url)
+    t.strictSame(webflow.endpoints, {
+      authorize: `${url}/oauth/authorize`,
+      token: `${url}/oauth/access_token`,
+      revoke: `${url}/oauth/revoke_authorization`
+    })
+    await webflow.close()
+    t.throws(() => webflow.url, /not listening/)
+  })
+
+  t.test('approves, denies and installs without listening', async (t) => {
+    const webflow = createSimulator({ app })
+    t.teardown(() => webflow.close())
+    t.match(await webflow.approve(`/oauth/authorize?response_type=code&client_id=${app.clientId}`), /[?]code=/)
+    t.match(await webflow.install(), /[?]code=/)
+  })
+
+  t.test('serves the user and the workspaces it is given', async (t) => {
+    const { connect, get } = await start(t, {
+      user: { id: 'a'.repeat(24), email: 'grace@example.com', firstName: 'Grace', lastName: 'Hopper' },
+      workspaces: [{ id: 'b'.repeat(24), displayName: 'Navy', sites: [{ id: 'c'.repeat(24), displayName: 'Moth', shortName: 'moth' }] }]
+    })
+    const accessToken = await connect()
+    t.match(await get('/v2/token/authorized_by', accessToken), { body: { firstName: 'Grace' } })
+    t.match(await get('/v2/sites', accessToken), { body: { sites: [{ id: 'c'.repeat(24), workspaceId: 'b'.repeat(24) }] } })
+  })
+
+  t.test('a clock that fails is an error of the test, with status 500', async (t) => {
+    const { get, webflow } = await start(t, { now: () => { throw new Error('the clock stopped') } })
+    t.match(await get('/v2/sites'), { status: 500, body: { message: 'the clock stopped' } })
+    t.equal(webflow.requests.sites.length, 0)
+  })
+
+  const options: ReadonlyArray<readonly [string, object, RegExp]> = [
+    ['no app', {}, /`app` is missing/],
+    ['an app without client id', { app: { ...app, clientId: '' } }, /`clientId`/],
+    ['an app whose client id is no string', { app: { ...app, clientId: undefined } }, /`clientId`/],
+    ['an app without client secret', { app: { ...app, clientSecret: '' } }, /`clientSecret`/],
+    ['an app whose client secret is no string', { app: { ...app, clientSecret: 1 } }, /`clientSecret`/],
+    ['an app without redirect URIs', { app: { ...app, redirectUris: [] } }, /`redirectUris` of an app is empty/],
+    ['redirect URIs that are no list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app is not a list/],
+    ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app is not a list/],
+    ['a redirect URI that is no URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
+    ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
+    ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
+    ['two apps of one client id', { app, apps: [app] }, /two apps/],
+    ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
+  ]
+  for (const [title, given, message] of options) {
+    t.test(`${title} is refused`, async (t) => {
+      t.throws(() => Reflect.apply(createSimulator, undefined, [given]), { name: 'TypeError', message })
+    })
+  }
+
+  t.test('http is for loopback, by every name', async (t) => {
+    for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.1.2.3', '[::1]']) {
+      t.doesNotThrow(() => createSimulator({ app: { ...app, redirectUris: [`http://${host}:3000/callback`] } }), host)
+    }
+  })
+
+  t.test('its log has method, path and status, and nothing that was said', async (t) => {
+    const lines: string[] = []
+    const stream = new Writable({
+      write (chunk, _encoding, done) {
+        lines.push(`${chunk}`)
+        done()
+      }
+    })
+    const { webflow, authorizeUrl, exchange, get, revoke } = await start(t, { logger: { level: 'trace', stream } })
+    const state = 'state-to-look-for'
+    const code = parameter(await webflow.approve(authorizeUrl({ state })), 'code')
+    const accessToken = member((await exchange(code)).body, 'access_token')
+    await get(`/v2/sites?access_token=${accessToken}`, accessToken)
+    await get(`/nowhere?access_token=${accessToken}`, accessToken)
+    await get(`/%ZZ?access_token=${accessToken}`)
+    await revoke({ access_token: accessToken })
+    const socket = connect(Number(new URL(webflow.url).port), '127.0.0.1')
+    socket.write(`nonsense ${accessToken}\r\n\r\n`)
+    await text(socket)
+    const log = lines.join('')
+    t.match(log, '"path":"/oauth/access_token"')
+    t.match(log, '"statusCode":200')
+    for (const secret of [state, code, accessToken, app.clientSecret]) {
+      t.ok(secret.length > 10 && !log.includes(secret), 'a secret is not in the log')
+    }
+  })
+
+  t.test('a logger switched on by a mere true is discreet too', async (t) => {
+    const webflow = createSimulator({ app, logger: true })
+    t.teardown(() => webflow.close())
+    const { req } = Reflect.get(webflow.server.log, Symbol.for('pino.serializers'))
+    t.strictSame(req({ method: 'GET', url: '/path?code=x' }), { method: 'GET', path: '/path' })
+  })
+})
