@@ -231,7 +231,7 @@ async function realContract (t: Test, name: string, client: RedisClient): Promis
 
 async function specifics (t: Test, server: RedisServer, client: Redis): Promise<void> {
   await t.test('every command touches exactly one key, and none looks through them all', async (t) => {
-    const monitor = await client.duplicate().monitor()
+    const monitor = await client.monitor()
     t.teardown(() => monitor.disconnect())
     const commands: string[][] = []
     monitor.on('monitor', (_time: string, command: string[]) => commands.push(command))

@@ -1,0 +1,389 @@
+import { mock } from 'node:test'
+import Fastify from 'fastify'
+import t from 'tap'
+import webflowOAuth, { MemoryStore, type TokenStore } from '../lib/index.ts'
+import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow } from './support/app.ts'
+import { Browser, navigation } from './support/browser.ts'
+
+/** A memory store that counts its calls and can be made to fail or to hang. */
+function createStore () {
+  const memory = new MemoryStore()
+  const calls: string[] = []
+  const state = { mode: 'works' }
+  const run = async <T> (call: string, answer: () => Promise<T>): Promise<T> => {
+    calls.push(call)
+    if (state.mode === 'fails') throw new Error('down')
+    if (state.mode === 'hangs') return await new Promise<T>(() => {})
+    return await answer()
+  }
+  const store: TokenStore = {
+    get: (key) => run(`get ${key}`, () => memory.get(key)),
+    set: (key, value, options) => run(`set ${key}`, () => memory.set(key, value, options)),
+    delete: (key, options) => run(`delete ${key}`, () => memory.delete(key, options)),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  return { memory, store, calls, state }
+}
+
+t.test('the token is there from preValidation on, in hooks and handlers, also on earlier routes and for unknown ones', async (t) => {
+  const webflow = await startWebflow(t)
+  const seen: string[] = []
+  const app = await createApp(t, {
+    webflow,
+    before: (app) => { app.get('/early', async (request) => ({ connected: request.webflowToken !== null })) },
+    after: (app) => {
+      app.addHook('preValidation', async (request) => { if (request.webflowToken !== null) seen.push('preValidation') })
+      app.addHook('preHandler', async (request) => { if (request.webflowToken !== null) seen.push('preHandler') })
+      app.addHook('onSend', async (request) => { if (request.webflowToken !== null) seen.push('onSend') })
+      app.register(async (child) => { child.get('/child', async (request) => ({ connected: request.webflowToken !== null })) })
+      app.setNotFoundHandler(async (request, reply) => await reply.code(404).send({ connected: request.webflowToken !== null }))
+    }
+  })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  seen.length = 0
+  for (const url of ['/early', '/child', '/nowhere']) t.equal((await browser.get(url)).json().connected, true)
+  t.strictSame(seen.slice(0, 3), ['preValidation', 'preHandler', 'onSend'])
+})
+
+t.test('hooks of the app that read the token run on our routes too', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, after: (app) => { app.addHook('preHandler', async (request) => { request.log.debug({ id: request.webflowToken?.id }) }) } }))
+  t.equal((await connect(browser, webflow)).statusCode, 303)
+  t.equal((await browser.navigate('/webflow/authorize')).statusCode, 302)
+  t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 200)
+})
+
+t.test('read too early, or on a route that opted out, the token throws instead of being null', async (t) => {
+  const { store, calls } = createStore()
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    options: { store },
+    after: (app) => {
+      app.get('/too-early', { onRequest: async (request) => { request.log.info(request.webflowToken) } }, async () => 'never')
+      app.get('/opted-out', { config: { webflowToken: false } }, async () => 'ok')
+      app.get('/opted-out/read', { config: { webflowToken: false } }, async (request) => request.webflowToken)
+    }
+  }))
+  for (const connected of [false, true]) {
+    if (connected) await connect(browser, webflow)
+    calls.length = 0
+    for (const url of ['/too-early', '/opted-out/read']) {
+      const answer = await browser.get(url)
+      t.equal(answer.statusCode, 500)
+      t.equal(answer.json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED')
+    }
+    t.equal((await browser.get('/opted-out')).statusCode, 200)
+    t.strictSame(calls, [], 'the store is not asked')
+  }
+})
+
+t.test('an opted-out route does not ask who the user is', async (t) => {
+  let asked = 0
+  const browser = new Browser(await createApp(t, {
+    options: {
+      identify () {
+        asked++
+        return null
+      }
+    },
+    after: (app) => {
+      app.get('/opted-out', { config: { webflowToken: false } }, async () => 'ok')
+      app.get('/begin', { config: { webflowToken: false } }, async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply)))
+    }
+  }))
+  t.equal((await browser.get('/opted-out')).statusCode, 200)
+  t.equal(asked, 0)
+  t.equal((await browser.get('/begin')).statusCode, 302)
+  t.equal(asked, 1)
+})
+
+t.test('a request that cannot have a token costs no call of the store', async (t) => {
+  const { store, calls } = createStore()
+  const browser = new Browser(await createApp(t, { options: { store } }))
+  await browser.get('/token')
+  for (const value of ['', 'x', 'A'.repeat(42), 'A'.repeat(44), `${'A'.repeat(42)}!`, '%00', 'flow:x', '../token']) {
+    browser.cookies.set('__Host-webflow', value)
+    t.equal((await browser.get('/token')).json().connected, false)
+  }
+  browser.cookies.delete('__Host-webflow')
+  browser.cookies.set('__Host-webflow2', 'A'.repeat(43))
+  browser.cookies.set('x__Host-webflow', 'A'.repeat(43))
+  t.equal((await browser.get('/token')).json().connected, false)
+  await browser.navigate('/webflow/authorize')
+  t.strictSame(calls, [])
+})
+
+t.test('a key of the store is no cookie', async (t) => {
+  const { store, calls } = createStore()
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, options: { store } })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  const key = String(calls.find((call) => call.startsWith('set token:'))?.slice('set token:'.length))
+  t.equal((await browser.get('/token')).json().id, key)
+  const thief = new Browser(app)
+  thief.cookies.set('__Host-webflow', key)
+  t.equal((await thief.get('/token')).json().connected, false)
+})
+
+t.test('an outage of the store is no logout: only reading the token fails', async (t) => {
+  const { store, state } = createStore()
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    options: { store },
+    after: (app) => {
+      app.get('/free', async () => 'free')
+      app.get('/guarded', { preHandler: app.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, async () => 'guarded')
+    }
+  }))
+  await connect(browser, webflow)
+  state.mode = 'fails'
+  t.equal((await browser.get('/free')).statusCode, 200)
+  for (const url of ['/token', '/guarded']) {
+    const answer = await browser.navigate(url)
+    t.equal(answer.statusCode, 503)
+    t.equal(answer.json().code, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
+    t.strictSame(answer.cookies, [])
+  }
+  t.equal((await browser.get('/webflow/authorize')).statusCode, 302, 'a flow begins without the store')
+  state.mode = 'works'
+  t.equal((await browser.get('/token')).json().connected, true)
+})
+
+t.test('a store that hangs holds up one request, not the app', async (t) => {
+  const { store, state, calls } = createStore()
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout: 50 } }))
+  await connect(browser, webflow)
+  state.mode = 'hangs'
+  t.equal((await browser.get('/token')).statusCode, 503)
+  calls.length = 0
+  for (let i = 0; i < 20; i++) t.equal((await browser.get('/token')).statusCode, 503)
+  t.strictSame(calls, [], 'the store is left alone for a second')
+})
+
+t.test('a value under an unknown secret is an outage, a tampered one is no token', async (t) => {
+  const { memory, store, calls } = createStore()
+  const webflow = await startWebflow(t)
+  const old = await createApp(t, { webflow, options: { store, secret: 'the old secret, of 32 bytes and more' } })
+  const replica = await createApp(t, { webflow, options: { store, secret: 'the new secret, of 32 bytes and more' } })
+  const browser = new Browser(old)
+  await connect(browser, webflow)
+  const halfDeployed = await browser.clone(replica).get('/token')
+  t.equal(halfDeployed.statusCode, 503)
+  t.equal(halfDeployed.json().code, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
+
+  const key = String(calls.find((call) => call.startsWith('set token:'))?.slice('set '.length))
+  const value = String(await memory.get(key))
+  await memory.set(key, value.slice(0, -4) + (value.endsWith('AAAA') ? 'BBBB' : 'AAAA'), { expiresAt: Date.now() + 60_000 })
+  t.equal((await browser.get('/token')).json().connected, false)
+  await memory.set(key, value, { expiresAt: Date.now() + 60_000 })
+  t.equal((await browser.get('/token')).json().connected, true)
+})
+
+t.test('a token that is used lives on, and one that is not ends', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    options: { sessionMaxAge: 1000 },
+    after: (app) => { app.get('/expires', async (request) => ({ left: Number(request.webflowToken?.expiresAt) - Date.now() })) }
+  })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  const { id } = (await browser.get('/token')).json()
+  mock.timers.tick(500_000)
+  t.equal((await browser.get('/expires')).json().left, 500_000, 'half of its life is not over yet')
+  t.equal((await browser.get('/expires')).json().left, 500_000)
+  mock.timers.tick(1)
+  await browser.get('/expires')
+  t.equal((await browser.get('/expires')).json().left, 1_000_000, 'the deadline has moved')
+  mock.timers.tick(999_999)
+  t.equal((await app.webflowOAuth.getToken(String(id)))?.id, id, 'a job counts as use')
+  mock.timers.tick(999_999)
+  t.equal((await browser.get('/token')).json().id, id)
+  mock.timers.tick(1_000_000)
+  t.equal((await browser.get('/token')).json().connected, false)
+})
+
+t.test('each request gets a token of its own', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    after: (app) => {
+      app.get('/spoil', async (request) => {
+        const { webflowToken } = request
+        webflowToken?.expiresAt.setTime(0)
+        return { same: webflowToken === request.webflowToken }
+      })
+    }
+  }))
+  await connect(browser, webflow)
+  t.equal((await browser.get('/spoil')).json().same, true)
+  t.equal((await browser.get('/token')).json().connected, true)
+})
+
+t.test('two apps in sibling scopes on one server and one store know nothing of each other', async (t) => {
+  const webflow = await startWebflow(t, {}, ['https://app.example.com/a/callback', 'https://app.example.com/b/callback'])
+  const store = new MemoryStore()
+  const app = Fastify()
+  t.teardown(() => app.close())
+  for (const name of ['a', 'b']) {
+    await app.register(async (scope) => {
+      await scope.register(webflowOAuth, { ...baseOptions(webflow), store, cookieName: name, redirectUri: `https://app.example.com/${name}/callback` })
+      scope.get('/token', async (request) => ({ connected: request.webflowToken !== null }))
+    }, { prefix: `/${name}` })
+  }
+  const browser = new Browser(app)
+  const back = await connect(browser, webflow, { path: '/a/authorize' })
+  t.equal(back.statusCode, 303)
+  t.equal((await browser.get('/a/token')).json().connected, true)
+  t.equal((await browser.get('/b/token')).json().connected, false)
+  const { location } = await browser.navigate('/a/authorize')
+  const crossed = new URL(await webflow.approve(String(location)))
+  crossed.pathname = '/b/callback'
+  t.equal((await browser.get(crossed.href)).json().reason, 'other_browser')
+})
+
+t.test('the guard lets those with a token pass, and names what is missing', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    after: (app) => {
+      const { requireToken, tokenOf } = app.webflowOAuth
+      app.get('/validated', { preValidation: requireToken() }, async (request) => ({ id: tokenOf(request).id }))
+      app.get('/handled', { preHandler: requireToken({ scope: ['sites:read'] }) }, async (request) => ({ id: tokenOf(request).id }))
+      app.get('/scoped', { preHandler: requireToken({ scope: ['sites:read', 'cms:write', 'authorized_user:read'] }) }, async () => 'never')
+      app.get('/unguarded', async (request) => ({ id: tokenOf(request).id }))
+      app.get('/too-early', { onRequest: requireToken() }, async () => 'never')
+    }
+  }))
+  for (const url of ['/validated', '/handled', '/scoped', '/unguarded']) {
+    const answer = await browser.navigate(url)
+    t.equal(answer.statusCode, 401)
+    t.equal(answer.json().code, 'WEBFLOW_OAUTH_TOKEN_REQUIRED')
+  }
+  t.equal((await browser.get('/too-early')).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED')
+  await connect(browser, webflow)
+  for (const url of ['/validated', '/handled', '/unguarded']) t.equal((await browser.get(url)).statusCode, 200)
+  const answer = await browser.get('/scoped')
+  t.equal(answer.statusCode, 403)
+  t.equal(answer.json().code, 'WEBFLOW_OAUTH_SCOPE_MISSING')
+  t.match(answer.json().message, 'cms:write authorized_user:read')
+})
+
+t.test('a guard that cannot work is refused where it is made', async (t) => {
+  const { requireToken } = (await createApp(t)).webflowOAuth
+  for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites'] }, { onMissing: 'loop' }]) {
+    t.throws(() => Reflect.apply(requireToken, null, [options]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
+  }
+})
+
+/** An app with a page behind a guard that leads through a flow. */
+async function createGuarded (t: Parameters<typeof createApp>[0], webflow: Awaited<ReturnType<typeof startWebflow>>, options = {}) {
+  return await createApp(t, {
+    webflow,
+    options,
+    after: (app) => {
+      const { requireToken } = app.webflowOAuth
+      app.get('/page', { preHandler: requireToken({ onMissing: 'redirect' }) }, async () => 'page')
+      app.get('/wide', { preHandler: requireToken({ onMissing: 'redirect', scope: ['cms:write'] }) }, async () => 'wide')
+      app.post('/page', { preHandler: requireToken({ onMissing: 'redirect' }) }, async () => 'posted')
+    }
+  })
+}
+
+t.test('the guard leads a person through a flow and back to the same page', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createGuarded(t, webflow))
+  const away = await browser.navigate('/page?tab=1&q=a%20b')
+  t.equal(away.statusCode, 302)
+  t.equal(away.headers['cache-control'], 'no-store')
+  const back = await browser.navigate(await webflow.approve(String(away.location)))
+  t.equal(back.location, 'https://app.example.com/page?tab=1&q=a%20b')
+  t.equal((await browser.navigate('/page')).body, 'page')
+
+  const wider = await browser.navigate('/wide')
+  t.equal(new URL(String(wider.location)).searchParams.get('scope'), 'sites:read cms:read cms:write')
+  await browser.navigate(await webflow.approve(String(wider.location)))
+  t.equal((await browser.navigate('/wide')).body, 'wide')
+})
+
+t.test('the guard leads only people: programs, posts, HEAD and prefetches get an answer', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createGuarded(t, webflow))
+  t.equal((await browser.get('/page')).statusCode, 401)
+  t.equal((await browser.get('/page', { accept: 'application/json, text/plain' })).statusCode, 401)
+  t.equal((await browser.get('/page', { accept: 'text/html', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' })).statusCode, 401)
+  t.equal((await browser.get('/page', { ...navigation, 'sec-fetch-dest': 'iframe' })).statusCode, 401)
+  t.equal((await browser.get('/page', { accept: 'text/html,*/*' })).statusCode, 302, 'an old browser')
+  t.equal((await browser.request('/page', { method: 'POST', headers: navigation })).statusCode, 401)
+  t.equal((await browser.request('/page', { method: 'HEAD', headers: navigation })).statusCode, 401)
+  const prefetch = await browser.navigate('/page', { 'sec-purpose': 'prefetch' })
+  t.equal(prefetch.statusCode, 503)
+  t.equal(prefetch.body, '')
+  t.strictSame(prefetch.cookies, [])
+})
+
+t.test('a page that cannot be returned to is replaced by `successRedirect`', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createGuarded(t, webflow, { successRedirect: '/home' }))
+  const away = await browser.navigate(`/page?q=${'x'.repeat(600)}`)
+  const back = await browser.navigate(await webflow.approve(String(away.location)))
+  t.equal(back.location, 'https://app.example.com/home')
+})
+
+t.test('three flows in a minute are enough: no endless loop', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createGuarded(t, webflow))
+  for (let i = 0; i < 3; i++) {
+    mock.timers.tick(1000)
+    const away = await browser.navigate('/page')
+    t.equal(away.statusCode, 302)
+    await browser.navigate(await webflow.deny(String(away.location)))
+  }
+  const stopped = await browser.navigate('/page')
+  t.equal(stopped.statusCode, 401)
+  t.strictSame(stopped.cookies, [])
+  mock.timers.tick(60_000)
+  t.equal((await browser.navigate('/page')).statusCode, 302)
+})
+
+t.test('behind a proxy that takes off a prefix the guard and the page lead to public addresses', async (t) => {
+  const redirectUri = 'https://app.example.com/api/webflow/callback'
+  const webflow = await startWebflow(t, {}, [redirectUri])
+  const browser = new Browser(await createGuarded(t, webflow, { redirectUri, callbackPath: '/webflow/callback' }))
+  const away = await browser.navigate('/page')
+  const url = await webflow.approve(String(away.location))
+  const back = await browser.navigate(url.replace('/api/', '/'))
+  t.equal(back.location, 'https://app.example.com/api/page')
+  t.match((await browser.navigate('/webflow/callback')).body, 'href="https://app.example.com/api/webflow/authorize"')
+})
+
+t.test('an app begins a flow from a route of its own', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    after: (app) => {
+      app.get('/begin', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { returnTo: '/settings', scope: ['cms:write'] })))
+      app.get('/begin-elsewhere', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { returnTo: 'https://evil.example/' })))
+      app.get('/begin-wrongly', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { scope: [] })))
+    }
+  }))
+  const begun = await browser.navigate('/begin')
+  t.equal(begun.headers['cache-control'], 'no-store')
+  t.equal(new URL(String(begun.location)).searchParams.get('scope'), 'cms:write')
+  t.equal((await browser.navigate(await webflow.approve(String(begun.location)))).location, 'https://app.example.com/settings')
+  t.strictSame((await browser.get('/token')).json().scope, ['cms:write'])
+  const elsewhere = await browser.navigate('/begin-elsewhere')
+  t.equal((await browser.navigate(await webflow.approve(String(elsewhere.location)))).location, 'https://app.example.com/')
+  t.equal((await browser.get('/begin-wrongly')).json().code, 'WEBFLOW_OAUTH_INVALID_OPTION')
+})
+
+t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
