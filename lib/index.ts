@@ -56,7 +56,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.decorateRequest('webflowToken', { getter () { return context.callers.tokenOf(this) } })
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
   fastify.addHook('onClose', () => context.webflow.close())
-  fastify.register(registerRoutes, { context })
+  fastify.register(registerRoutes, { context, surrounding: fastify })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })
 
 export default webflowOAuth

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import type { Context } from '../context.ts'
 import { statusOf, toError } from '../errors.ts'
 import { answerFailure, type Route } from '../failure.ts'
@@ -23,9 +23,15 @@ const options: RouteShorthandOptions = {
   serializerCompiler: () => serialize
 }
 
-/** Registers the three routes. */
-export async function registerRoutes (fastify: FastifyInstance, { context }: { context: Context }): Promise<void> {
+/** Registers the three routes in a scope of their own, below the instance that the plugin was registered on. */
+export async function registerRoutes (fastify: FastifyInstance, { context, surrounding }: { context: Context, surrounding: FastifyInstance }): Promise<void> {
   const { paths, revokeMethod } = context.settings
+  const registered = fastify.errorHandler
+  // A route keeps the error handler of the moment it was registered; the app may have set another since.
+  const errorHandler = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+    if (surrounding.errorHandler === registered) throw error
+    return surrounding.errorHandler(error, request, reply)
+  }
   const handle = (route: Route, handler: Handler) => async (request: FastifyRequest, reply: FastifyReply) => {
     try {
       return await handler(context, request, reply)
@@ -37,10 +43,10 @@ export async function registerRoutes (fastify: FastifyInstance, { context }: { c
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('*', (_request, _payload, done) => { done(null) })
 
-  fastify.route({ ...options, method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: handle('authorize', authorize) })
-  fastify.route({ ...options, method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: handle('callback', callback) })
+  fastify.route({ ...options, errorHandler, method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: handle('authorize', authorize) })
+  fastify.route({ ...options, errorHandler, method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: handle('callback', callback) })
   if (paths.routes.revoke !== null) {
-    fastify.route({ ...options, method: revokeMethod, url: paths.routes.revoke, preParsing: acceptAnyType, handler: handle('revoke', revoke) })
+    fastify.route({ ...options, errorHandler, method: revokeMethod, url: paths.routes.revoke, preParsing: acceptAnyType, handler: handle('revoke', revoke) })
   }
 }
 

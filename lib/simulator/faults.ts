@@ -54,8 +54,9 @@ export class Faults {
 /** Makes the answer that a fault gives in place of the endpoint's, or null when it gives none. */
 export function answerOf ({ status, body, headers }: Fault): Answer | null {
   if (status === undefined && body === undefined && headers === undefined) return null
-  const content = body ?? ''
-  return typeof content === 'string'
-    ? { status: status ?? 200, headers: { 'content-type': 'text/plain; charset=utf-8', ...headers }, body: content }
-    : { status: status ?? 200, headers: { 'content-type': 'application/json; charset=utf-8', ...headers }, body: JSON.stringify(content) }
+  return {
+    status: status ?? 200,
+    headers: { 'content-type': `${typeof body === 'object' ? 'application/json' : 'text/plain'}; charset=utf-8`, ...headers },
+    body: typeof body === 'object' ? JSON.stringify(body) : body ?? ''
+  }
 }
