@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { BoundedSet } from './bounded-set.ts'
 import type { Cookies } from './cookies.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie, type FlowCookie } from './flow-cookie.ts'
 import { parseOutcome, type Outcome } from './flow-outcome.ts'
@@ -54,6 +56,7 @@ export class Flows {
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #authorizeUrl: URL
+  readonly #abandoned = new BoundedSet(1000)
 
   constructor (settings: Settings, cookies: Cookies, store: SealedStore, keyring: Keyring) {
     this.#settings = settings
@@ -111,11 +114,19 @@ export class Flows {
   /** Claims a flow; null when another callback has. Proves, too, that the store can be written. */
   async claim (flow: FlowCookie, state: string): Promise<Claim | null> {
     const key = this.#key(state)
-    const now = Date.now()
-    const validUntil = Math.max(now, flow.startedAt + this.#settings.flowMaxAge * 1000)
+    const attempt = randomUUID()
+    const validUntil = Math.max(Date.now(), flow.startedAt + this.#settings.flowMaxAge * 1000)
     const expiresAt = validUntil + replayAge * 1000
-    const value = await this.#store.set(key, JSON.stringify({ kind: 'claimed' }), { expiresAt, if: null })
-    return value === null ? null : { key, value, expiresAt }
+    const value = await this.#store.set(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null }).catch((error: unknown) => {
+      this.#abandoned.add(attempt)
+      throw error
+    })
+    if (value !== null) return { key, value, expiresAt }
+    // A write that was given up may be carried out all the same, once Redis is back: its claim is nobody's.
+    const record = await this.#store.get(key)
+    const claimed = record === null ? null : parseJson(record.text)
+    const isOurs = isObject(claimed) && typeof claimed.attempt === 'string' && this.#abandoned.delete(claimed.attempt)
+    return record !== null && isOurs ? { key, value: record.sealed, expiresAt } : null
   }
 
   /** Records how a claimed flow ended, for the same callback coming again. */

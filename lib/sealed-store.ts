@@ -1,8 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { BoundedSet } from './bounded-set.ts'
 import { unavailable, type GuardedStore } from './guarded-store.ts'
 import type { Sealer } from './seal.ts'
-
-const maxReported = 1000
 
 /** A value as it was read: the sealed form is what conditional writes compare with. */
 export interface Sealed {
@@ -18,7 +17,7 @@ export class SealedStore {
   readonly #store: GuardedStore
   readonly #sealer: Sealer
   readonly #log: FastifyBaseLogger
-  readonly #reported = new Set<string>()
+  readonly #reported = new BoundedSet(1000)
 
   constructor (store: GuardedStore, sealer: Sealer, log: FastifyBaseLogger) {
     this.#store = store
@@ -54,17 +53,10 @@ export class SealedStore {
       case 'opened':
         return opened.text
       case 'foreign':
-        this.#report(key)
+        if (this.#reported.add(key)) this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
         return null
       case 'unknown_key':
         throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
     }
-  }
-
-  #report (key: string): void {
-    if (this.#reported.has(key)) return
-    if (this.#reported.size >= maxReported) this.#reported.clear()
-    this.#reported.add(key)
-    this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
   }
 }

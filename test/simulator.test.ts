@@ -126,6 +126,14 @@ t.test('the consent page', async (t) => {
     t.match(page, '<meta name="viewport"')
   })
 
+  t.test('escapes what stands in attributes', async (t) => {
+    const { authorizeUrl } = await start(t, {
+      workspaces: [{ id: 'w', displayName: 'W', sites: [{ id: '"autofocus \'&', displayName: 'S', shortName: 's' }] }]
+    })
+    const { body } = await request(authorizeUrl())
+    t.match(await body.text(), 'value="&#34;autofocus &#39;&#38;" checked>')
+  })
+
   t.test('describes scopes to change only, and scopes it has never heard of', async (t) => {
     const { authorizeUrl } = await start(t, { app: { ...app, scope: ['assets:write', 'new_thing:read'] } })
     const { body } = await request(authorizeUrl({ scope: null }))
@@ -904,6 +912,7 @@ t.test('the simulator', async (t) => {
     const log = lines.join('')
     t.match(log, '"path":"/oauth/access_token"')
     t.match(log, '"statusCode":200')
+    t.notMatch(log, 'rawPacket')
     for (const secret of [state, code, accessToken, app.clientSecret]) {
       t.ok(secret.length > 10 && !log.includes(secret), 'a secret is not in the log')
     }

@@ -5,6 +5,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
+import { TagIndex } from '../stores/tag-index.ts'
 import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
 import { type RunTest, storeContract } from './support/store-contract.ts'
 
@@ -85,6 +86,19 @@ t.test('on a clock of the test', async (t) => {
     await store.set('three', '3', { expiresAt: Date.now() })
     await t.rejects(store.set('three', '3', { expiresAt: 0.5 }))
     t.strictSame((await store.find('tag')).keys, ['one', 'two'])
+  })
+
+  t.test('a tag that nobody has any more takes no room', async (t) => {
+    const index = new TagIndex<{ key: string }>()
+    const [one, two, three] = [{ key: '1' }, { key: '2' }, { key: '3' }]
+    for (const item of [one, two, three]) index.add('shared', item)
+    for (const item of [two, one, two, three]) index.remove('shared', item)
+    index.add('alone', one)
+    index.remove('alone', two)
+    index.remove('unknown', two)
+    t.strictSame([...index.of('alone')], [one])
+    index.remove('alone', one)
+    t.equal(index.size, 0)
   })
 
   t.test('MemoryStore behaves like a plain list through 20,000 random steps', async (t) => {

@@ -232,6 +232,8 @@ export async function storeContract (run: RunTest, subject: StoreSubject): Promi
     t.strictSame(await all(store, 'old'), [])
     t.strictSame(await all(store, 'both'), ['key'])
     t.strictSame(await all(store, 'new'), ['key'])
+    await store.set('key', 'alike', { expiresAt: inAMinute(), tags: ['too old', 'older', 'bold'] })
+    t.strictSame(await all(store, 'old'), [])
     await store.set('key', 'three', { expiresAt: inAMinute() })
     for (const tag of ['old', 'both', 'new']) t.strictSame(await all(store, tag), [])
     await store.set('key', 'four', { expiresAt: inAMinute(), tags: ['old'], if: 'three' })
