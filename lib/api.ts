@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization, type Context } from './context.ts'
-import { fail, resolveScope } from './resolve-options.ts'
+import { refuseOption } from './errors.ts'
+import { resolveScope } from './resolve-options.ts'
 import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './require-token.ts'
 import { resolveReturnTo } from './return-to.ts'
 import { revokeToken } from './revocation.ts'
@@ -57,11 +58,11 @@ export function createApi (context: Context): WebflowOAuth {
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
     if (typeof reference === 'object' && reference !== null && 'user' in reference) return identity.userTokenId(requireUser(reference.user))
-    return fail('token', 'must be a token\'s id or `{ user }`')
+    return refuseOption('token', 'must be a token\'s id or `{ user }`')
   }
   const requireUser = (user: unknown): string => {
-    if (!identity.byUser) return fail('user', 'needs the option `identify`: without it tokens belong to browser sessions')
-    if (typeof user !== 'string' || user === '') return fail('user', 'must be a string that is not empty')
+    if (!identity.byUser) return refuseOption('user', 'needs the option `identify`: without it tokens belong to browser sessions')
+    if (typeof user !== 'string' || user === '') return refuseOption('user', 'must be a string that is not empty')
     return user
   }
   const getToken = async (reference: TokenReference): Promise<WebflowToken | null> => {

@@ -3,8 +3,9 @@ import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
 import { callerSlot } from './callers.ts'
 import { createContext } from './context.ts'
+import { refuseOption } from './errors.ts'
 import type { WebflowOAuthOptions } from './options.ts'
-import { fail, resolveOptions, type Settings } from './resolve-options.ts'
+import { resolveOptions, type Settings } from './resolve-options.ts'
 import { registerRoutes } from './routes/index.ts'
 import type { WebflowToken } from './token.ts'
 
@@ -43,7 +44,7 @@ declare module 'fastify' {
  * with `webflowToken` and the instance with `webflowOAuth`.
  */
 export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions) => {
-  if (fastify.hasDecorator('webflowOAuth')) fail('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
+  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   if (options.store === undefined && process.env.NODE_ENV === 'production') {
@@ -68,6 +69,6 @@ function reserveCookies ({ server }: FastifyInstance, { cookieName, host }: Sett
   const names = reserved.get(server) ?? new Set<string>()
   // Cookies ignore ports.
   const name = `${cookieName} ${host.replace(/:\d+$/, '')}`
-  if (names.has(name)) fail('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too`)
+  if (names.has(name)) refuseOption('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too`)
   reserved.set(server, names.add(name))
 }

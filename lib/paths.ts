@@ -1,3 +1,4 @@
+import { refuseOption } from './errors.ts'
 import { normalizePath } from './return-to.ts'
 
 /** The paths of an instance. */
@@ -22,30 +23,27 @@ export interface PathOptions {
   revokePath: string | false | undefined
 }
 
-/** Says what is wrong with an option. */
-export type Fail = (option: string, problem: string) => never
-
 /** Finds the three route paths and how the world sees them. */
-export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath }: PathOptions, fail: Fail): Paths {
-  const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix, fail) : checkPath('callbackPath', callbackPath, fail)
-  const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath, fail)
+export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath }: PathOptions): Paths {
+  const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
+  const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath)
   const revoke = revokePath === false
     ? null
-    : revokePath === undefined ? sibling(callback, 'revoke') : checkPath('revokePath', revokePath, fail)
+    : revokePath === undefined ? sibling(callback, 'revoke') : checkPath('revokePath', revokePath)
 
   const full = (path: string) => prefix.replace(/\/$/, '') + path
   const publicPrefix = redirectUri.pathname.endsWith(full(callback)) ? redirectUri.pathname.slice(0, -full(callback).length) : ''
   const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(normalizePath)).size < routes.length) {
-    fail('authorizePath', 'and `revokePath` and the callback\'s path must all differ: two routes on one path cannot be')
+    refuseOption('authorizePath', 'and `revokePath` and the callback\'s path must all differ: two routes on one path cannot be')
   }
 
   return {
     routes: {
-      authorize: routePath('authorizePath', authorize, fail),
-      callback: routePath('callbackPath', callback, fail),
-      revoke: revoke === null ? null : routePath('revokePath', revoke, fail)
+      authorize: routePath('authorizePath', authorize),
+      callback: routePath('callbackPath', callback),
+      revoke: revoke === null ? null : routePath('revokePath', revoke)
     },
     publicPrefix,
     authorizeUrl: new URL(publicPrefix + full(authorize), redirectUri).href,
@@ -53,11 +51,11 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   }
 }
 
-function belowPrefix (path: string, prefix: string, fail: Fail): string {
+function belowPrefix (path: string, prefix: string): string {
   const scope = prefix.replace(/\/$/, '')
   if (path === scope) return ''
   if (path.startsWith(`${scope}/`)) return path.slice(scope.length)
-  return fail('redirectUri', `leads to ${path}, which is not below the prefix ${prefix} of the scope: register the plugin elsewhere, or set \`callbackPath\` if a proxy rewrites paths`)
+  return refuseOption('redirectUri', `leads to ${path}, which is not below the prefix ${prefix} of the scope: register the plugin elsewhere, or set \`callbackPath\` if a proxy rewrites paths`)
 }
 
 function sibling (path: string, name: string): string {
@@ -65,23 +63,23 @@ function sibling (path: string, name: string): string {
   return `${directory === '' ? '/' : directory}${name}`
 }
 
-function checkPath (option: string, path: unknown, fail: Fail): string {
+function checkPath (option: string, path: unknown): string {
   if (typeof path !== 'string' || !/^\/(?!\/)[^?#\\\s]*$/.test(path)) {
-    return fail(option, 'must be a path: a slash first, no query, no fragment, no blanks')
+    return refuseOption(option, 'must be a path: a slash first, no query, no fragment, no blanks')
   }
   const { pathname } = new URL(path, 'http://localhost')
-  if (normalizePath(pathname) !== normalizePath(path)) return fail(option, 'must not contain `.` or `..` segments')
+  if (normalizePath(pathname) !== normalizePath(path)) return refuseOption(option, 'must not contain `.` or `..` segments')
   return pathname
 }
 
 /** Spells a URL's path for the router, which compares decoded paths and reads `:` and `*` as patterns. */
-function routePath (option: string, path: string, fail: Fail): string {
+function routePath (option: string, path: string): string {
   let stars = 0
   try {
     // The router leaves these escapes as they are, and then no static path matches them.
     if (/%(?:2[3-6BCF]|3[ABDF]|40)/i.test(path)) throw new URIError('reserved')
     return decodeURI(path).replaceAll(':', '::').replaceAll('*', () => `:star${++stars}(^\\*)`)
   } catch {
-    return fail(option, 'has an escape in its path that a router cannot match: choose a plainer path')
+    return refuseOption(option, 'has an escape in its path that a router cannot match: choose a plainer path')
   }
 }

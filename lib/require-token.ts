@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { beginAuthorization, type Context } from './context.ts'
-import { WebflowOAuthError } from './errors.ts'
+import { WebflowOAuthError, refuseOption } from './errors.ts'
 import { isNavigation, isPrefetch } from './navigation.ts'
-import { fail, resolveScope } from './resolve-options.ts'
+import { resolveScope } from './resolve-options.ts'
 import { resolveReturnTo } from './return-to.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './token.ts'
@@ -25,7 +25,7 @@ export type RequireTokenHook = (request: FastifyRequest, reply: FastifyReply, do
 export function createGuard (context: Context, { scope, onMissing = 'error' }: RequireTokenOptions): RequireTokenHook {
   const { callers, settings } = context
   const needed = scope === undefined ? [] : resolveScope('scope', scope)
-  if (onMissing !== 'error' && onMissing !== 'redirect') fail('onMissing', 'must be error or redirect')
+  if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be error or redirect')
   const asked = [...new Set([...settings.scope, ...needed])]
 
   const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
