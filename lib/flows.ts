@@ -122,10 +122,12 @@ export class Flows {
       throw error
     })
     if (value !== null) return { key, value, expiresAt }
-    // A write that was given up may be carried out all the same, once Redis is back: its claim is nobody's.
+    // A write that was given up may be carried out all the same, and one whose answer was lost is sent
+    // again by ioredis: such a claim is ours.
     const record = await this.#store.get(key)
     const claimed = record === null ? null : parseJson(record.text)
-    const isOurs = isObject(claimed) && typeof claimed.attempt === 'string' && this.#abandoned.delete(claimed.attempt)
+    const isOurs = isObject(claimed) && typeof claimed.attempt === 'string' &&
+      (claimed.attempt === attempt || this.#abandoned.delete(claimed.attempt))
     return record !== null && isOurs ? { key, value: record.sealed, expiresAt } : null
   }
 

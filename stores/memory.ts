@@ -70,10 +70,10 @@ export class MemoryStore implements TokenStore {
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {
     const { expiresAt, tags = NO_TAGS } = options
     assertExpiresAt(expiresAt)
-    const current = this.#living(key)
-    if (options.if !== undefined && options.if !== (current?.value ?? null)) return false
-
+    // Read once: an entry that lived a line ago must not have expired by the next.
     const now = Date.now()
+    const current = this.#living(key, now)
+    if (options.if !== undefined && options.if !== (current?.value ?? null)) return false
     if (expiresAt <= now) {
       if (current !== undefined) this.#forget(current)
       return true
@@ -113,9 +113,9 @@ export class MemoryStore implements TokenStore {
     return { keys, cursor: null }
   }
 
-  #living (key: string): Entry | undefined {
+  #living (key: string, now = Date.now()): Entry | undefined {
     const entry = this.#entries.get(key)
-    if (entry === undefined || entry.expiresAt > Date.now()) return entry
+    if (entry === undefined || entry.expiresAt > now) return entry
     this.#forget(entry)
   }
 

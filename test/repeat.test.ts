@@ -187,6 +187,23 @@ t.test('while the store is down the code stays unspent', async (t) => {
   t.equal((await browser.navigate(url)).statusCode, 303)
 })
 
+t.test('a claim whose answer was lost and that was sent again is still one\'s own', async (t) => {
+  const webflow = await startWebflow(t)
+  const memory = new MemoryStore()
+  const store: TokenStore = {
+    get: (key) => memory.get(key),
+    async set (key, value, options) {
+      if (options.if === null) await memory.set(key, value, options)
+      return await memory.set(key, value, options)
+    },
+    delete: (key, options) => memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const browser = new Browser(await createApp(t, { webflow, options: { store } }))
+  const { location } = await browser.navigate('/webflow/authorize')
+  t.equal((await browser.navigate(await webflow.approve(String(location)))).statusCode, 303)
+})
+
 t.test('a token that cannot be stored is a 503 and a line in the log', async (t) => {
   const lines: string[] = []
   const webflow = await startWebflow(t)

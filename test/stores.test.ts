@@ -88,6 +88,20 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('tag')).keys, ['one', 'two'])
   })
 
+  t.test('MemoryStore keeps its order though the clock goes on during a write', async (t) => {
+    const store = new MemoryStore({ maxEntries: 3 })
+    const start = Date.now()
+    await store.set('first', '', { expiresAt: start + 100, tags: ['tag'] })
+    await store.set('second', '', { expiresAt: start + 200, tags: ['tag'] })
+    await store.set('third', '', { expiresAt: start + 300, tags: ['tag'] })
+    let now = start + 99
+    const clock = mock.method(Date, 'now', () => now++)
+    await store.set('first', '', { expiresAt: start + 400, tags: ['tag'] })
+    clock.mock.restore()
+    await store.set('fourth', '', { expiresAt: start + 500, tags: ['tag'] })
+    t.strictSame((await store.find('tag')).keys, ['third', 'first', 'fourth'])
+  })
+
   t.test('a tag that nobody has any more takes no room', async (t) => {
     const index = new TagIndex<{ key: string }>()
     const [one, two, three] = [{ key: '1' }, { key: '2' }, { key: '3' }]
