@@ -64,7 +64,7 @@ export class WebflowOAuthError extends Error {
 
 /** Throws the error for an option, or an argument, that cannot be used: which one, what is wrong with it, and the remedy. */
 export function refuseOption (option: string, problem: string): never {
-  throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}.`)
+  throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}${problem.endsWith('?') ? '' : '.'}`)
 }
 
 /** Tells whether a string is one of the plugin's codes. */

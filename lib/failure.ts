@@ -28,7 +28,7 @@ const pageWords: Partial<Record<ErrorCode, Words>> = {
 }
 const stateWords: Record<StateReason, Words> = {
   state_missing: { title: 'Webflow was not connected', text: 'The answer from Webflow could not be matched with a request of this browser. Please start again from the app.' },
-  malformed: { title: 'This link is not complete', text: 'It does not look like one that this app asked for. Please start again from the app.' },
+  malformed: { title: 'This link is not one of ours', text: 'It does not look like one that this app asked for. Please start again from the app.' },
   expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
   host_mismatch: { title: 'You came back to another address', text: 'The attempt began under another host name. Please open the app under its usual address and connect once more.' },
@@ -47,10 +47,10 @@ export async function answerFailure (settings: Settings, route: Route, error: Er
   if (!isNavigation(request)) throw error
 
   const statusCode = statusOf(error)
-  const err = error instanceof WebflowOAuthError ? error : describeForeign(error)
-  request.log[statusCode < 500 ? 'info' : 'error']({ err }, 'webflow-oauth: a request failed')
-  const code = error instanceof WebflowOAuthError ? error.code : codeOf(error)
+  const code = codeOf(error)
   const reason = error instanceof WebflowOAuthError ? error.reason ?? null : null
+  if (statusCode < 500) request.log.info({ code, reason }, 'webflow-oauth: a request was refused')
+  else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null) {
     const url = new URL(failureRedirect)
     url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')

@@ -174,14 +174,13 @@ export class Flows {
 
   #pendingCookies (request: FastifyRequest) {
     return Object.entries(this.#cookies.read(request))
-      .filter(([name]) => name.startsWith(this.#cookies.names.flowPrefix))
-      .map(([name, value]) => ({ name, ...peekFlowCookie(value ?? '') }))
+      .flatMap(([name, value]) => value !== undefined && name.startsWith(this.#cookies.names.flowPrefix) ? [{ name, ...peekFlowCookie(value) }] : [])
   }
 }
 
 function parseDone (text: string): Progress | null {
   const record = parseJson(text)
-  if (!isObject(record) || record.kind !== 'done' || typeof record.endedAt !== 'number') return null
-  const outcome = parseOutcome(record.outcome)
-  return outcome === null ? null : { kind: 'done', outcome, endedAt: record.endedAt }
+  const outcome = isObject(record) && record.kind === 'done' ? parseOutcome(record.outcome) : null
+  if (outcome === null || !isObject(record) || typeof record.endedAt !== 'number') return null
+  return { kind: 'done', outcome, endedAt: record.endedAt }
 }

@@ -17,17 +17,10 @@ export type Keyring = (purpose: Purpose) => readonly DerivedKey[]
  * Derives every key of the plugin from the app's secrets and the client id, by HKDF (RFC 5869).
  */
 export function createKeyring (secrets: readonly Buffer[], clientId: string): Keyring {
-  const made = new Map<Purpose, readonly DerivedKey[]>()
-  return (purpose) => {
-    const known = made.get(purpose)
-    if (known !== undefined) return known
-    const keys = secrets.map((secret) => ({
-      id: derive(secret, 'key id', clientId, 6).toString('base64url'),
-      key: createSecretKey(derive(secret, purpose, clientId, 32))
-    }))
-    made.set(purpose, keys)
-    return keys
-  }
+  return (purpose) => secrets.map((secret) => ({
+    id: derive(secret, 'key id', clientId, 6).toString('base64url'),
+    key: createSecretKey(derive(secret, purpose, clientId, 32))
+  }))
 }
 
 /** Authenticates a message with the newest key of a purpose. */

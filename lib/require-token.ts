@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import { beginAuthorization, type Context } from './context.ts'
-import { WebflowOAuthError, refuseOption } from './errors.ts'
+import { WebflowOAuthError, refuseOption, toError } from './errors.ts'
 import { isNavigation, isPrefetch } from './navigation.ts'
 import { resolveScope } from './resolve-options.ts'
 import { resolveReturnTo } from './return-to.ts'
@@ -47,7 +47,7 @@ export function createGuard (context: Context, { scope, onMissing = 'error' }: R
     try {
       if (problem(callers.tokenOf(request), needed) === null) return done()
     } catch (error) {
-      return done(error instanceof Error ? error : undefined)
+      return done(toError(error))
     }
     refuse(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
   }

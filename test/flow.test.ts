@@ -93,6 +93,11 @@ t.test('on loopback http the cookies carry neither prefix nor Secure', async (t)
   t.notOk(flow?.attributes.includes('Secure'))
   const { cookies } = await browser.navigate(await webflow.approve(String(location)))
   t.ok(cookies.some(({ name }) => name === 'demo'))
+
+  const second = await browser.navigate('http://localhost:3000/webflow/authorize')
+  const elsewhere = await new Browser(browser.app).get(await webflow.approve(String(second.location)), { host: '127.0.0.1:3000' })
+  t.equal(elsewhere.json().reason, 'host_mismatch')
+  t.match(elsewhere.json().message, /localhost:3000.*127\.0\.0\.1:3000/)
 })
 
 t.test('HEAD on the authorize route leads to Webflow and mints nothing', async (t) => {

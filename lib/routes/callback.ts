@@ -6,6 +6,7 @@ import { answersByItself } from '../failure.ts'
 import type { FlowCookie } from '../flow-cookie.ts'
 import { createOutcome, restoreError, type Outcome } from '../flow-outcome.ts'
 import type { Flow } from '../flows.ts'
+import type { Identity } from '../identity.ts'
 import { isCrossSite, isNavigation } from '../navigation.ts'
 import { sendPage } from '../page.ts'
 import { parseCallback, type CallbackQuery } from '../query.ts'
@@ -114,8 +115,7 @@ async function connect (context: Context, query: CallbackQuery, flow: OwnFlow, o
   const { callers, identity, records, settings, webflow } = context
   if (query.error !== null) throw refusal(query.error)
   const grant = await webflow.exchange(query.code)
-  const sessionId = ownerTokenId === null ? randomBytes(32).toString('base64url') : null
-  const tokenId = ownerTokenId ?? identity.sessionTokenId(sessionId ?? '')
+  const { sessionId, tokenId } = ownerTokenId === null ? createSession(identity) : { sessionId: null, tokenId: ownerTokenId }
   const record = records.create(grant, flow.cookie.scope, Date.now())
   const token = new WebflowToken(tokenId, record)
 
@@ -139,6 +139,12 @@ async function connect (context: Context, query: CallbackQuery, flow: OwnFlow, o
   }
   callers.replace(request, token)
   return { token, sessionId }
+}
+
+/** A session id is new with every connection: one that was planted before is never taken over. */
+function createSession (identity: Identity) {
+  const sessionId = randomBytes(32).toString('base64url')
+  return { sessionId, tokenId: identity.sessionTokenId(sessionId) }
 }
 
 function refusal (error: string): WebflowOAuthError {

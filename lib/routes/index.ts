@@ -58,9 +58,6 @@ function acceptAnyType (request: FastifyRequest, _reply: FastifyReply, _payload:
 
 function serialize (payload: unknown): string {
   if (!(payload instanceof Error)) return JSON.stringify(payload)
-  const { message } = payload
-  const code = 'code' in payload ? payload.code : undefined
-  const reason = 'reason' in payload ? payload.reason : undefined
-  const error = 'error' in payload ? payload.error : undefined
-  return JSON.stringify({ statusCode: statusOf(payload), code, error, message, reason })
+  const member = (name: string): unknown => Reflect.get(payload, name)
+  return JSON.stringify({ statusCode: statusOf(payload), code: member('code'), error: member('error'), message: payload.message, reason: member('reason') })
 }

@@ -1,0 +1,114 @@
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import { WebflowClient, WebflowError, WebflowTimeoutError, type Webflow } from 'webflow-api'
+import webflowOAuth, { type TokenStore, type WebflowToken } from 'fastify-webflow-oauth'
+import type { Simulator } from 'fastify-webflow-oauth/simulator'
+import type { Html } from './html.ts'
+import { connectedPage, disconnectedPage, errorPage, failedPage, goodbyePage, headers, type Surroundings } from './pages.ts'
+
+/** The app as Webflow knows it. */
+export interface Registration {
+  clientId: string | undefined
+  clientSecret: string | undefined
+  redirectUri: string
+  /** The Webflow that knows it. Defaults to the real one. */
+  simulator?: Simulator
+}
+
+/** What the demo is made of. */
+export interface DemoOptions extends Registration {
+  secret: string
+  /** Defaults to memory. */
+  store?: TokenStore | undefined
+}
+
+/** What became of asking Webflow for the sites. */
+type SiteList =
+  | { kind: 'sites', sites: Webflow.Site[] }
+  | { kind: 'token_ended' }
+  | { kind: 'failed' }
+
+/** Builds the demo: a page to connect, one that lists the sites, and one for everything that can go wrong. */
+export async function createDemo ({ simulator, ...options }: DemoOptions): Promise<FastifyInstance> {
+  // Standard output is for the one line with the URL. Browsers keep connections open that nobody should wait for.
+  const app = Fastify({ logger: { level: 'warn', stream: process.stderr }, forceCloseConnections: true })
+
+  await app.register(webflowOAuth, {
+    ...options,
+    scope: ['sites:read'],
+    authorizePath: '/webflow/authorize',
+    revokePath: '/webflow/revoke',
+    failureRedirect: '/failed',
+    revokeRedirect: '/goodbye',
+    endpoints: simulator?.endpoints
+  })
+
+  const surroundings: Surroundings = {
+    redirectUri: options.redirectUri,
+    store: options.store === undefined ? 'in memory' : 'in Redis',
+    simulator: simulator === undefined ? null : { url: simulator.url, installUrl: `${simulator.url}/install/${options.clientId}` }
+  }
+
+  app.get('/', async (request, reply) => {
+    const token = request.webflowToken
+    if (token === null) return send(reply, disconnectedPage(surroundings))
+    const list = await listSites(token)
+    switch (list.kind) {
+      case 'sites':
+        return send(reply, connectedPage(surroundings, token, list.sites))
+      case 'failed':
+        return send(reply.code(502), connectedPage(surroundings, token, null))
+      case 'token_ended':
+        // Webflow tells nobody of an uninstall: a token that it no longer takes is the only sign.
+        await app.webflowOAuth.endSession(request, reply)
+        return send(reply, disconnectedPage(surroundings, 'Webflow has ended this connection, so it was forgotten here too. You can connect again at any time.'))
+    }
+  })
+
+  app.get('/goodbye', async (request, reply) => {
+    return request.webflowToken === null ? send(reply, goodbyePage(surroundings)) : reply.redirect('/')
+  })
+
+  app.get<{ Querystring: { error?: string, reason?: string } }>('/failed', {
+    config: { webflowToken: false },
+    schema: { querystring: { type: 'object', properties: { error: codeSchema, reason: codeSchema } } }
+  }, async ({ query }, reply) => send(reply, failedPage(surroundings, query)))
+
+  app.setNotFoundHandler((_request, reply) => send(reply.code(404), errorPage(surroundings, 404)))
+  app.setErrorHandler((error, request, reply) => {
+    const status = statusOf(error)
+    if (status >= 500) request.log.error(error)
+    return send(reply.code(status), errorPage(surroundings, status))
+  })
+
+  async function listSites ({ accessToken }: WebflowToken): Promise<SiteList> {
+    // Somebody waits for the page: better no list soon than a list after three patient attempts.
+    const webflow = new WebflowClient({
+      accessToken,
+      maxRetries: 0,
+      timeoutInSeconds: 5,
+      ...(simulator !== undefined && { baseUrl: `${simulator.url}/v2` })
+    })
+    try {
+      const { sites = [] } = await webflow.sites.list()
+      return { kind: 'sites', sites }
+    } catch (error) {
+      if (error instanceof WebflowError && error.statusCode === 401) return { kind: 'token_ended' }
+      if (!(error instanceof WebflowError || error instanceof WebflowTimeoutError)) throw error
+      app.log.warn(`Webflow did not list the sites: ${error.message}`)
+      return { kind: 'failed' }
+    }
+  }
+
+  return app
+}
+
+const codeSchema = { type: 'string', pattern: '^\\w{1,64}$' } as const
+
+function send (reply: FastifyReply, { text }: Html): FastifyReply {
+  return reply.headers(headers).send(text)
+}
+
+function statusOf (error: unknown): number {
+  const status = error instanceof Error && 'statusCode' in error ? error.statusCode : 500
+  return typeof status === 'number' && status >= 400 ? status : 500
+}

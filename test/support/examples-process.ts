@@ -1,0 +1,94 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** An example that runs. */
+export interface Example {
+  /** What it printed when it was up: the part that the pattern's group matched. */
+  found: string
+  /** All that it has printed so far. */
+  output: { stdout: string, stderr: string }
+  /** Asks it to end; resolves with its exit code, and with null when it had to be killed. */
+  stop (): Promise<number | null>
+}
+
+/**
+ * Runs a program of this repository until it is stopped or the test ends; resolves once its standard output
+ * matches. Rejects with what it printed when it ends before, or is not up after 30 seconds.
+ */
+export async function startExample (t: Test, file: string, { env = {}, up }: { env?: Record<string, string>, up: RegExp }): Promise<Example> {
+  const child = spawn(join(root, 'node_modules/.bin/tsx'), [file], {
+    cwd: root,
+    // Coverage is counted on the sources; the example runs the build.
+    env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env },
+    // tsx runs a second process: as a group both can be ended.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const exited = once(child, 'close')
+  const kill = (): void => {
+    if (child.exitCode === null && child.signalCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+  }
+  process.on('exit', kill)
+  t.teardown(() => { kill(); process.off('exit', kill) })
+
+  const output = { stdout: '', stderr: '' }
+  child.stderr.on('data', (chunk) => { output.stderr += String(chunk) })
+  const isUp = new Promise<string>((resolve) => {
+    child.stdout.on('data', (chunk) => {
+      output.stdout += String(chunk)
+      const match = up.exec(output.stdout)
+      if (match !== null) resolve(match[1] ?? '')
+    })
+  })
+  const found = await within(30_000, Promise.race([isUp, exited.then(() => null)]))
+  if (found === null) throw new Error(`${file} did not come up:\n${output.stdout}${output.stderr}`)
+
+  return {
+    found,
+    output,
+    async stop () {
+      child.kill('SIGTERM')
+      await within(10_000, exited)
+      const { exitCode } = child
+      kill()
+      return exitCode
+    }
+  }
+}
+
+/** Builds the package where the build is missing or older than its sources, since the examples import it by its name. */
+export async function buildPackage (): Promise<void> {
+  if (builtAt() > Math.max(newestIn('lib'), newestIn('stores'))) return
+  const tsc = spawn(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json'], {
+    cwd: root,
+    env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  let printed = ''
+  tsc.stdout.on('data', (chunk) => { printed += String(chunk) })
+  const [code] = await once(tsc, 'close')
+  if (code !== 0) throw new Error(`The package does not build:\n${printed}`)
+}
+
+function builtAt (): number {
+  return statSync(join(root, 'dist/lib/index.js'), { throwIfNoEntry: false })?.mtimeMs ?? 0
+}
+
+function newestIn (folder: string): number {
+  return Math.max(...readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => statSync(join(root, folder, name)).mtimeMs))
+}
+
+async function within<T> (milliseconds: number, outcome: Promise<T>): Promise<T | null> {
+  const timer = new AbortController()
+  const late = sleep(milliseconds, null, { signal: timer.signal }).catch(() => null)
+  const first = await Promise.race([outcome, late])
+  timer.abort()
+  return first
+}

@@ -1,0 +1,106 @@
+import { request } from 'undici'
+
+/** A page as its visitor sees it. */
+export interface Page {
+  url: string
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  html: string
+  /** The words on it. */
+  text: string
+}
+
+interface Visit {
+  method: 'GET' | 'POST'
+  body?: string
+  /** The page that led there. */
+  from?: string
+}
+
+/** A person with a browser without scripts: follows redirects, keeps cookies, clicks links and presses buttons. */
+export class Visitor {
+  /** By host name: cookies ignore ports. */
+  readonly #cookies = new Map<string, Map<string, string>>()
+  /** Every URL that was asked for, oldest first. */
+  readonly trail: string[] = []
+  page: Page = { url: 'about:blank', status: 0, headers: {}, html: '', text: '' }
+
+  /** Opens a URL as if it were typed in. */
+  async open (url: string): Promise<Page> {
+    return this.#go(url, { method: 'GET' })
+  }
+
+  /** Clicks the link that has the text. */
+  async click (text: string): Promise<Page> {
+    const link = [...this.page.html.matchAll(/<a\b([^>]*)>(.*?)<\/a>/gs)].find(([, , content]) => visible(content ?? '') === text)
+    if (link === undefined) throw new Error(`There is no link "${text}" on:\n${this.page.text}`)
+    return this.#go(new URL(attribute(link[1] ?? '', 'href'), this.page.url).href, { method: 'GET', from: this.page.url })
+  }
+
+  /** Presses the button that has the text, and with it sends the form it is in. */
+  async press (text: string): Promise<Page> {
+    for (const [, opening = '', content = ''] of this.page.html.matchAll(/<form\b([^>]*)>(.*?)<\/form>/gs)) {
+      const button = [...content.matchAll(/<button\b([^>]*)>(.*?)<\/button>/gs)].find(([, , label]) => visible(label ?? '') === text)
+      if (button === undefined) continue
+      const fields = new URLSearchParams()
+      const pressed = [button[1] ?? '', ...[...content.matchAll(/<input\b([^>]*)>/g)].flatMap(([, input = '']) => / checked\b/.test(input) ? [input] : [])]
+      for (const control of pressed) if (attribute(control, 'name') !== '') fields.append(attribute(control, 'name'), attribute(control, 'value'))
+      return this.#go(new URL(attribute(opening, 'action'), this.page.url).href, { method: 'POST', body: fields.toString(), from: this.page.url })
+    }
+    throw new Error(`There is no button "${text}" on:\n${this.page.text}`)
+  }
+
+  async #go (url: string, visit: Visit): Promise<Page> {
+    for (let redirects = 0; redirects < 10; redirects++) {
+      this.trail.push(url)
+      const { hostname } = new URL(url)
+      const jar = this.#cookies.get(hostname) ?? new Map<string, string>()
+      this.#cookies.set(hostname, jar)
+      const { statusCode, headers, body } = await request(url, {
+        method: visit.method,
+        headers: {
+          accept: 'text/html',
+          'sec-fetch-mode': 'navigate',
+          'sec-fetch-dest': 'document',
+          'sec-fetch-site': visit.from === undefined ? 'none' : new URL(visit.from).origin === new URL(url).origin ? 'same-origin' : 'cross-site',
+          cookie: [...jar].map((pair) => pair.join('=')).join('; '),
+          ...(visit.body !== undefined && { 'content-type': 'application/x-www-form-urlencoded' })
+        },
+        body: visit.body ?? null,
+        headersTimeout: 10_000,
+        bodyTimeout: 10_000
+      })
+      for (const cookie of [headers['set-cookie'] ?? []].flat()) keep(jar, cookie)
+      const html = await body.text()
+      if (headers.location === undefined) {
+        this.page = { url, status: statusCode, headers, html, text: visible(html) }
+        return this.page
+      }
+      url = new URL(String(headers.location), url).href
+      visit = { ...visit, method: 'GET' }
+      delete visit.body
+    }
+    throw new Error(`The redirects do not end: ${this.trail.slice(-3).join(' ')}`)
+  }
+}
+
+function keep (jar: Map<string, string>, cookie: string): void {
+  const [pair = '', ...attributes] = cookie.split('; ')
+  const [name = '', value = ''] = pair.split('=')
+  if (attributes.includes('Max-Age=0')) jar.delete(name)
+  else jar.set(name, value)
+}
+
+function attribute (tag: string, name: string): string {
+  return unescape(new RegExp(` ${name}="([^"]*)"`).exec(tag)?.[1] ?? '')
+}
+
+function visible (html: string): string {
+  return unescape(html.replace(/<(style|title)>.*?<\/\1>/gs, ' ').replace(/<[^>]*>/g, ' ')).replace(/\s+/g, ' ').trim()
+}
+
+function unescape (html: string): string {
+  return html
+    .replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)))
+    .replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&amp;', '&')
+}
