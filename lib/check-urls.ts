@@ -37,7 +37,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
   if (url.username !== '' || url.password !== '') return refuseOption(option, remedy)
-  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes')
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes: set it to another path')
   return url.href
 }
 
@@ -47,7 +47,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
   const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? value : null
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
-    if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s]+\/?$/i.test(entry) || !URL.canParse(entry)) {
+    if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
       return refuseOption(option, 'holds something that is no origin: scheme, host and port only, such as https://spa.example.com')
     }
     return new URL(entry).origin

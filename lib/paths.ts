@@ -36,17 +36,17 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(normalizePath)).size < routes.length) {
-    refuseOption('authorizePath', 'and `revokePath` and the callback\'s path must all differ: two routes on one path cannot be')
+    refuseOption('authorizePath', 'and `revokePath` and the callback\'s path must all differ: set `authorizePath` or `revokePath` to another path')
   }
 
   return {
     routes: {
       authorize: routePath('authorizePath', authorize),
-      callback: routePath('callbackPath', callback),
+      callback: routePath(callbackPath === undefined ? 'redirectUri' : 'callbackPath', callback),
       revoke: revoke === null ? null : routePath('revokePath', revoke)
     },
     publicPrefix,
-    authorizeUrl: new URL(publicPrefix + full(authorize), redirectUri).href,
+    authorizeUrl: Object.assign(new URL(redirectUri.origin), { pathname: publicPrefix + full(authorize) }).href,
     own
   }
 }

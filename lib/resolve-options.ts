@@ -96,19 +96,19 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     secrets: resolveSecrets(options.secret, clientSecret),
     store: resolveStore(options.store),
     paths,
-    revokeMethod: oneOf('revokeMethod', options.revokeMethod ?? 'POST', ['POST', 'DELETE']),
-    successRedirect: redirect('successRedirect', options.successRedirect ?? '/'),
+    revokeMethod: oneOf('revokeMethod', or(options.revokeMethod, 'POST'), ['POST', 'DELETE']),
+    successRedirect: redirect('successRedirect', or(options.successRedirect, '/')),
     failureRedirect: options.failureRedirect === undefined ? null : redirect('failureRedirect', options.failureRedirect),
-    revokeRedirect: redirect('revokeRedirect', options.revokeRedirect ?? '/'),
+    revokeRedirect: redirect('revokeRedirect', or(options.revokeRedirect, '/')),
     returnRules: { origin: url.origin, allowedOrigins: resolveOrigins(options.allowedOrigins, url.origin), ownPaths: paths.own },
-    onMissingState: oneOf('onMissingState', options.onMissingState ?? 'restart', ['restart', 'reject']),
-    cookieName: resolveCookieName(options.cookieName ?? 'webflow'),
-    sessionMaxAge: resolveDuration('sessionMaxAge', options.sessionMaxAge ?? (options.identify === undefined ? 30 : 365) * day, 'seconds'),
-    flowMaxAge: resolveDuration('flowMaxAge', options.flowMaxAge ?? 900, 'seconds'),
-    timeout: resolveDuration('timeout', options.timeout ?? 10_000, 'milliseconds'),
-    storeTimeout: resolveDuration('storeTimeout', options.storeTimeout ?? 1000, 'milliseconds'),
+    onMissingState: oneOf('onMissingState', or(options.onMissingState, 'restart'), ['restart', 'reject']),
+    cookieName: resolveCookieName(or(options.cookieName, 'webflow')),
+    sessionMaxAge: resolveDuration('sessionMaxAge', or(options.sessionMaxAge, (options.identify === undefined ? 30 : 365) * day), 'seconds'),
+    flowMaxAge: resolveDuration('flowMaxAge', or(options.flowMaxAge, 900), 'seconds'),
+    timeout: resolveDuration('timeout', or(options.timeout, 10_000), 'milliseconds'),
+    storeTimeout: resolveDuration('storeTimeout', or(options.storeTimeout, 1000), 'milliseconds'),
     dispatcher: resolveDispatcher(options.dispatcher),
-    endpoints: resolveEndpoints(options.endpoints ?? {}),
+    endpoints: resolveEndpoints(or(options.endpoints, {})),
     identify: optionalFunction('identify', options.identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),
@@ -123,6 +123,15 @@ export function resolveScope (option: string, value: unknown): readonly string[]
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
   if (!list.every(isScope)) refuseOption(option, 'holds something that is no scope: each is one string, `name:read` or `name:write`')
   return [...new Set(list)]
+}
+
+/** The value, or where it was left out its default; null is no way of leaving out. */
+function or<T, F> (value: T, fallback: F): Exclude<T, undefined> | F {
+  return isGiven(value) ? value : fallback
+}
+
+function isGiven<T> (value: T): value is Exclude<T, undefined> {
+  return value !== undefined
 }
 
 function requireCredential (option: string, value: unknown, variable: string): string {
@@ -164,7 +173,7 @@ function resolveCookieName (value: unknown): string {
 
 function resolveDuration (option: string, value: unknown, unit: 'seconds' | 'milliseconds'): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0 || value > maxDelay) {
-    return refuseOption(option, `must be a whole number of ${unit} above zero`)
+    return refuseOption(option, `must be a whole number of ${unit}, from 1 to ${maxDelay}`)
   }
   return value
 }

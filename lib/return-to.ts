@@ -29,8 +29,8 @@ export function resolveReturnTo (value: string, { origin, allowedOrigins, ownPat
  * repeated and trailing slashes, path parameters.
  */
 export function normalizePath (path: string): string {
-  const [plain = ''] = decodePath(path).toLowerCase().split(';')
-  return plain.replace(/\/+/g, '/').replace(/\/$/, '')
+  const plain = path.replace(/;.*$/, '')
+  return decodePath(plain).toLowerCase().replace(/\/+/g, '/').replace(/\/$/, '')
 }
 
 function decodePath (path: string): string {

@@ -42,6 +42,8 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
       const key = byId.get(id)
       if (key === undefined) return { kind: 'unknown_key' }
       const bytes = Buffer.from(data, 'base64url')
+      // Base64 has several spellings for one end; only ours was sealed.
+      if (bytes.toString('base64url') !== data) return { kind: 'foreign' }
       const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(iv, 'base64url'), { authTagLength: tagLength })
         .setAAD(Buffer.from(place))
         .setAuthTag(bytes.subarray(-tagLength))

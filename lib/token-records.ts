@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { unavailable } from './guarded-store.ts'
 import type { SealedStore } from './sealed-store.ts'
 import { parseRecord, serializeRecord, type TokenRecord } from './token.ts'
 import type { Grant } from './webflow-client.ts'
@@ -76,9 +77,11 @@ export class TokenRecords {
    * meanwhile goes too, one that holds a newer token stays.
    */
   async forget (tokenId: string, accessToken: string): Promise<boolean> {
-    while (true) {
+    for (let previous: string | null = null; ;) {
       const sealed = await this.#store.getSealed(storeKey(tokenId))
       if (sealed === null) return false
+      if (sealed === previous) throw unavailable('The token store keeps a value that it was told to delete.')
+      previous = sealed
       const token = this.#unseal(tokenId, sealed)
       if (token === null || token.record.accessToken !== accessToken) return false
       if (await this.#store.delete(storeKey(tokenId), { if: sealed })) {

@@ -31,6 +31,12 @@ export class WebflowToken {
   readonly expiresAt: Date
   readonly #accessToken: string
 
+  static {
+    // With `showHidden` and `getters`, util.inspect evaluates the accessors of a class, but not those of
+    // what calls itself a plain object.
+    Object.defineProperty(this.prototype, 'constructor', { value: Object })
+  }
+
   /** Made by the plugin only. */
   constructor (id: string, record: TokenRecord) {
     this.id = id

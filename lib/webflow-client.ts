@@ -81,6 +81,9 @@ export class WebflowClient {
       grant_type: 'authorization_code',
       redirect_uri: redirectUri
     })
+    if (errorOf(answer.body) === 'invalid_grant') {
+      throw failure('WEBFLOW_OAUTH_CODE_REJECTED', 'Webflow rejected the code: it was used before, it is older than 15 minutes, or `redirectUri` is not exactly the one registered with Webflow.')
+    }
     return readGrant(answer) ?? refuse(answer, 'exchange the code')
   }
 
@@ -179,9 +182,6 @@ function hasRevoked ({ status, body }: Answer): boolean {
 /** Turns an answer that is not what was asked for into an error. The `error` member decides before the status. */
 function refuse ({ status, body }: Answer, purpose: string): never {
   const error = errorOf(body)
-  if (error === 'invalid_grant') {
-    throw failure('WEBFLOW_OAUTH_CODE_REJECTED', 'Webflow rejected the code: it was used before, it is older than 15 minutes, or `redirectUri` is not exactly the one registered with Webflow.')
-  }
   if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
     throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', 'Webflow rejected the app\'s credentials: check `clientId` and `clientSecret`.')
   }
@@ -192,9 +192,13 @@ function refuse ({ status, body }: Answer, purpose: string): never {
 }
 
 function isNeverSent (error: unknown): boolean {
-  // Both addresses of a host refused: Node wraps what each of them said.
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every(isNeverSent)
+  // Every address of a host failed: Node wraps what became of each, and gives some of them a quarter of a second only.
+  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every((each) => isNeverSent(each) || hasCode(each, 'ETIMEDOUT'))
   return error instanceof Error && neverSent.has(codeOf(error) ?? '')
+}
+
+function hasCode (error: unknown, code: string): boolean {
+  return error instanceof Error && codeOf(error) === code
 }
 
 function unreachable (error: unknown, timeout: number): WebflowOAuthError {

@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Writable } from 'node:stream'
 import t, { type Test } from 'tap'
+import { MockAgent } from 'undici'
 import webflowOAuth, { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, createApp, redirectUri, scope, secret, startWebflow } from './support/app.ts'
@@ -127,7 +128,7 @@ const noTarget: Row[] = ['', 'welcome', '//evil.example', '/\\evil.example', '\\
 const ownRoutes: Row[] = ['/webflow/authorize', '/webflow/callback', '/webflow/revoke?x=1', '/webflow//authorize', '/webflow/Authorize/', '/webflow/%61uthorize', '/x/../webflow/callback', 'https://app.example.com/webflow/revoke', 'HTTPS://APP.example.com:443/webflow/authorize']
   .map((value) => [value, value, /must not lead to one of the plugin's own routes/])
 const noDuration: Row[] = [0, -1, 1.5, NaN, Infinity, -Infinity, '60', true, {}, 2 ** 31, 10n]
-  .map((value) => [String(value), value, /must be a whole number of (?:milli)?seconds above zero/])
+  .map((value) => [String(value), value, /must be a whole number of (?:milli)?seconds, from 1 to \d+/])
 const noFunction: Row[] = [null, 'f', {}, 5, true].map((value) => [JSON.stringify(value), value, /must be a function/])
 
 const wrong: Record<string, readonly Row[]> = {
@@ -453,9 +454,13 @@ t.test('sibling scopes with cookie names of their own do not see each other\'s t
 })
 
 t.test('sibling scopes that share a cookie name are refused, whatever the port', async (t) => {
-  await t.rejects(registerSiblings(t, {}, {}), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`cookieName` is taken: another instance on this server uses `webflow` too/ })
+  await t.rejects(registerSiblings(t, {}, {}), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`cookieName` clashes with `webflow` of another instance on this server/ })
+  for (const cookieName of ['webflow_restart', 'webflow_flow_x']) {
+    await t.rejects(registerSiblings(t, {}, { cookieName }), { message: /^`cookieName` clashes/ })
+    await t.rejects(registerSiblings(t, { cookieName }, {}), { message: /^`cookieName` clashes/ })
+  }
   const ports = ['http://localhost:3000/0/callback', 'http://localhost:4000/1/callback']
-  await t.rejects(registerSiblings(t, { redirectUri: ports[0] }, { redirectUri: ports[1] }), { message: /^`cookieName` is taken/ })
+  await t.rejects(registerSiblings(t, { redirectUri: ports[0] }, { redirectUri: ports[1] }), { message: /^`cookieName` clashes/ })
 })
 
 t.test('sibling scopes on two hosts may share a cookie name, and so may two servers', async (t) => {
@@ -518,6 +523,18 @@ t.test('a callback without a state begins a flow, or is refused', async (t) => {
   t.match(reject.json(), { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'state_missing' })
 })
 
+t.test('null is no way of leaving an option out', async (t) => {
+  for (const name of Object.keys(baseOptions(null)).concat('store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
+    'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke')) {
+    await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: null })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
+  }
+})
+
+t.test('a doubled slash in the redirect URI does not lead the page elsewhere', async (t) => {
+  const answer = await new Browser(await createApp(t, { options: { redirectUri: 'https://app.example.com//cb' } })).navigate('//cb')
+  t.notMatch(answer.body, 'https://authorize')
+})
+
 t.test('cookieName and flowMaxAge shape the cookie of a flow', async (t) => {
   const { cookies } = await new Browser(await createApp(t, { options: { cookieName: 'acme', flowMaxAge: 77 } })).navigate('/webflow/authorize')
   t.equal(cookies.length, 1)
@@ -529,6 +546,24 @@ t.test('on loopback http the cookies have neither prefix nor Secure', async (t) 
   const { cookies } = await new Browser(await createApp(t, { options: { redirectUri: 'http://localhost:3000/webflow/callback' } })).navigate('/webflow/authorize')
   t.match(cookies[0]?.name, /^webflow_flow_[\w-]{16}$/)
   t.strictSame(cookies[0]?.attributes.sort(), ['HttpOnly', 'Max-Age=900', 'Path=/', 'SameSite=Lax'])
+})
+
+t.test('a dispatcher that is given carries the calls to Webflow, and outlives the app', async (t) => {
+  const dispatcher = new MockAgent()
+  dispatcher.disableNetConnect()
+  t.teardown(() => dispatcher.close())
+  const api = dispatcher.get('https://api.webflow.com')
+  api.intercept({ path: '/oauth/access_token', method: 'POST' }).reply(200, { access_token: otherSecret })
+  api.intercept({ path: '/v2/sites', method: 'GET' }).reply(200, {})
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { options: { dispatcher, endpoints: { authorize: webflow.endpoints.authorize } } })
+  const browser = new Browser(app)
+  t.equal((await connect(browser, webflow)).statusCode, 303)
+  t.equal((await browser.get('/token')).json().accessToken, otherSecret)
+  t.equal(webflow.requests.token.length, 0)
+  await app.close()
+  const { statusCode } = await dispatcher.request({ origin: 'https://api.webflow.com', path: '/v2/sites', method: 'GET' })
+  t.equal(statusCode, 200, 'the app\'s own calls go on')
 })
 
 t.test('sessionMaxAge is the life of a token\'s record', async (t) => {

@@ -1,0 +1,904 @@
+import Fastify from 'fastify'
+import { createHmac, randomBytes } from 'node:crypto'
+import { Console } from 'node:console'
+import { Writable } from 'node:stream'
+import { mock } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
+import { format, inspect } from 'node:util'
+import { serialize } from 'node:v8'
+import t, { type Test } from 'tap'
+import { WebflowOAuthError, codeOf, describeForeign, isErrorCode, statusOf, toError } from '../lib/errors.ts'
+import { createFlowCookie, peekFlowCookie, readFlowCookie } from '../lib/flow-cookie.ts'
+import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.ts'
+import { GuardedStore } from '../lib/guarded-store.ts'
+import { isObject, parseJson } from '../lib/json.ts'
+import { createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
+import { createSealer, type Sealer } from '../lib/seal.ts'
+import { SealedStore } from '../lib/sealed-store.ts'
+import { createState, flowHandle, readState } from '../lib/state.ts'
+import { TokenRecords } from '../lib/token-records.ts'
+import { WebflowToken, parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
+import { MemoryStore } from '../stores/memory.ts'
+import type { TokenStore } from '../stores/token-store.ts'
+
+const start = 1_800_000_000_000
+const clientId = 'c'.repeat(64)
+const secrets = { old: randomBytes(32), new: randomBytes(32), other: randomBytes(32) }
+const accessToken = 'token-51d7a0c29e'
+// What a foreign error carries and nobody may see.
+const hidden = 'hidden-8e1f44b7d3'
+
+const keyringOf = (...names: ReadonlyArray<keyof typeof secrets>) => createKeyring(names.map((name) => secrets[name]), clientId)
+const inAMinute = () => Date.now() + 60_000
+
+/** A store of which a test has replaced some methods, by right ones or wrong ones. */
+const storeWith = (methods: Record<string, unknown>): TokenStore => Object.assign(new MemoryStore(), methods)
+const never = () => new Promise<never>(() => {})
+
+/** Puts the test on a clock of its own. */
+function useClock (t: Test): void {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: start })
+  t.teardown(() => mock.timers.reset())
+}
+
+/** What a promise has come to, without waiting for it. */
+async function stateOf (promise: Promise<unknown>): Promise<string> {
+  const state = await Promise.race([promise.then(() => 'resolved', (error: unknown) => error instanceof WebflowOAuthError ? error.code : 'rejected'), setImmediate('pending')])
+  return state
+}
+
+const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
+
+async function failureOf (promise: Promise<unknown>): Promise<WebflowOAuthError> {
+  const error: unknown = await promise.then(() => null, (thrown: unknown) => thrown)
+  if (!(error instanceof WebflowOAuthError)) throw new TypeError('The call did not fail as it should')
+  return error
+}
+
+/** Every way in which an error can be printed, at once. */
+const printed = (error: Error) => inspect(error, { depth: null, showHidden: true, getters: true }) + String(error.stack) + JSON.stringify(error) + format('%s %o %O', error, error, error)
+
+/** A logger whose lines a test reads. */
+function createLog () {
+  const lines: Array<Record<string, unknown>> = []
+  const stream = new Writable({
+    write (chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)))
+      done()
+    }
+  })
+  return { log: Fastify({ logger: { level: 'trace', stream } }).log, lines }
+}
+
+t.test('GuardedStore', async (t) => {
+  t.test('what the store is asked and what it answers pass through', async (t) => {
+    const store = new GuardedStore(new MemoryStore(), 1000)
+    t.equal(await store.get('key'), null)
+    t.equal(await store.set('key', 'one', { expiresAt: inAMinute(), if: null }), true)
+    t.equal(await store.set('key', 'two', { expiresAt: inAMinute(), if: null }), false)
+    t.equal(await store.get('key'), 'one')
+    t.equal(await store.delete('key', { if: 'two' }), false)
+    t.equal(await store.delete('key'), true)
+  })
+
+  t.test('a call that takes too long is an outage, and its late answer is nobody\'s', async (t) => {
+    useClock(t)
+    const late: { answer?: (value: string) => void, fail?: (error: Error) => void } = {}
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve, reject) => { Object.assign(late, { answer: resolve, fail: reject }) }) }), 300)
+    const call = store.get('key')
+    mock.timers.tick(299)
+    t.equal(await stateOf(call), 'pending')
+    mock.timers.tick(1)
+    const error = await failureOf(call)
+    t.match(error, { code: outage, statusCode: 503, message: 'The token store did not answer `get` within 300 ms.' })
+    late.fail?.(new Error(hidden))
+    late.answer?.('value')
+    await setImmediate()
+    t.equal(await stateOf(call), outage)
+  })
+
+  t.test('a call in time leaves no deadline behind', async (t) => {
+    useClock(t)
+    let calls = 0
+    const store = new GuardedStore(storeWith({ get: async () => { calls++; return null } }), 300)
+    await store.get('key')
+    mock.timers.tick(10_000)
+    await store.get('key')
+    t.equal(calls, 2, 'nothing has opened the circuit')
+  })
+
+  t.test('after a timeout calls fail at once for a second, then exactly one probes', async (t) => {
+    useClock(t)
+    const pending: Array<(value: string | null) => void> = []
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300)
+    const together = [store.get('a'), store.get('b')]
+    mock.timers.tick(300)
+    for (const call of together) t.equal(await stateOf(call), outage)
+    t.equal(pending.length, 2)
+
+    t.match(await failureOf(store.get('c')), { code: outage, message: /given a second to recover/ })
+    mock.timers.tick(999)
+    t.equal(await stateOf(store.set('c', 'value', { expiresAt: inAMinute() })), outage)
+    t.equal(await stateOf(store.delete('c')), outage)
+    t.equal(pending.length, 2, 'the store was left in peace')
+
+    mock.timers.tick(1)
+    const [probe, ...others] = [store.get('d'), store.get('e'), store.get('f')]
+    t.equal(pending.length, 3, 'one call probes')
+    for (const call of others) t.equal(await stateOf(call), outage)
+    pending[2]?.('value')
+    t.equal(await probe, 'value')
+
+    const after = [store.get('g'), store.get('h')]
+    t.equal(pending.length, 5, 'the store is trusted again')
+    pending[3]?.(null)
+    pending[4]?.(null)
+    t.strictSame(await Promise.all(after), [null, null])
+  })
+
+  t.test('a probe that takes too long begins another second', async (t) => {
+    useClock(t)
+    let calls = 0
+    const store = new GuardedStore(storeWith({ get: () => { calls++; return never() } }), 300)
+    for (const expected of [1, 2, 3]) {
+      const probe = store.get('key')
+      t.equal(calls, expected)
+      mock.timers.tick(300)
+      t.equal(await stateOf(probe), outage)
+      mock.timers.tick(999)
+      t.equal(await stateOf(store.get('key')), outage)
+      t.equal(calls, expected)
+      mock.timers.tick(1)
+    }
+  })
+
+  t.test('a probe that is answered by an error ends the rest: the store answers', async (t) => {
+    useClock(t)
+    const answers = [never, () => Promise.reject(new Error(hidden)), async () => 'value']
+    const store = new GuardedStore(storeWith({ get: () => answers.shift()?.() }), 300)
+    const first = store.get('key')
+    mock.timers.tick(300)
+    t.equal(await stateOf(first), outage)
+    mock.timers.tick(1000)
+    t.match(await failureOf(store.get('key')), { message: /failed to `get`/ })
+    t.equal(await store.get('key'), 'value')
+  })
+
+  t.test('a store that fails is asked again at once', async (t) => {
+    let calls = 0
+    const store = new GuardedStore(storeWith({ get: async () => { calls++; throw new Error(hidden) } }), 300)
+    for (const expected of [1, 2, 3]) {
+      t.equal(await stateOf(store.get('key')), outage)
+      t.equal(calls, expected)
+    }
+  })
+
+  t.test('a store that throws instead of rejecting is an outage', async (t) => {
+    const broken = () => { throw new TypeError(hidden) }
+    const store = new GuardedStore(storeWith({ get: broken, set: broken, delete: broken }), 300)
+    for (const [name, call] of [['get', store.get('key')], ['set', store.set('key', 'value', { expiresAt: inAMinute() })], ['delete', store.delete('key')]] as const) {
+      const error = await failureOf(call)
+      t.match(error, { code: outage, message: `The token store failed to \`${name}\`.`, cause: { message: 'TypeError' } })
+      t.notOk(printed(error).includes(hidden))
+    }
+  })
+
+  t.test('an answer that is none of a store\'s is an outage, never a missing token', async (t) => {
+    for (const answer of [undefined, 5, true, {}, Buffer.from('value'), ['value']]) {
+      const store = new GuardedStore(storeWith({ get: async () => answer }), 300)
+      t.equal(await stateOf(store.get('key')), outage, `get: ${inspect(answer)}`)
+    }
+    for (const answer of [undefined, null, 0, 1, 'OK', {}]) {
+      const store = new GuardedStore(storeWith({ set: async () => answer, delete: async () => answer }), 300)
+      t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, `set: ${inspect(answer)}`)
+      t.equal(await stateOf(store.delete('key')), outage, `delete: ${inspect(answer)}`)
+    }
+  })
+
+  t.test('an answer that needs no promise is one', async (t) => {
+    const store = new GuardedStore(storeWith({ get: () => 'value', delete: () => ({ then: (done: (value: boolean) => void) => done(true) }) }), 300)
+    t.equal(await store.get('key'), 'value')
+    t.equal(await store.delete('key'), true)
+  })
+
+  t.test('of a foreign error nothing is left but name and code', async (t) => {
+    class ReplyError extends Error {
+      override name = 'ReplyError'
+      command = { name: 'set', args: [`webflow:token:${hidden}`, hidden, 'PXAT', 1] }
+    }
+    class MaxRetriesPerRequestError extends Error {
+      override name = 'MaxRetriesPerRequestError'
+      previousErrors = [new Error(hidden)]
+      lastNodeError = new Error(hidden)
+    }
+    const rewritten = new Error('harmless')
+    rewritten.stack = `Error: ${hidden}\n    at ${hidden} (file:1:1)`
+    const renamed = Object.assign(new Error(`first line\nsecond ${hidden}`), { code: `E ${hidden}`, errno: hidden })
+    renamed.name = `Name ${hidden}`
+    const rows: ReadonlyArray<readonly [thrown: unknown, message: string]> = [
+      [Object.assign(new ReplyError(`WRONGTYPE ${hidden}`), { code: 'WRONGTYPE' }), 'ReplyError WRONGTYPE'],
+      [new ReplyError(`READONLY You can't write against a read only replica. ${hidden}\nscript: ${hidden}`), 'ReplyError'],
+      [new MaxRetriesPerRequestError(hidden), 'MaxRetriesPerRequestError'],
+      [Object.assign(new Error(`connect ECONNREFUSED ${hidden}`), { code: 'ECONNREFUSED', address: hidden }), 'Error ECONNREFUSED'],
+      [new Error(hidden, { cause: new Error(hidden) }), 'Error'],
+      [new AggregateError([new Error(hidden)], hidden), 'AggregateError'],
+      [Object.assign(new Error(hidden), { code: 5 }), 'Error'],
+      [rewritten, 'Error'],
+      [renamed, 'Error'],
+      [hidden, 'something that is no Error was thrown'],
+      [undefined, 'something that is no Error was thrown'],
+      [{ message: hidden, stack: hidden, code: hidden }, 'something that is no Error was thrown']
+    ]
+    for (const [thrown, message] of rows) {
+      const store = new GuardedStore(storeWith({ set: () => Promise.reject(thrown) }), 300)
+      const error = await failureOf(store.set('key', hidden, { expiresAt: inAMinute() }))
+      t.match(error, { code: outage, message: 'The token store failed to `set`.', cause: { message } }, message)
+      t.notOk(printed(error).includes(hidden), message)
+    }
+  })
+
+  t.test('of a foreign error the places it came from are kept', async (t) => {
+    const described = describeForeign(Object.assign(new TypeError(`${hidden}\n    at ${hidden}`), { code: 'ERR_X' }))
+    t.equal(described.message, 'TypeError ERR_X')
+    t.match(described.stack, /^Error: TypeError ERR_X\n +at .*guarded-store\.test\.ts/)
+    t.notOk(String(described.stack).includes(hidden))
+  })
+})
+
+t.test('keys', async (t) => {
+  t.test('differ by secret, purpose and client, and not by their place in the list', async (t) => {
+    const rotated = keyringOf('new', 'old')('seal token')
+    const before = keyringOf('old', 'new')('seal token')
+    t.strictSame(rotated.map(({ id }) => id).reverse(), before.map(({ id }) => id))
+    t.strictSame(rotated.map(({ key }) => key.export()).reverse(), before.map(({ key }) => key.export()))
+    const keys = [
+      ...(['seal token', 'seal flow', 'mac state', 'mac flow cookie', 'mac user'] as const).flatMap((purpose) => keyringOf('old', 'new')(purpose)),
+      ...createKeyring([secrets.old], 'another client')('seal token')
+    ].map(({ key }) => key.export().toString('hex'))
+    t.equal(new Set(keys).size, 11)
+    t.equal(keys.some((key) => Object.values(secrets).some((secret) => secret.toString('hex') === key)), false, 'none is the secret itself')
+  })
+
+  t.test('the first makes, all verify', async (t) => {
+    const made = mac(keyringOf('old')('mac state'), 'message')
+    t.equal(verifyMac(keyringOf('new', 'old')('mac state'), 'message', made), true)
+    t.equal(verifyMac(keyringOf('old', 'new')('mac state'), 'message', made), true)
+    t.strictSame(mac(keyringOf('old', 'new')('mac state'), 'message'), made)
+    t.equal(mac(keyringOf('new', 'old')('mac state'), 'message').equals(made), false)
+    t.equal(verifyMac(keyringOf('new')('mac state'), 'message', made), false)
+    t.equal(verifyMac(keyringOf('old')('mac user'), 'message', made), false)
+    t.equal(verifyMac(keyringOf('old')('mac state'), 'massage', made), false)
+    for (const tag of [Buffer.alloc(0), made.subarray(1), Buffer.concat([made, made])]) {
+      t.equal(verifyMac(keyringOf('old')('mac state'), 'message', tag), false, `${tag.length} bytes`)
+    }
+  })
+
+  t.test('without a key nothing is made', async (t) => {
+    t.throws(() => mac([], 'message'), RangeError)
+    t.throws(() => createSealer([]), RangeError)
+    t.equal(verifyMac([], 'message', createHmac('sha256', '').update('message').digest()), false)
+  })
+
+  t.test('a store id is a hash that no secret and no joining of parts changes', async (t) => {
+    const ids = [storeId('a', 'b'), storeId('a', 'b', 'c'), storeId('ab'), storeId('a', 'bc'), storeId('b', 'a')]
+    t.equal(new Set(ids).size, ids.length)
+    for (const id of ids) t.match(id, /^[\w-]{43}$/)
+    t.equal(storeId('a', 'b'), ids[0])
+  })
+})
+
+t.test('sealing', async (t) => {
+  const place = 'token:place'
+  const sealer = createSealer(keyringOf('old')('seal token'))
+
+  t.test('a text opens where it was sealed', async (t) => {
+    for (const text of ['', 'text', '{"a":"é😀"}', 'x'.repeat(100_000)]) {
+      const sealed = sealer.seal(place, text)
+      t.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
+      t.strictSame(sealer.open(place, sealed), { kind: 'opened', text })
+    }
+    t.not(sealer.seal(place, 'text'), sealer.seal(place, 'text'), 'no two sealed values are the same')
+  })
+
+  t.test('a text opens nowhere else', async (t) => {
+    const sealed = sealer.seal(place, 'text')
+    t.strictSame(sealer.open('token:another', sealed), { kind: 'foreign' })
+    t.strictSame(createSealer(keyringOf('old')('seal flow')).open(place, sealed), { kind: 'foreign' }, 'another purpose')
+    t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'another client')
+  })
+
+  t.test('whatever character is changed, it does not open', async (t) => {
+    // With the tag 27 bytes, so that every character of the base64url counts.
+    const sealed = sealer.seal(place, 'eleven char')
+    const [, id = '', iv = '', data = ''] = sealed.split('.')
+    const outcomes = new Map<string, Set<string>>()
+    for (let index = 0; index < sealed.length; index++) {
+      const changed = `${sealed.slice(0, index)}${sealed[index] === 'A' ? 'B' : 'A'}${sealed.slice(index + 1)}`
+      const segment = index < 3 ? 'version' : index < 11 ? 'id' : index === 11 ? 'dot' : index < 28 ? 'iv' : index === 28 ? 'dot' : 'data'
+      outcomes.set(segment, (outcomes.get(segment) ?? new Set()).add(sealer.open(place, changed).kind))
+    }
+    t.strictSame(Object.fromEntries([...outcomes].map(([segment, kinds]) => [segment, [...kinds]])), {
+      version: ['foreign'], id: ['unknown_key'], dot: ['foreign'], iv: ['foreign'], data: ['foreign']
+    })
+    for (let length = 0; length < sealed.length; length++) {
+      if (sealer.open(place, sealed.slice(0, length)).kind !== 'foreign') t.fail(`cut at ${length}`)
+    }
+    for (const value of [`${sealed}\n`, ` ${sealed}`, `v1.${id}.${iv}`, `v1.${id}..${data}`, `v1.${id}.${iv}.${data}.x`, `v2.${id}.${iv}.${data}`, 'null', '{}', 'text', `v1.${id}.${iv}.${data}==`]) {
+      t.strictSame(sealer.open(place, value), { kind: 'foreign' }, 'what is no sealed value')
+    }
+  })
+
+  t.test('rotation: what the old secret sealed opens in both orders of the list', async (t) => {
+    const sealed = sealer.seal(place, 'text')
+    const first = createSealer(keyringOf('old', 'new')('seal token'))
+    const then = createSealer(keyringOf('new', 'old')('seal token'))
+    const last = createSealer(keyringOf('new')('seal token'))
+    for (const step of [first, then]) t.strictSame(step.open(place, sealed), { kind: 'opened', text: 'text' })
+    t.strictSame(last.open(place, sealed), { kind: 'unknown_key' })
+    t.strictSame(sealer.open(place, first.seal(place, 'text')), { kind: 'opened', text: 'text' }, 'the first step can still be undone')
+    t.strictSame(first.open(place, then.seal(place, 'text')), { kind: 'opened', text: 'text' }, 'replicas of both steps read each other')
+    t.strictSame(last.open(place, then.seal(place, 'text')), { kind: 'opened', text: 'text' })
+  })
+})
+
+/** A store that counts what is opened, and the parts around it. */
+function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) {
+  const real = createSealer(keyring('seal token'))
+  const counted = { opened: 0 }
+  const sealer: Sealer = { seal: real.seal, open: (place, sealed) => { counted.opened++; return real.open(place, sealed) } }
+  const { log, lines } = createLog()
+  const guarded = new GuardedStore(inner, 1000)
+  const sealed = new SealedStore(guarded, sealer, log)
+  const recordsFor = (maxAge: number) => new TokenRecords(sealed, maxAge, log)
+  return { inner, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }
+}
+
+t.test('SealedStore', async (t) => {
+  t.test('the store sees sealed values only', async (t) => {
+    const { inner, sealed } = createStores(keyringOf('old'))
+    const written = await sealed.set('key', 'text', { expiresAt: inAMinute() })
+    t.equal(await inner.get('key'), written)
+    t.notOk(written?.includes('text'))
+    t.strictSame(await sealed.get('key'), { sealed: written, text: 'text' })
+    t.equal(await sealed.getSealed('key'), written)
+    t.equal(await sealed.get('another'), null)
+  })
+
+  t.test('conditions are on the sealed value', async (t) => {
+    const { sealed } = createStores(keyringOf('old'))
+    const first = await sealed.set('key', 'text', { expiresAt: inAMinute(), if: null })
+    t.type(first, 'string')
+    t.equal(await sealed.set('key', 'other', { expiresAt: inAMinute(), if: null }), null)
+    t.equal(await sealed.set('key', 'other', { expiresAt: inAMinute(), if: 'text' }), null)
+    const second = await sealed.set('key', 'other', { expiresAt: inAMinute(), if: first })
+    t.equal(await sealed.delete('key', { if: String(first) }), false)
+    t.equal(await sealed.delete('key', { if: String(second) }), true)
+  })
+
+  t.test('a row that was swapped or tampered with counts as absent and is logged once', async (t) => {
+    const { inner, sealed, lines } = createStores(keyringOf('old'))
+    const options = { expiresAt: inAMinute() }
+    const mine = await sealed.set('mine', 'my text', options)
+    await inner.set('yours', String(mine), options)
+    await inner.set('mine', `${mine}`.slice(0, -4), options)
+    for (const key of ['mine', 'yours', 'mine', 'yours']) t.equal(await sealed.get(key), null, key)
+    t.strictSame(lines.map(({ level, key, msg }) => ({ level, key, msg })), ['mine', 'yours'].map((key) => ({
+      level: 50, key, msg: 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent'
+    })))
+    t.notOk(JSON.stringify(lines).includes('my text'))
+  })
+
+  t.test('what has been logged is remembered within bounds', async (t) => {
+    const { sealed, lines } = createStores(keyringOf('old'))
+    for (let index = 0; index < 1001; index++) sealed.open(`key ${index}`, 'foreign')
+    t.equal(lines.length, 1001)
+    sealed.open('key 1000', 'foreign')
+    t.equal(lines.length, 1001)
+    sealed.open('key 0', 'foreign')
+    t.equal(lines.length, 1002)
+  })
+
+  t.test('a value under a secret that is unknown is an outage, not a logout', async (t) => {
+    const inner = new MemoryStore()
+    await createStores(keyringOf('new'), inner).sealed.set('key', 'text', { expiresAt: inAMinute() })
+    const { sealed, lines } = createStores(keyringOf('old'), inner)
+    t.match(await failureOf(sealed.get('key')), { code: outage, statusCode: 503, message: /add the missing one to `secret`/ })
+    t.equal(lines.length, 0)
+    t.match(await createStores(keyringOf('old', 'new'), inner).sealed.get('key'), { text: 'text' })
+  })
+})
+
+const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
+
+t.test('TokenRecords', async (t) => {
+  t.test('a record has the granted scope, else the requested one, and ends with the token', async (t) => {
+    const { records } = createStores(keyringOf('old'))
+    t.strictSame(records.create(grant, ['sites:read'], start), {
+      accessToken, tokenType: 'bearer', scope: ['sites:read'], createdAt: start, expiresAt: start + 100_000, endsAt: null
+    })
+    t.strictSame(records.create({ ...grant, scope: ['cms:read'], expiresIn: 50.5 }, ['sites:read'], start), {
+      accessToken, tokenType: 'bearer', scope: ['cms:read'], createdAt: start, expiresAt: start + 50_500, endsAt: start + 50_500
+    })
+    t.equal(records.create({ ...grant, expiresIn: 1000 }, ['sites:read'], start).expiresAt, start + 100_000)
+    t.ok(Number.isInteger(records.create({ ...grant, expiresIn: 0.0017 }, ['sites:read'], start).expiresAt), 'a store takes integers only')
+  })
+
+  t.test('a record reads as it was written, until it is dropped', async (t) => {
+    useClock(t)
+    const { inner, records } = createStores(keyringOf('old'))
+    const record = records.create({ ...grant, expiresIn: 70 }, ['sites:read', 'cms:read'], Date.now())
+    await records.write('id', record)
+    const sealed = await records.readSealed('id')
+    t.strictSame(await records.read('id'), { tokenId: 'id', sealed, record })
+    t.equal(await inner.get('token:id'), sealed)
+    t.notOk(sealed?.includes(accessToken))
+    t.equal(await records.read('another'), null)
+    t.equal(await records.drop('id'), true)
+    t.equal(await records.drop('id'), false)
+    t.equal(await records.read('id'), null)
+  })
+
+  t.test('a use in the first half of its life leaves a record alone', async (t) => {
+    useClock(t)
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    const sealed = await records.readSealed('id')
+    mock.timers.tick(50_000)
+    await records.read('id')
+    await setImmediate()
+    t.equal(await records.readSealed('id'), sealed)
+  })
+
+  t.test('a use past half of its life moves the deadline, once and without being waited for', async (t) => {
+    useClock(t)
+    let writes = 0
+    const memory = new MemoryStore()
+    const { records } = createStores(keyringOf('old'), storeWith({
+      get: (key: string) => memory.get(key),
+      set: (...args: Parameters<TokenStore['set']>) => { writes++; return memory.set(...args) }
+    }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    const sealed = await records.readSealed('id') ?? ''
+    mock.timers.tick(50_001)
+    for (let use = 0; use < 3; use++) t.equal(records.open('id', sealed)?.record.expiresAt, start + 100_000, 'this use sees what it read')
+    await setImmediate()
+    t.equal(writes, 2, 'uses at one moment renew once')
+    t.match(await records.read('id'), { record: { accessToken, createdAt: start, expiresAt: start + 150_001 } })
+    mock.timers.tick(99_999)
+    t.match(await records.read('id'), { record: { accessToken } }, 'it outlives its first deadline')
+  })
+
+  t.test('no renewal goes beyond the end of the token itself', async (t) => {
+    useClock(t)
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create({ ...grant, expiresIn: 120 }, ['sites:read'], Date.now()))
+    mock.timers.tick(60_000)
+    await records.read('id')
+    await setImmediate()
+    const renewed = await records.read('id')
+    t.equal(renewed?.record.expiresAt, start + 120_000)
+    mock.timers.tick(59_000)
+    await records.read('id')
+    await setImmediate()
+    t.equal((await records.read('id'))?.sealed, renewed?.sealed, 'there is nothing left to move')
+    mock.timers.tick(1000)
+    t.equal(await records.read('id'), null)
+  })
+
+  t.test('a renewal resurrects nothing and overwrites nothing newer', async (t) => {
+    useClock(t)
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    const sealed = await records.readSealed('id') ?? ''
+    mock.timers.tick(60_000)
+    await records.drop('id')
+    t.match(records.open('id', sealed), { record: { accessToken } }, 'a request that read it before goes on')
+    await setImmediate()
+    t.equal(await records.read('id'), null)
+
+    await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
+    records.open('id', sealed)
+    await setImmediate()
+    t.match(await records.read('id'), { record: { accessToken: 'newer' } })
+  })
+
+  t.test('a renewal that fails is logged, and the next use tries again', async (t) => {
+    useClock(t)
+    const memory = new MemoryStore()
+    let fails = false
+    const { records, lines } = createStores(keyringOf('old'), storeWith({
+      get: (key: string) => memory.get(key),
+      set: (...args: Parameters<TokenStore['set']>) => fails ? Promise.reject(new Error(hidden)) : memory.set(...args)
+    }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    mock.timers.tick(60_000)
+    fails = true
+    t.match(await records.read('id'), { record: { accessToken } })
+    await setImmediate()
+    t.match(lines, [{ level: 40, msg: /could not be renewed; the next use tries again/, err: { code: outage } }])
+    t.notOk(JSON.stringify(lines).includes(hidden))
+    fails = false
+    await records.read('id')
+    await setImmediate()
+    t.match(await records.read('id'), { record: { expiresAt: start + 160_000 } })
+  })
+
+  t.test('a renewal seals under the newest secret', async (t) => {
+    useClock(t)
+    const inner = new MemoryStore()
+    const before = createStores(keyringOf('old'), inner).records
+    await before.write('id', before.create(grant, ['sites:read'], Date.now()))
+    mock.timers.tick(60_000)
+    await createStores(keyringOf('new', 'old'), inner).records.read('id')
+    await setImmediate()
+    t.match(await createStores(keyringOf('new'), inner).records.read('id'), { record: { accessToken } })
+  })
+
+  t.test('what was revoked is forgotten', async (t) => {
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal(await records.forget('id', accessToken), true)
+    t.equal(await records.read('id'), null)
+    t.equal(await records.forget('id', accessToken), false)
+  })
+
+  t.test('a record that was renewed while it was revoked goes too', async (t) => {
+    useClock(t)
+    const memory = new MemoryStore()
+    let reads = 0
+    const { records } = createStores(keyringOf('old'), storeWith({
+      get: async (key: string) => {
+        const value = await memory.get(key)
+        reads++
+        // Between the read and the deletion another replica renews.
+        if (reads === 1) await records.write('id', records.create(grant, ['sites:read'], Date.now() + 1000))
+        return value
+      },
+      set: (...args: Parameters<TokenStore['set']>) => memory.set(...args),
+      delete: (...args: Parameters<TokenStore['delete']>) => memory.delete(...args)
+    }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal(await records.forget('id', accessToken), true)
+    t.equal(reads, 2)
+    t.equal(await memory.get('token:id'), null)
+  })
+
+  t.test('a newer token stays', async (t) => {
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
+    t.equal(await records.forget('id', accessToken), false)
+    t.match(await records.read('id'), { record: { accessToken: 'newer' } })
+  })
+
+  t.test('what cannot be opened is not forgotten', async (t) => {
+    const inner = new MemoryStore()
+    const { records } = createStores(keyringOf('old'), inner)
+    await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
+    t.equal(await records.forget('id', accessToken), false)
+    t.equal(await inner.get('token:id'), 'foreign')
+    const later = createStores(keyringOf('new'), inner).records
+    await later.write('id', later.create(grant, ['sites:read'], Date.now()))
+    t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
+  })
+
+  t.test('an opened record is used again only for the very value that was read', async (t) => {
+    useClock(t)
+    const { inner, records, counted } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    for (let use = 0; use < 3; use++) await records.read('id')
+    t.equal(counted.opened, 1)
+    await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
+    t.match(await records.read('id'), { record: { accessToken: 'newer' } })
+    t.equal(counted.opened, 2)
+    await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
+    t.equal(await records.read('id'), null, 'what was opened before does not stand in')
+  })
+
+  t.test('an opened record ends when its time has come, though a store still gives it', async (t) => {
+    useClock(t)
+    const { records } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    const sealed = await records.readSealed('id') ?? ''
+    t.match(records.open('id', sealed), { tokenId: 'id' })
+    mock.timers.tick(100_000)
+    t.equal(records.open('id', sealed), null)
+  })
+
+  t.test('opened records are kept within bounds', async (t) => {
+    const { records, counted } = createStores(keyringOf('old'))
+    for (let index = 0; index <= 1000; index++) {
+      await records.write(`id ${index}`, records.create(grant, ['sites:read'], Date.now()))
+      await records.read(`id ${index}`)
+    }
+    t.equal(counted.opened, 1001)
+    await records.read('id 1000')
+    t.equal(counted.opened, 1001)
+    await records.read('id 0')
+    t.equal(counted.opened, 1002)
+  })
+
+  t.test('a sealed text that is no record is no token', async (t) => {
+    const { sealed, records } = createStores(keyringOf('old'))
+    await sealed.set('token:id', '{"kind":"claimed"}', { expiresAt: inAMinute() })
+    t.equal(await records.read('id'), null)
+  })
+})
+
+const record: TokenRecord = { accessToken, tokenType: 'bearer', scope: ['sites:read', 'cms:read'], createdAt: start, expiresAt: start + 1, endsAt: null }
+
+t.test('the text of a record', async (t) => {
+  t.test('reads as it was written', async (t) => {
+    t.strictSame(parseRecord(serializeRecord(record)), record)
+    t.strictSame(parseRecord(serializeRecord({ ...record, endsAt: start + 5 })), { ...record, endsAt: start + 5 })
+  })
+
+  t.test('is refused when anything is wrong with it', async (t) => {
+    const right = parseJson(serializeRecord(record))
+    t.type(parseRecord(JSON.stringify(right)), 'object')
+    for (const name of ['token', 'type', 'scope', 'created', 'expires']) {
+      for (const value of [undefined, null, {}, true]) {
+        t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { [name]: value }))), null, `${name}: ${String(value)}`)
+      }
+    }
+    t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { ends: 'soon' }))), null)
+    for (const text of ['', 'null', '[]', '5', '"text"', '{']) t.equal(parseRecord(text), null, text)
+  })
+})
+
+t.test('WebflowToken', async (t) => {
+  const token = new WebflowToken('id-of-the-token', { ...record, endsAt: start + 5 })
+
+  t.test('tells what a handler may know', async (t) => {
+    t.equal(token.id, 'id-of-the-token')
+    t.equal(token.accessToken, accessToken)
+    t.equal(token.tokenType, 'bearer')
+    t.strictSame(token.scope, ['sites:read', 'cms:read'])
+    t.strictSame([token.createdAt, token.expiresAt], [new Date(start), new Date(start + 1)])
+    t.not(token.scope, record.scope, 'a handler that changes it changes no record')
+  })
+
+  t.test('is never printed, copied or serialised with its access token', async (t) => {
+    const lines: string[] = []
+    const stream = new Writable({ write (chunk, _encoding, done) { lines.push(String(chunk)); done() } })
+    const print = new Console(stream)
+    print.log(token)
+    print.log('%s %o %O %j %d', token, token, token, token, token)
+    print.dir(token, { showHidden: true, depth: null })
+    print.table([token])
+    print.error({ nested: [token] })
+    const { log } = Fastify({ logger: { level: 'trace', stream } })
+    log.info(token)
+    log.info({ token }, 'with %s and %j and %o', token, token, token)
+    log.child({ token }).error(Object.assign(new Error('failed'), { token }))
+    t.ok(lines.join('').includes('id-of-the-token'), 'something was printed')
+    t.notOk(lines.join('').includes(accessToken))
+
+    const copies: ReadonlyArray<readonly [how: string, text: string]> = [
+      ['JSON', JSON.stringify({ token, list: [token] })],
+      ['inspect', inspect(token)],
+      ['inspect, hidden', inspect({ token }, { showHidden: true, depth: null })],
+      ['inspect, getters', inspect({ token }, { getters: true, depth: null })],
+      ['inspect, without custom inspection', inspect(token, { customInspect: false, showHidden: true, showProxy: true, compact: false, sorted: true })],
+      ['inspect, everything', inspect({ token }, { showHidden: true, getters: true, depth: null })],
+      ['inspect, everything, without custom inspection', inspect(token, { showHidden: true, getters: true, customInspect: false })],
+      ['inspect of a copy', inspect({ ...token }, { showHidden: true, getters: true })],
+      ['inspect of a clone', inspect(structuredClone(token), { showHidden: true, getters: true })],
+      ['String', String(token)],
+      ['template', `${token}`],
+      ['concatenation', '' + token],
+      ['spread', JSON.stringify({ ...token })],
+      ['assign', JSON.stringify(Object.assign({}, token))],
+      ['entries', String(Object.entries(token))],
+      ['values', String(Object.values(token))],
+      ['keys', String(Reflect.ownKeys(token))],
+      ['descriptors', JSON.stringify(Object.getOwnPropertyDescriptors(token))],
+      ['clone', JSON.stringify(structuredClone(token))],
+      ['v8', serialize(token).toString('latin1')],
+      ['query', new URLSearchParams(Object.fromEntries(Object.entries(token).map(([name, value]) => [name, String(value)]))).toString()],
+      ['error', printed(Object.assign(new Error('failed', { cause: token.id }), { cause: { ...token } }))]
+    ]
+    for (const [how, text] of copies) {
+      t.ok(text.length > 0, how)
+      t.notOk(text.includes(accessToken), how)
+    }
+    const enumerated = []
+    for (const name in token) enumerated.push(name)
+    t.notOk(enumerated.includes('accessToken'))
+  })
+})
+
+t.test('state', async (t) => {
+  const keys = keyringOf('old')('mac state')
+
+  t.test('a state tells when it was made, and no two are the same', async (t) => {
+    const state = createState(keys, start)
+    t.match(state, /^[\w-]{96}$/)
+    t.equal(readState(keys, state), start)
+    t.not(createState(keys, start), state)
+  })
+
+  t.test('a state is ours under any secret that we have, and only then', async (t) => {
+    const state = createState(keys, start)
+    for (const keyring of [keyringOf('old', 'new'), keyringOf('new', 'old')]) t.equal(readState(keyring('mac state'), state), start)
+    t.equal(readState(keyringOf('new', 'other')('mac state'), state), null)
+    t.equal(readState(keyringOf('old')('mac user'), state), null, 'another purpose')
+    t.equal(readState(createKeyring([secrets.old], 'another client')('mac state'), state), null, 'another client')
+  })
+
+  t.test('a state that was changed anywhere is none', async (t) => {
+    const state = createState(keys, start)
+    const changed = Array.from(state, (character, index) => `${state.slice(0, index)}${character === 'A' ? 'B' : 'A'}${state.slice(index + 1)}`)
+    t.equal(changed.filter((value) => readState(keys, value) !== null).length, 0)
+    for (const value of ['', 'x', state.slice(1), `${state}A`, `${state}\n`, ` ${state}`, `${state}=`, state.replace(/.$/, '+'), 'A'.repeat(96), state.repeat(2)]) {
+      t.equal(readState(keys, value), null, 'another shape')
+    }
+  })
+
+  t.test('a flow is named after its state without telling it', async (t) => {
+    const state = createState(keys, start)
+    t.match(flowHandle(state), /^[\w-]{16}$/)
+    t.equal(flowHandle(state), flowHandle(state))
+    t.not(flowHandle(state), flowHandle(createState(keys, start)))
+    t.notOk(state.includes(flowHandle(state)))
+  })
+})
+
+t.test('the cookie of a flow', async (t) => {
+  const keys = keyringOf('old')('mac flow cookie')
+  const pending = { returnTo: 'https://app.example.com/é?a=b', scope: ['sites:read', 'cms:read'], startedAt: start, user: null, owner: null, endedAt: null }
+  const ended = { ...pending, user: 'hash', owner: 'id', endedAt: start + 5 }
+  const sign = (payload: unknown) => {
+    const encoded = Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload)).toString('base64url')
+    return `${encoded}.${mac(keys, `${encoded}.state`).toString('base64url')}`
+  }
+
+  t.test('reads as it was written, with its state', async (t) => {
+    for (const flow of [pending, ended]) {
+      const value = createFlowCookie(keys, 'state', flow)
+      t.match(value, /^[\w-]+\.[\w-]{43}$/)
+      t.strictSame(readFlowCookie(keys, 'state', value), flow)
+      t.strictSame(readFlowCookie(keyringOf('new', 'old')('mac flow cookie'), 'state', value), flow)
+      t.match(peekFlowCookie(value), { startedAt: flow.startedAt, endedAt: flow.endedAt })
+    }
+  })
+
+  t.test('opens nothing without its state, its secret or any of its characters', async (t) => {
+    const value = createFlowCookie(keys, 'state', pending)
+    t.equal(readFlowCookie(keys, 'another', value), null)
+    t.equal(readFlowCookie(keys, '', value), null)
+    t.equal(readFlowCookie(keyringOf('new')('mac flow cookie'), 'state', value), null)
+    t.equal(readFlowCookie(keyringOf('old')('mac state'), 'state', value), null)
+    const [payload = '', tag = ''] = value.split('.')
+    const other = createFlowCookie(keys, 'state', ended)
+    for (const wrong of ['', '.', payload, `${payload}.`, `.${tag}`, tag, `${payload}.${tag.slice(1)}`, `${payload.slice(1)}.${tag}`, `${payload}.${other.split('.')[1]}`, `${other.split('.')[0]}.${tag}`]) {
+      t.equal(readFlowCookie(keys, 'state', wrong), null)
+    }
+    const changed = Array.from(payload, (character, index) => `${payload.slice(0, index)}${character === 'A' ? 'B' : 'A'}${payload.slice(index + 1)}.${tag}`)
+    t.equal(changed.filter((wrong) => readFlowCookie(keys, 'state', wrong) !== null).length, 0)
+  })
+
+  t.test('holds a whole flow or counts for nothing, even when it is signed', async (t) => {
+    const right = { returnTo: 'https://app.example.com/', scope: 'sites:read', startedAt: start }
+    t.match(readFlowCookie(keys, 'state', sign(right)), { user: null, owner: null, endedAt: null })
+    const wrong = [
+      ...['returnTo', 'scope', 'startedAt'].flatMap((name) => [undefined, null, {}].map((value) => ({ ...right, [name]: value }))),
+      { ...right, startedAt: '5' },
+      { ...right, user: 5 },
+      { ...right, owner: {} },
+      { ...right, endedAt: '5' },
+      [], null, 5, '', '{'
+    ]
+    for (const payload of wrong) {
+      t.equal(readFlowCookie(keys, 'state', sign(payload)), null, inspect(payload))
+      t.strictSame(peekFlowCookie(sign(payload)), { startedAt: 0, endedAt: null }, inspect(payload))
+    }
+    t.strictSame(peekFlowCookie(''), { startedAt: 0, endedAt: null })
+  })
+})
+
+t.test('the outcome of a flow', async (t) => {
+  t.test('of our own errors code, reason, message and status come back', async (t) => {
+    const error = new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', 'The message.', { reason: 'expired', cause: new Error(hidden) })
+    const outcome = createOutcome(error)
+    t.strictSame(outcome, { kind: 'failed', message: 'The message.', code: error.code, reason: 'expired', statusCode: 400 })
+    const restored = restoreError(outcome)
+    t.ok(restored instanceof WebflowOAuthError)
+    t.match(restored, { code: error.code, reason: 'expired', message: 'The message.', statusCode: 400 })
+    t.equal(restored.cause, undefined)
+    t.notOk('reason' in restoreError(createOutcome(new WebflowOAuthError('WEBFLOW_OAUTH_CODE_REJECTED', 'The message.'))))
+  })
+
+  t.test('of a hook\'s error message, code and status come back', async (t) => {
+    const rows: ReadonlyArray<readonly [error: Error, expected: object]> = [
+      [Object.assign(new Error('No seats left'), { code: 'NO_SEATS', statusCode: 402 }), { code: 'NO_SEATS', statusCode: 402 }],
+      [new TypeError('No seats left'), { code: null, statusCode: 500 }],
+      [Object.assign(new Error('No seats left'), { code: 5, statusCode: '402' }), { code: null, statusCode: 500 }],
+      [Object.assign(new Error('No seats left'), { statusCode: 200 }), { code: null, statusCode: 500 }]
+    ]
+    for (const [error, expected] of rows) {
+      const outcome = createOutcome(error)
+      t.strictSame(outcome, { kind: 'failed', message: 'No seats left', reason: null, ...expected })
+      const restored = restoreError(outcome)
+      t.equal(restored.message, 'No seats left')
+      t.equal(statusOf(restored), outcome.statusCode)
+      t.equal(codeOf(restored), outcome.code)
+      t.equal('code' in restored, outcome.code !== null)
+    }
+  })
+
+  t.test('what is stored is read whole or not at all', async (t) => {
+    const connected = { kind: 'connected', tokenId: 'id', sessionId: 'session', returnTo: 'https://app.example.com/' }
+    const failed = { kind: 'failed', message: 'The message.', code: null, reason: null, statusCode: 400 }
+    for (const outcome of [connected, { ...connected, sessionId: null }, failed, { ...failed, code: 'X', reason: 'y' }]) t.strictSame(parseOutcome(outcome), outcome)
+    t.strictSame(parseOutcome({ ...connected, accessToken }), connected, 'and nothing beside it')
+    const wrong = [
+      undefined, null, 5, 'connected', [], {},
+      { ...connected, tokenId: null }, { ...connected, sessionId: undefined }, { ...connected, returnTo: 5 },
+      { ...failed, message: null }, { ...failed, statusCode: '400' }, { ...failed, code: undefined }, { ...failed, reason: 5 }
+    ]
+    for (const value of wrong) t.equal(parseOutcome(value), null, inspect(value))
+  })
+})
+
+t.test('errors', async (t) => {
+  t.test('each code has its status', async (t) => {
+    const statuses = {
+      INVALID_OPTION: 500,
+      INVALID_CALLBACK: 400,
+      STATE_INVALID: 400,
+      ACCESS_DENIED: 403,
+      AUTHORIZATION_FAILED: 400,
+      CODE_REJECTED: 400,
+      CLIENT_REJECTED: 500,
+      WEBFLOW_UNAVAILABLE: 502,
+      WEBFLOW_TIMEOUT: 504,
+      WEBFLOW_RESPONSE_INVALID: 502,
+      STORE_UNAVAILABLE: 503,
+      TOKEN_REQUIRED: 401,
+      TOKEN_NOT_LOADED: 500,
+      SCOPE_MISSING: 403,
+      USER_REQUIRED: 401,
+      CROSS_SITE: 403
+    }
+    for (const [name, statusCode] of Object.entries(statuses)) {
+      const code = `WEBFLOW_OAUTH_${name}`
+      if (!isErrorCode(code)) {
+        t.fail(`${code} is missing`)
+        continue
+      }
+      const error = new WebflowOAuthError(code, 'The message.')
+      t.match(error, { name: 'WebflowOAuthError', code, statusCode, message: 'The message.' })
+      t.ok(error instanceof Error)
+      t.notOk('reason' in error || 'cause' in error, 'what there is not is not there')
+    }
+    for (const code of ['toString', 'INVALID_OPTION', 'WEBFLOW_OAUTH_', '', null, 5]) t.equal(isErrorCode(code), false, inspect(code))
+  })
+
+  t.test('a status or a code of a foreign error counts when it makes sense', async (t) => {
+    for (const [statusCode, expected] of [[400, 400], [599, 599], [399, 500], [600, 500], [404.5, 500], ['404', 500], [undefined, 500], [null, 500]] as const) {
+      t.equal(statusOf(Object.assign(new Error('x'), { statusCode })), expected, inspect(statusCode))
+    }
+    t.equal(statusOf(new Error('x')), 500)
+    for (const [code, expected] of [['FST_ERR_X', 'FST_ERR_X'], ['E-1.2', 'E-1.2'], ['_', '_'], ['', null], ['two words', null], ['1X', null], ['é', null], ['X\n', null], [`X${'x'.repeat(64)}`, null], [5, null], [null, null]] as const) {
+      t.equal(codeOf(Object.assign(new Error('x'), { code })), expected, inspect(code))
+    }
+    t.equal(codeOf(new Error('x')), null)
+  })
+
+  t.test('what is thrown becomes an error', async (t) => {
+    const error = new Error(hidden)
+    t.equal(toError(error), error)
+    for (const thrown of [hidden, undefined, null, 5, { message: hidden }]) {
+      const made = toError(thrown)
+      t.equal(made.message, 'something that is no Error was thrown')
+      t.notOk(printed(made).includes(hidden))
+    }
+  })
+})
+
+t.test('JSON from outside', async (t) => {
+  for (const value of [{}, { a: 1 }, Object.create(null), new Date()]) t.equal(isObject(value), true, inspect(value))
+  for (const value of [null, undefined, [], 'text', 5, () => {}]) t.equal(isObject(value), false, inspect(value))
+  t.strictSame(parseJson('{"a":[1]}'), { a: [1] })
+  for (const text of ['', '{', 'undefined', '\u0000']) t.equal(parseJson(text), undefined, inspect(text))
+})

@@ -1,0 +1,92 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { isBuiltin } from 'node:module'
+import { dirname, join, posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import ts from 'typescript'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+interface Source {
+  path: string
+  /** What it imports: packages by name, files by their path from the root. */
+  imports: string[]
+}
+
+async function readSources (directory: string): Promise<Source[]> {
+  const names = await readdir(join(root, directory), { recursive: true })
+  const paths = names.map((name) => posix.join(directory, name.replaceAll('\\', '/'))).filter((path) => path.endsWith('.ts')).sort()
+  return await Promise.all(paths.map(async (path) => {
+    const { importedFiles } = ts.preProcessFile(await readFile(join(root, path), 'utf8'), true, true)
+    return { path, imports: importedFiles.map(({ fileName }) => fileName.startsWith('.') ? posix.join(dirname(path), fileName) : fileName) }
+  }))
+}
+
+const lib = await readSources('lib')
+const stores = await readSources('stores')
+const all = [...lib, ...stores]
+const known = new Set(all.map(({ path }) => path))
+
+/** The package that a specifier names, without what is taken from it; null for a file of ours or a module of Node's. */
+function packageOf (specifier: string): string | null {
+  if (known.has(specifier) || isBuiltin(specifier)) return null
+  return /^(?:@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier
+}
+
+const importersOf = (name: string) => all.filter(({ imports }) => imports.some((specifier) => packageOf(specifier) === name)).map(({ path }) => path)
+
+t.test('there are sources, and imports are found in them', async (t) => {
+  t.ok(lib.length > 20 && stores.length > 3)
+  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options.ts')), 'those of types too')
+  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('stores/memory.ts')), 'and re-exports')
+})
+
+t.test('a store imports nothing but stores and Node', async (t) => {
+  for (const { path, imports } of stores) {
+    t.strictSame(imports.filter((specifier) => !specifier.startsWith('stores/') && !isBuiltin(specifier)), [], path)
+  }
+})
+
+t.test('the plugin alone knows fastify-plugin', async (t) => {
+  t.strictSame(importersOf('fastify-plugin'), ['lib/index.ts'])
+})
+
+t.test('the Webflow client alone knows undici', async (t) => {
+  t.strictSame(importersOf('undici'), ['lib/webflow-client.ts'])
+})
+
+t.test('the cookie module alone knows @fastify/cookie', async (t) => {
+  t.strictSame(importersOf('@fastify/cookie'), ['lib/cookies.ts'])
+})
+
+t.test('nobody knows ioredis: a client is told by its shape', async (t) => {
+  t.strictSame(importersOf('ioredis'), [])
+})
+
+t.test('the simulator knows nothing of the plugin, and the plugin nothing of the simulator', async (t) => {
+  const within = ({ path }: Source) => path.startsWith('lib/simulator/')
+  for (const { path, imports } of lib.filter(within)) {
+    t.strictSame(imports.filter((specifier) => known.has(specifier) && !specifier.startsWith('lib/simulator/')), [], path)
+  }
+  for (const { path, imports } of all.filter((source) => !within(source))) {
+    t.strictSame(imports.filter((specifier) => specifier.startsWith('lib/simulator/')), [], path)
+  }
+})
+
+t.test('every package that is imported is one that is installed with the plugin', async (t) => {
+  const manifest: unknown = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const names = ['dependencies', 'peerDependencies'].flatMap((member) => Object.keys(Object(manifest)[member]))
+  const imported = new Set(all.flatMap(({ imports }) => imports.flatMap((specifier) => packageOf(specifier) ?? [])))
+  t.strictSame([...imported].filter((name) => !names.includes(name)), [])
+})
+
+t.test('Node\'s modules are imported by their full names', async (t) => {
+  for (const { path, imports } of all) {
+    t.strictSame(imports.filter((specifier) => isBuiltin(specifier) && !specifier.startsWith('node:')), [], path)
+  }
+})
+
+// Files that no test imports would not be counted by the coverage.
+t.test('every source can be imported by itself', async (t) => {
+  for (const path of known) t.type(await import(new URL(`../${path}`, import.meta.url).href), 'object', path)
+})

@@ -1,0 +1,161 @@
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { request } from 'undici'
+import { stateInvalid } from '../lib/state-invalid.ts'
+import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
+import { createProject, read, run, typeErrors } from './support/readme-project.ts'
+
+const readme = read('README.md')
+const blocks = blocksOf(readme)
+const inLanguage = (language: string) => blocks.filter((block) => block.language === language)
+const tsUnder = (title: string) => inLanguage('ts').find(({ heading }) => heading === title)?.text ?? ''
+const names = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map(([, name = '']) => name))].sort()
+
+/** What the README says that a reader has, for the blocks that are a part of an app. */
+const preambles: Readonly<Record<string, string>> = {
+  app: [
+    'import Fastify, { type FastifyRequest } from \'fastify\'',
+    'import webflowOAuth, { WebflowOAuthError, type WebflowOAuthOptions } from \'fastify-webflow-oauth\'',
+    'import { RedisStore } from \'fastify-webflow-oauth/stores/redis\'',
+    'const fastify = Fastify()',
+    'declare const options: WebflowOAuthOptions',
+    'declare function currentUser (request: FastifyRequest): Promise<{ id: string } | null>'
+  ].join('; ')
+}
+
+// Somebody may have the one that is printed.
+const port = await freePort()
+const programs = {
+  'app.mjs': tsUnder('Quick start').replaceAll('3000', port),
+  'simulator.test.mjs': tsUnder('Testing with the simulator')
+}
+const modules = Object.fromEntries(inLanguage('ts').map(({ text, line, preamble }) => [
+  // In a name like this the compiler's errors tell the line of the README, and that of the block behind its preamble.
+  `readme-line-${line}.ts`, `${preamble === null ? '' : preambles[preamble] ?? ''}\n${text}`
+]))
+const project = await createProject(t, { ...programs, ...modules })
+
+t.test('every block of TypeScript compiles against the package as it is shipped', async (t) => {
+  t.ok(Object.keys(modules).length > 10)
+  for (const { preamble } of blocks) t.ok(preamble === null || Object.hasOwn(preambles, preamble))
+  t.equal(await typeErrors(t, project), '')
+})
+
+t.test('the quick start runs as printed, but for its port', async (t) => {
+  const quickStart = run(t, ['app.mjs'], {
+    cwd: project,
+    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: 'not a secret, but 32 bytes of one' }
+  })
+  await quickStart.prints(/Server listening at http:\/\/127\.0\.0\.1/)
+  const origin = `http://127.0.0.1:${port}`
+
+  const guarded = await request(`${origin}/`)
+  t.equal(guarded.statusCode, 401)
+  t.match(await guarded.body.json(), { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED' })
+  for (const [path, headers] of [['/webflow/authorize', {}], ['/', { accept: 'text/html' }]] as const) {
+    const begun = await request(`${origin}${path}`, { headers })
+    t.equal(begun.statusCode, 302)
+    const url = new URL(String(begun.headers.location))
+    t.equal(url.origin + url.pathname, 'https://webflow.com/oauth/authorize')
+    t.equal(url.searchParams.get('redirect_uri'), `http://localhost:${port}/webflow/callback`)
+  }
+})
+
+t.test('the test with the simulator runs as printed', async (t) => {
+  const example = run(t, ['--test', 'simulator.test.mjs'], { cwd: project })
+  t.equal(await example.exited, 0, example.printed())
+  t.match(example.printed(), /pass 1\b/)
+})
+
+t.test('the commands name scripts and packages that there are', async (t) => {
+  const { scripts, name, peerDependencies } = JSON.parse(read('package.json'))
+  const commands = inLanguage('sh').map(({ text }) => text).join('')
+  t.match(commands, /^npm ci && npm start$/m)
+  t.match(commands, /^npm cit$/m)
+  t.type(scripts.start, 'string')
+  t.type(scripts.test, 'string')
+  for (const script of names(commands, /npm run (\S+)/g)) t.type(scripts[script], 'string', script)
+  for (const packages of names(commands, /npm install (.+)/g)) {
+    for (const one of packages.split(' ')) t.ok(one === name || one in peerDependencies, one)
+  }
+})
+
+t.test('an error reads as printed, diagrams speak of those who take part, and no block is left unchecked', (t) => {
+  const { statusCode, code, message, reason } = stateInvalid('expired')
+  for (const { text } of inLanguage('json')) t.strictSame(JSON.parse(text), { statusCode, code, error: 'Bad Request', message, reason })
+  for (const { text } of inLanguage('mermaid')) {
+    const [first, ...lines] = text.trimEnd().split('\n')
+    t.equal(first, 'sequenceDiagram')
+    const participants = names(text, /^ {2}participant (\w+) as .+$/gm).join('|')
+    const step = new RegExp(`^ {2}(?:(?:${participants})--?>>(?:${participants}): [^;#]+|Note over (?:${participants}): [^;#]+|participant .+)$`)
+    t.strictSame(lines.filter((line) => !step.test(line)), [])
+  }
+  const checked = ['ts', 'sh', 'json', 'mermaid']
+  t.strictSame(blocks.filter(({ language }) => !checked.includes(language)), [])
+  t.end()
+})
+
+t.test('every link within the repository leads somewhere', (t) => {
+  const texts = { 'README.md': readme, 'CHANGELOG.md': read('CHANGELOG.md'), 'SECURITY.md': read('SECURITY.md') }
+  for (const [from, text] of Object.entries(texts)) {
+    for (const target of names(text, /\]\((?!https?:)([^)]+)\)/g)) {
+      const [file = '', anchor] = target.split('#')
+      t.ok(file === '' || existsSync(join(import.meta.dirname, '..', file)), `${from}: ${target}`)
+      if (anchor !== undefined) t.ok(anchorsOf(file === '' ? text : read(file)).has(anchor), `${from}: ${target}`)
+    }
+  }
+  t.end()
+})
+
+t.test('every option has its row', (t) => {
+  const options = names(between(read('lib/options.ts'), 'interface WebflowOAuthOptions', '\n}'), /^ {2}(\w+)\??:/gm)
+  t.ok(options.length > 20)
+  t.strictSame(rowsOf(sectionOf(readme, 'Options')).flatMap(({ names }) => names).sort(), options)
+  t.end()
+})
+
+t.test('every error code has its row, with its status, and every reason its own', (t) => {
+  const errors = read('lib/errors.ts')
+  const statuses = [...errors.matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code, status]) => `${code} ${status}`)
+  t.ok(statuses.length > 10)
+  t.strictSame(rowsOf(sectionOf(readme, 'Errors')).map(({ names: [code], cells: [status] }) => `${code} ${status}`), statuses)
+
+  const reasons = names(between(errors, 'type StateReason =', '\n\n'), /'(\w+)'/g)
+  t.ok(reasons.length > 5)
+  t.strictSame(rowsOf(sectionOf(readme, 'Reasons of WEBFLOW_OAUTH_STATE_INVALID')).flatMap(({ names }) => names).sort(), reasons)
+  t.end()
+})
+
+t.test('the contract of the stores is printed to the letter', (t) => {
+  t.ok(readme.includes(read('stores/token-store.ts').trim()))
+  t.end()
+})
+
+t.test('the simulator is described in full', (t) => {
+  const rows = new Set(rowsOf(sectionOf(readme, 'Testing with the simulator')).flatMap(({ names: [name = ''] }) => [name]))
+  const described = [
+    ...names(between(read('lib/simulator/simulator.ts'), 'interface Simulator', '\n}'), /^ {2}(?:readonly )?(\w+)(?:: | \()/gm),
+    ...names(between(read('lib/simulator/faults.ts'), 'interface Fault', '\n}'), /^ {2}readonly (\w+)\?:/gm),
+    ...names(between(read('lib/simulator/behavior.ts'), 'interface Behavior', '\n}'), /^ {2}readonly (\w+):/gm)
+  ]
+  t.ok(described.length > 30)
+  t.strictSame([...rows].sort(), described.sort())
+  t.end()
+})
+
+/** The part of a text from a first mark on, up to a second. */
+function between (text: string, from: string, to: string): string {
+  return text.split(from)[1]?.split(to)[0] ?? ''
+}
+
+async function freePort (): Promise<string> {
+  const server = createServer().listen(0)
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address !== null ? String(address.port) : ''
+}
