@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beginAuthorization, type Context } from './context.ts'
-import { refuseOption } from './errors.ts'
+import type { AnyReply, AnyRequest } from './any-server.ts'
+import { beginAuthorization } from './begin-authorization.ts'
+import type { Context } from './context.ts'
+import { refuseOption, refuseUnknown } from './errors.ts'
 import { resolveScope } from './resolve-options.ts'
 import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './require-token.ts'
-import { resolveReturnTo } from './return-to.ts'
 import { revokeToken } from './revocation.ts'
 import type { Scope } from './scopes.ts'
 import { WebflowToken } from './token.ts'
@@ -37,9 +38,9 @@ export interface WebflowOAuth {
    */
   requireToken (options?: RequireTokenOptions): RequireTokenHook
   /** Returns the caller's token; throws `WEBFLOW_OAUTH_TOKEN_REQUIRED` when there is none. */
-  tokenOf (request: FastifyRequest): WebflowToken
+  tokenOf (request: AnyRequest): WebflowToken
   /** Begins a flow from a route of the app's own: sets the flow cookie and resolves with the URL to redirect to. */
-  startAuthorization (request: FastifyRequest, reply: FastifyReply, options?: StartAuthorizationOptions): Promise<string>
+  startAuthorization (request: AnyRequest, reply: AnyReply, options?: StartAuthorizationOptions): Promise<string>
   /** Finds a token outside a request, for jobs and webhooks; null when there is none. Counts as use. */
   getToken (reference: TokenReference): Promise<WebflowToken | null>
   /**
@@ -48,7 +49,7 @@ export interface WebflowOAuth {
    */
   revoke (target: WebflowToken | TokenReference, options?: { force?: boolean }): Promise<Revocation>
   /** Forgets the caller's token and ends the session cookie; Webflow is not told. For the app's own logout. */
-  endSession (request: FastifyRequest, reply: FastifyReply): Promise<void>
+  endSession (request: AnyRequest, reply: AnyReply): Promise<void>
 }
 
 /** Creates what `fastify.webflowOAuth` is. */
@@ -76,15 +77,17 @@ export function createApi (context: Context): WebflowOAuth {
   return {
     requireToken: (options = {}) => createGuard(context, options),
 
-    tokenOf (request) {
+    tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
       if (token === null) throw tokenRequired()
       return token
     },
 
-    async startAuthorization (request, reply, { returnTo, scope, user } = {}) {
+    async startAuthorization (request: FastifyRequest, reply: FastifyReply, options: StartAuthorizationOptions = {}) {
+      refuseUnknown(options, ['returnTo', 'scope', 'user'])
+      const { returnTo, scope, user } = options
       return await beginAuthorization(context, request, reply, {
-        returnTo: (returnTo === undefined ? null : resolveReturnTo(returnTo, settings.returnRules)) ?? settings.successRedirect,
+        returnTo: returnTo ?? null,
         scope: scope === undefined ? settings.scope : resolveScope('scope', scope),
         user: user === undefined ? undefined : requireUser(user)
       })
@@ -92,18 +95,18 @@ export function createApi (context: Context): WebflowOAuth {
 
     getToken,
 
-    async revoke (target, { force = false } = {}) {
+    async revoke (target, options = {}) {
+      refuseUnknown(options, ['force'])
       const token = target instanceof WebflowToken ? target : await getToken(target)
       if (token === null) return { revoked: false }
-      return { revoked: true, upstream: await revokeToken(context, token, null, force) }
+      return { revoked: true, upstream: await revokeToken(context, token, null, options.force === true) }
     },
 
-    async endSession (request, reply) {
+    async endSession (request: FastifyRequest, reply: FastifyReply) {
       const user = await callers.userOf(request)
       const tokenId = user === null ? callers.sessionTokenId(request) : identity.userTokenId(user)
-      if (tokenId === null) return
-      await records.drop(tokenId)
-      if (user === null) cookies.end(reply, cookies.names.session)
+      if (tokenId !== null) await records.drop(tokenId)
+      if (!identity.byUser) cookies.endSession(request, reply)
       callers.replace(request, null)
     }
   }

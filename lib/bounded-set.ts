@@ -15,9 +15,4 @@ export class BoundedSet {
     this.#values.add(value)
     return true
   }
-
-  /** Removes a value; tells whether it was there. */
-  delete (value: string): boolean {
-    return this.#values.delete(value)
-  }
 }

@@ -8,8 +8,12 @@ import { WebflowToken } from './token.ts'
 /** Where a request keeps what was found out about its caller. */
 export const callerSlot = Symbol('webflow-oauth.caller')
 
-/** What is known of the caller of a request. */
+/** What an instance of the plugin knows of the caller of a request. */
 export interface Caller {
+  /** The instance that found it out: to a sibling it says nothing. */
+  by: Callers
+  /** Whether nobody looked at the route's `config`, since there was nothing to load. */
+  unchecked: boolean
   /** The app's user, with `identify`. */
   user: string | null
   /** The id of the token that the caller has, if the store holds one. */
@@ -21,8 +25,6 @@ export interface Caller {
   /** The opened token; undefined until somebody looks. */
   token: WebflowToken | null | undefined
 }
-
-const nobody: Caller = Object.freeze({ user: null, tokenId: null, sealed: null, failure: null, token: null })
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -37,32 +39,35 @@ export class Callers {
   readonly #cookies: Cookies
   readonly #identity: Identity
   readonly #records: TokenRecords
+  /** Shared by all requests that cannot have a token. */
+  readonly #nobody: Caller
 
   constructor (cookies: Cookies, identity: Identity, records: TokenRecords) {
     this.#cookies = cookies
     this.#identity = identity
     this.#records = records
+    this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
   /** Loads the caller of a request: a hook in callback style, since most requests have nothing to wait for. */
   load (request: FastifyRequest, done: () => void): void {
-    const tokenId = this.#identity.byUser ? null : this.sessionTokenId(request)
-    if (tokenId === null && !this.#identity.byUser) {
-      request[callerSlot] = nobody
+    if (this.#identity.byUser) {
+      if (isOptedOut(request)) return done()
+      return this.#loadUser(request, done)
+    }
+    const tokenId = this.sessionTokenId(request)
+    if (tokenId === null) {
+      request[callerSlot] = this.#nobody
       return done()
     }
     if (isOptedOut(request)) return done()
-    if (tokenId !== null) {
-      this.#loadToken(request, null, tokenId).then(done)
-    } else {
-      this.#loadUser(request, done)
-    }
+    this.#loadToken(request, null, tokenId).then(done)
   }
 
   /** Reads the caller's token. Throws where it was not loaded, and what kept it from being loaded. */
   tokenOf (request: FastifyRequest): WebflowToken | null {
-    const caller = request[callerSlot]
-    if (caller === undefined || (caller === nobody && isOptedOut(request))) throw notLoaded()
+    const caller = this.#callerOf(request)
+    if (caller === undefined || (caller.unchecked && isOptedOut(request))) throw notLoaded()
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
@@ -75,7 +80,7 @@ export class Callers {
   /** The app's user behind a request. Asks once more when there was none yet: authentication may have run meanwhile. */
   async userOf (request: FastifyRequest): Promise<string | null> {
     if (!this.#identity.byUser) return null
-    const caller = request[callerSlot]
+    const caller = this.#callerOf(request)
     if (caller !== undefined && caller.user !== null) return caller.user
     if (caller !== undefined && caller.failure !== null) throw caller.failure
     const user = await this.#identity.identify(request)
@@ -83,7 +88,7 @@ export class Callers {
     return user
   }
 
-  /** The id that the session cookie of a request stands for; null without one. */
+  /** The id of the token that the session cookie of a request stands for; null without one. */
   sessionTokenId (request: FastifyRequest): string | null {
     const sessionId = this.#cookies.readSession(request)
     return sessionId === null ? null : this.#identity.sessionTokenId(sessionId)
@@ -91,22 +96,22 @@ export class Callers {
 
   /** Makes the rest of the request see the token it has now. */
   replace (request: FastifyRequest, token: WebflowToken | null): void {
-    const user = request[callerSlot]?.user ?? null
-    request[callerSlot] = { ...nobody, user, tokenId: token?.id ?? null, token }
+    const user = this.#callerOf(request)?.user ?? null
+    this.#set(request, { user, tokenId: token?.id ?? null, token })
   }
 
   #loadUser (request: FastifyRequest, done: () => void): void {
     const fail = (failure: unknown) => {
-      request[callerSlot] = { ...nobody, failure }
+      this.#set(request, { failure, token: null })
       done()
     }
     const found = (user: string | null) => {
-      if (user === null) {
-        // Not the shared one: what is read on this route was asked for.
-        request[callerSlot] = { ...nobody }
-        return done()
+      if (user !== null) {
+        this.#loadToken(request, user, this.#identity.userTokenId(user)).then(done)
+      } else {
+        this.#set(request, { token: null })
+        done()
       }
-      this.#loadToken(request, user, this.#identity.userTokenId(user)).then(done)
     }
     let user: string | null | Promise<string | null>
     try {
@@ -120,9 +125,18 @@ export class Callers {
 
   #loadToken (request: FastifyRequest, user: string | null, tokenId: string): Promise<void> {
     return this.#records.readSealed(tokenId).then(
-      (sealed) => { request[callerSlot] = { user, tokenId, sealed, failure: null, token: undefined } },
-      (failure: unknown) => { request[callerSlot] = { user, tokenId, sealed: null, failure, token: undefined } }
+      (sealed) => { this.#set(request, { user, tokenId, sealed }) },
+      (failure: unknown) => { this.#set(request, { user, tokenId, failure }) }
     )
+  }
+
+  #callerOf (request: FastifyRequest): Caller | undefined {
+    const caller = request[callerSlot]
+    return caller !== undefined && caller.by === this ? caller : undefined
+  }
+
+  #set (request: FastifyRequest, { user = null, tokenId = null, sealed = null, failure = null, token }: Partial<Caller>): void {
+    request[callerSlot] = { by: this, unchecked: false, user, tokenId, sealed, failure, token }
   }
 }
 

@@ -19,7 +19,7 @@ export function resolveRedirectUri (value: unknown): URL {
   }
   const url = new URL(value)
   if (value.includes('#')) refuseOption(option, 'must not have a fragment')
-  if (/^https?:\/\/[^/?]*@/i.test(value)) refuseOption(option, 'must not hold a user name or a password')
+  if (hasUserinfo(value, url)) refuseOption(option, 'must not hold a user name or a password')
   if (url.protocol === 'http:' && !isLoopback(url.hostname)) refuseOption(option, 'must be https, unless its host is localhost or another loopback address')
   for (const name of ['code', 'state', 'error', 'error_description']) {
     if (url.searchParams.has(name)) refuseOption(option, `must not have a query parameter \`${name}\`: Webflow adds its own`)
@@ -36,7 +36,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   const remedy = 'must be a path, such as /welcome, or an absolute http(s) URL'
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
-  if (url.username !== '' || url.password !== '') return refuseOption(option, remedy)
+  if (hasUserinfo(value, url)) return refuseOption(option, remedy)
   if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes: set it to another path')
   return url.href
 }
@@ -62,11 +62,16 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     if (!Object.hasOwn(webflowEndpoints, name)) refuseOption(`endpoints.${name}`, 'is no endpoint: there are authorize, token and revoke')
   }
   const resolve = (name: keyof Endpoints) => {
-    const url: unknown = value[name] ?? webflowEndpoints[name]
-    if (typeof url !== 'string' || !/^https?:\/\//i.test(url) || !URL.canParse(url) || /[#\s\\]|^\w+:\/\/[^/?]*@/.test(url)) {
+    const url: unknown = value[name] === undefined ? webflowEndpoints[name] : value[name]
+    if (typeof url !== 'string' || !/^https?:\/\//i.test(url) || !URL.canParse(url) || /[#\s\\]/.test(url) || hasUserinfo(url, new URL(url))) {
       return refuseOption(`endpoints.${name}`, 'must be an absolute http(s) URL without fragment and userinfo')
     }
     return url
   }
   return { authorize: resolve('authorize'), token: resolve('token'), revoke: resolve('revoke') }
+}
+
+/** An empty user name is dropped in parsing, and slashes before a full one are. */
+function hasUserinfo (value: string, { username, password }: URL): boolean {
+  return username !== '' || password !== '' || /^https?:\/+[^/?]*@/i.test(value)
 }

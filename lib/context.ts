@@ -1,6 +1,7 @@
-import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import { Callers } from './callers.ts'
 import { Cookies, loadCookieCodec } from './cookies.ts'
+import { FlowRecords } from './flow-records.ts'
 import { Flows } from './flows.ts'
 import { GuardedStore } from './guarded-store.ts'
 import { Identity } from './identity.ts'
@@ -20,6 +21,7 @@ export interface Context {
   records: TokenRecords
   callers: Callers
   flows: Flows
+  flowRecords: FlowRecords
   webflow: WebflowClient
 }
 
@@ -37,30 +39,8 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
     identity,
     records,
     callers: new Callers(cookies, identity, records),
-    flows: new Flows(settings, cookies, new SealedStore(store, createSealer(keyring('seal flow')), log), keyring),
+    flows: new Flows(settings, cookies, keyring),
+    flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings),
     webflow: new WebflowClient(settings)
   }
-}
-
-/** What an authorization may be begun with. */
-export interface AuthorizationOptions {
-  /** An absolute URL. */
-  returnTo: string
-  scope: readonly string[]
-  /** The user for whom the app begins it, where the callback cannot tell. */
-  user?: string | undefined
-}
-
-/** Begins a flow for the caller of a request; returns the URL at Webflow to go to. */
-export async function beginAuthorization (context: Context, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
-  const { callers, flows, identity } = context
-  const { returnTo, scope } = options
-  const user = options.user ?? await callers.userOf(request)
-  reply.header('cache-control', 'no-store')
-  return flows.begin(request, reply, {
-    returnTo,
-    scope,
-    user: user === null ? null : identity.hash(user),
-    owner: options.user === undefined ? null : identity.userTokenId(options.user)
-  })
 }

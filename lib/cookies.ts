@@ -65,6 +65,11 @@ export class Cookies {
     this.set(reply, this.names.session, id, sessionCookieMaxAge)
   }
 
+  /** Ends the session cookie where the browser sent one. */
+  endSession (request: FastifyRequest, reply: FastifyReply): void {
+    if (this.read(request)[this.names.session] !== undefined) this.end(reply, this.names.session)
+  }
+
   /** Sets a cookie for `maxAge` seconds. */
   set (reply: FastifyReply, name: string, value: string, maxAge: number): void {
     reply.header('set-cookie', this.#codec.serializeCookie(name, value, {

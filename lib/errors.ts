@@ -67,6 +67,13 @@ export function refuseOption (option: string, problem: string): never {
   throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}${problem.endsWith('?') ? '' : '.'}`)
 }
 
+/** Refuses what is misspelled among the options of a call. */
+export function refuseUnknown (options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) refuseOption(name, `is not an option here: there are ${known.join(', ')}`)
+  }
+}
+
 /** Tells whether a string is one of the plugin's codes. */
 export function isErrorCode (value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(statusCodes, value)
@@ -94,15 +101,19 @@ export function codeOf (error: Error): string | null {
   return 'code' in error && typeof error.code === 'string' && words.test(error.code) ? error.code : null
 }
 
-/** The HTTP status that an error asks for; 500 when it asks for none. */
+/** The HTTP status that an error asks for, by the names that Fastify knows; 500 when it asks for none. */
 export function statusOf (error: Error): number {
-  const status = 'statusCode' in error ? error.statusCode : null
-  return typeof status === 'number' && Number.isInteger(status) && status >= 400 && status <= 599 ? status : 500
+  const statuses: unknown[] = ['statusCode' in error ? error.statusCode : null, 'status' in error ? error.status : null]
+  return statuses.find(isFailureStatus) ?? 500
 }
 
 /** Makes an error of what was thrown, where it is none. */
 export function toError (thrown: unknown): Error {
   return thrown instanceof Error ? thrown : describeForeign(thrown)
+}
+
+function isFailureStatus (status: unknown): status is number {
+  return typeof status === 'number' && Number.isInteger(status) && status >= 400 && status <= 599
 }
 
 function withoutStack (error: Error): Error {

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, type StateReason } from './errors.ts'
 import { isNavigation } from './navigation.ts'
 import { sendPage } from './page.ts'
+import { redirect } from './redirect.ts'
 import type { Settings } from './resolve-options.ts'
 
 /** The routes of the plugin. */
@@ -13,7 +14,7 @@ interface Words {
 }
 
 const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
-const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Nothing was changed. Please try again in a moment.' }
+const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Please try again in a moment.' }
 const pageWords: Partial<Record<ErrorCode, Words>> = {
   WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like one that Webflow made. Please start again from the app.' },
   WEBFLOW_OAUTH_ACCESS_DENIED: { title: 'Webflow was not connected', text: 'The request for access was declined. Nothing was changed; you can try again whenever you like.' },
@@ -22,7 +23,7 @@ const pageWords: Partial<Record<ErrorCode, Words>> = {
   WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE: busy,
   WEBFLOW_OAUTH_WEBFLOW_TIMEOUT: busy,
   WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID: busy,
-  WEBFLOW_OAUTH_STORE_UNAVAILABLE: { title: 'The app is having trouble', text: 'It cannot reach its own storage right now. Please reload this page in a moment.' },
+  WEBFLOW_OAUTH_STORE_UNAVAILABLE: { title: 'The app is having trouble', text: 'It cannot reach its own storage right now. Please try again in a moment.' },
   WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then reload this page.' },
   WEBFLOW_OAUTH_CROSS_SITE: { title: 'This request came from another site', text: 'For your safety it was not carried out. Please start it from the app itself.' }
 }
@@ -42,6 +43,7 @@ const stateWords: Record<StateReason, Words> = {
  * thrown from here goes to the error handler that the app has.
  */
 export async function answerFailure (settings: Settings, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  if (reply.sent) return reply
   const { onFailure, failureRedirect, paths, revokeRedirect } = settings
   if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return reply
   if (!isNavigation(request)) throw error
@@ -55,7 +57,7 @@ export async function answerFailure (settings: Settings, route: Route, error: Er
     const url = new URL(failureRedirect)
     url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
     if (reason !== null) url.searchParams.set('reason', reason)
-    return reply.redirect(url.href, 303)
+    return redirect(reply, url.href, 303)
   }
   return sendPage(reply, {
     ...wordsFor(error),

@@ -4,7 +4,7 @@ import { isObject, parseJson } from './json.ts'
 
 /** What a browser holds of an authorization that is under way. */
 export interface FlowCookie {
-  /** The absolute URL to go to in the end. */
+  /** Where to go in the end, as it was given and found good; empty for `successRedirect`. */
   returnTo: string
   /** The requested scope. */
   scope: readonly string[]
@@ -23,14 +23,10 @@ export interface FlowCookie {
  * without its cookie opens nothing, nor does a cookie without its state.
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
-  const payload = Buffer.from(JSON.stringify({
-    returnTo: flow.returnTo,
-    scope: flow.scope.join(' '),
-    startedAt: flow.startedAt,
-    user: flow.user ?? undefined,
-    owner: flow.owner ?? undefined,
-    endedAt: flow.endedAt ?? undefined
-  })).toString('base64url')
+  const { returnTo, scope, startedAt, user, owner, endedAt } = flow
+  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, user: user ?? undefined, owner: owner ?? undefined, endedAt: endedAt ?? undefined })
+  // Outside of the JSON, which would write some characters as six: a cookie has 4,096 bytes.
+  const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`).toString('base64url')}`
 }
 
@@ -50,10 +46,11 @@ export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | '
 }
 
 function parse (payload: string): FlowCookie | null {
-  const flow = parseJson(Buffer.from(payload, 'base64url').toString())
+  const [, json = '', returnTo = ''] = /^(.*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
+  const flow = parseJson(json)
   if (!isObject(flow)) return null
-  const { returnTo, scope, startedAt, user = null, owner = null, endedAt = null } = flow
-  if (typeof returnTo !== 'string' || typeof scope !== 'string' || typeof startedAt !== 'number') return null
+  const { scope, startedAt, user = null, owner = null, endedAt = null } = flow
+  if (typeof scope !== 'string' || typeof startedAt !== 'number') return null
   if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
   if (endedAt !== null && typeof endedAt !== 'number') return null
   return { returnTo, scope: scope.split(' '), startedAt, user, owner, endedAt }

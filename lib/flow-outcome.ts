@@ -1,4 +1,4 @@
-import { WebflowOAuthError, codeOf, isErrorCode, statusOf } from './errors.ts'
+import { WebflowOAuthError, isErrorCode, statusOf } from './errors.ts'
 import { isObject } from './json.ts'
 
 /** How a flow ended; kept sealed for a minute, so that the same callback gets the same answer. Never a token. */
@@ -10,21 +10,29 @@ export type Outcome =
 export interface FailedOutcome {
   kind: 'failed'
   message: string
-  code: string | null
-  reason: string | null
   statusCode: number
+  /** A code of ours, or whatever code the error of a hook had. */
+  code?: string | number
+  reason?: string
 }
 
 /** Describes the error with which a flow ended. */
 export function createOutcome (error: Error): FailedOutcome {
-  const reason = error instanceof WebflowOAuthError ? error.reason ?? null : null
-  return { kind: 'failed', message: error.message, code: codeOf(error), reason, statusCode: statusOf(error) }
+  const code: unknown = 'code' in error ? error.code : undefined
+  const reason: unknown = 'reason' in error ? error.reason : undefined
+  return {
+    kind: 'failed',
+    message: error.message,
+    statusCode: statusOf(error),
+    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
+    ...(typeof reason === 'string' ? { reason } : {})
+  }
 }
 
 /** Makes the error again with which a flow ended. */
-export function restoreError ({ message, code, reason, statusCode }: FailedOutcome): Error {
-  if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason: reason ?? undefined })
-  return Object.assign(new Error(message), { statusCode }, code === null ? {} : { code })
+export function restoreError ({ message, statusCode, code, reason }: FailedOutcome): Error {
+  if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason })
+  return Object.assign(new Error(message), { statusCode }, code === undefined ? {} : { code }, reason === undefined ? {} : { reason })
 }
 
 /** Reads an outcome that was stored; null when it is none. */
@@ -35,8 +43,13 @@ export function parseOutcome (value: unknown): Outcome | null {
     if (typeof tokenId !== 'string' || typeof returnTo !== 'string' || (sessionId !== null && typeof sessionId !== 'string')) return null
     return { kind: 'connected', tokenId, sessionId, returnTo }
   }
-  const { message, code, reason, statusCode } = value
+  const { message, statusCode, code, reason } = value
   if (typeof message !== 'string' || typeof statusCode !== 'number') return null
-  if ((code !== null && typeof code !== 'string') || (reason !== null && typeof reason !== 'string')) return null
-  return { kind: 'failed', message, code, reason, statusCode }
+  return {
+    kind: 'failed',
+    message,
+    statusCode,
+    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
+    ...(typeof reason === 'string' ? { reason } : {})
+  }
 }

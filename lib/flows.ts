@@ -1,34 +1,27 @@
-import { randomUUID } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BoundedSet } from './bounded-set.ts'
 import type { Cookies } from './cookies.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie, type FlowCookie } from './flow-cookie.ts'
-import { parseOutcome, type Outcome } from './flow-outcome.ts'
-import { isObject, parseJson } from './json.ts'
-import { storeId, type DerivedKey, type Keyring } from './keyring.ts'
+import { repeatAge } from './flow-records.ts'
+import type { DerivedKey, Keyring } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
-import type { SealedStore } from './sealed-store.ts'
+import { resolveReturnTo } from './return-to.ts'
 import { createState, flowHandle, readState } from './state.ts'
 
 const maxPending = 5
-const replayAge = 60
+// Servers take 16 KiB of headers: a page that opens one long flow after another must not fill them.
+const maxPendingBytes = 8 * 1024
 const loopWindow = 60_000
-
-/** What the record of a flow says. */
-export type Progress =
-  | { kind: 'unclaimed' }
-  | { kind: 'claimed' }
-  | { kind: 'done', outcome: Outcome, endedAt: number }
+const loopLimit = 3
 
 /** What is asked of a new flow. */
 export interface FlowRequest {
-  /** The absolute URL to go to in the end. */
-  returnTo: string
+  /** Where to go in the end; what may not be followed counts as null: `successRedirect`. */
+  returnTo: string | null
   scope: readonly string[]
   /** The keyed hash of the user who begins it, or null. */
-  user?: string | null
+  user: string | null
   /** The store id of the user for whom the app begins it, or null. */
-  owner?: string | null
+  owner: string | null
 }
 
 /** A state that is ours, with the flow that this browser has for it. */
@@ -39,29 +32,24 @@ export interface Flow {
   cookie: FlowCookie | null
 }
 
-/** The right to finish a flow, won by one callback only. */
-export interface Claim {
-  key: string
-  value: string
-  expiresAt: number
+/** A flow of this very browser. */
+export interface OwnFlow extends Flow {
+  cookie: FlowCookie
 }
 
 /**
- * Begins flows, recognises them when they come back and makes each of them single use.
+ * The browser's side of flows: begins them and recognises them when they come back. No store is involved.
  */
 export class Flows {
   readonly #settings: Settings
   readonly #cookies: Cookies
-  readonly #store: SealedStore
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #authorizeUrl: URL
-  readonly #abandoned = new BoundedSet(1000)
 
-  constructor (settings: Settings, cookies: Cookies, store: SealedStore, keyring: Keyring) {
+  constructor (settings: Settings, cookies: Cookies, keyring: Keyring) {
     this.#settings = settings
     this.#cookies = cookies
-    this.#store = store
     this.#stateKeys = keyring('mac state')
     this.#cookieKeys = keyring('mac flow cookie')
     this.#authorizeUrl = new URL(settings.endpoints.authorize)
@@ -71,15 +59,15 @@ export class Flows {
     searchParams.set('redirect_uri', settings.redirectUri)
   }
 
-  /** Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1). No store is involved. */
-  begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user = null, owner = null }: FlowRequest): string {
-    const now = Date.now()
-    const state = createState(this.#stateKeys, now)
-    const { flowPrefix } = this.#cookies.names
-    const pending = this.#pendingCookies(request).sort((a, b) => b.startedAt - a.startedAt)
-    for (const { name } of pending.slice(maxPending - 1)) this.#cookies.end(reply, name)
-    const cookie = { returnTo, scope, startedAt: now, user, owner, endedAt: null }
-    this.#cookies.set(reply, flowPrefix + flowHandle(state), createFlowCookie(this.#cookieKeys, state, cookie), this.#settings.flowMaxAge)
+  /** Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1). */
+  begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner }: FlowRequest): string {
+    const { flowMaxAge, returnRules } = this.#settings
+    const startedAt = Date.now()
+    const state = createState(this.#stateKeys, startedAt)
+    const kept = returnTo === null || resolveReturnTo(returnTo, returnRules) === null ? '' : returnTo
+    const value = createFlowCookie(this.#cookieKeys, state, { returnTo: kept, scope, startedAt, user, owner, endedAt: null })
+    this.#makeRoom(request, reply, value)
+    this.#cookies.set(reply, this.#cookies.names.flowPrefix + flowHandle(state), value, flowMaxAge)
     return this.authorizationUrl(scope, state)
   }
 
@@ -96,7 +84,7 @@ export class Flows {
   /** Tells whether this browser finished so many flows of late that one more would be a loop. */
   isLooping (request: FastifyRequest): boolean {
     const since = Date.now() - loopWindow
-    return this.#pendingCookies(request).filter(({ endedAt }) => endedAt !== null && endedAt > since).length >= 3
+    return this.#flowCookies(request).filter(({ endedAt }) => endedAt !== null && endedAt > since).length >= loopLimit
   }
 
   /** Recognises a state and the browser's cookie for it; null when the state is none of ours. */
@@ -111,76 +99,30 @@ export class Flows {
     }
   }
 
-  /** Claims a flow; null when another callback has. Proves, too, that the store can be written. */
-  async claim (flow: FlowCookie, state: string): Promise<Claim | null> {
-    const key = this.#key(state)
-    const attempt = randomUUID()
-    const validUntil = Math.max(Date.now(), flow.startedAt + this.#settings.flowMaxAge * 1000)
-    const expiresAt = validUntil + replayAge * 1000
-    const value = await this.#store.set(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null }).catch((error: unknown) => {
-      this.#abandoned.add(attempt)
-      throw error
-    })
-    if (value !== null) return { key, value, expiresAt }
-    // A write that was given up may be carried out all the same, and one whose answer was lost is sent
-    // again by ioredis: such a claim is ours.
-    const record = await this.#store.get(key)
-    const claimed = record === null ? null : parseJson(record.text)
-    const isOurs = isObject(claimed) && typeof claimed.attempt === 'string' &&
-      (claimed.attempt === attempt || this.#abandoned.delete(claimed.attempt))
-    return record !== null && isOurs ? { key, value: record.sealed, expiresAt } : null
-  }
-
-  /** Records how a claimed flow ended, for the same callback coming again. */
-  async settle ({ key, value, expiresAt }: Claim, outcome: Outcome): Promise<void> {
-    const endedAt = Date.now()
-    await this.#store.set(key, JSON.stringify({ kind: 'done', endedAt, outcome }), { expiresAt: Math.max(expiresAt, endedAt + replayAge * 1000), if: value })
+  /** Where a flow leads in the end: an absolute URL. */
+  destination ({ cookie }: OwnFlow): string {
+    return resolveReturnTo(cookie.returnTo, this.#settings.returnRules) ?? this.#settings.successRedirect
   }
 
   /** Shortens the cookie of a flow that ended to the minute in which the same callback gets the same answer. */
-  endCookie (reply: FastifyReply, { state, cookie }: { state: string, cookie: FlowCookie }, endedAt: number): void {
+  end (reply: FastifyReply, { state, cookie }: OwnFlow, endedAt: number): void {
     const value = createFlowCookie(this.#cookieKeys, state, { ...cookie, endedAt })
-    const maxAge = Math.max(1, Math.ceil(replayAge - (Date.now() - endedAt) / 1000))
-    this.#cookies.set(reply, this.#cookies.names.flowPrefix + flowHandle(state), value, maxAge)
+    const left = endedAt + repeatAge - Date.now()
+    this.#cookies.set(reply, this.#cookies.names.flowPrefix + flowHandle(state), value, Math.max(1, Math.ceil(left / 1000)))
   }
 
-  /** Reads how far a flow has come. */
-  async progress (state: string): Promise<Progress> {
-    const record = await this.#store.get(this.#key(state))
-    return record === null ? { kind: 'unclaimed' } : parseDone(record.text) ?? { kind: 'claimed' }
-  }
-
-  /** Tells whether a flow that ended did so within the last minute. */
-  isFresh ({ endedAt }: { endedAt: number }): boolean {
-    return Date.now() - endedAt < replayAge * 1000
-  }
-
-  /**
-   * Waits until a flow that another callback claimed is done; null when it is not in time.
-   */
-  async waitUntilDone (state: string): Promise<Extract<Progress, { kind: 'done' }> | null> {
-    const limit = this.#settings.timeout + 2 * this.#settings.storeTimeout
-    for (let waited = 0, pause = 20; ; waited += pause, pause = Math.min(pause * 2, 250)) {
-      const progress = await this.progress(state)
-      if (progress.kind === 'done') return progress
-      if (progress.kind === 'unclaimed' || waited >= limit) return null
-      await new Promise((resolve) => { setTimeout(resolve, pause) })
+  /** Ends the cookies that a new one leaves no room for: those of finished flows first, then the oldest. */
+  #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomer: string): void {
+    const newestFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
+    let bytes = newcomer.length
+    for (const [index, { name, value }] of newestFirst.entries()) {
+      bytes += name.length + value.length
+      if (index >= maxPending - 1 || bytes > maxPendingBytes) this.#cookies.end(reply, name)
     }
   }
 
-  #key (state: string): string {
-    return `flow:${storeId(this.#settings.clientId, state)}`
-  }
-
-  #pendingCookies (request: FastifyRequest) {
+  #flowCookies (request: FastifyRequest) {
     return Object.entries(this.#cookies.read(request))
-      .flatMap(([name, value]) => value !== undefined && name.startsWith(this.#cookies.names.flowPrefix) ? [{ name, ...peekFlowCookie(value) }] : [])
+      .flatMap(([name, value]) => value !== undefined && name.startsWith(this.#cookies.names.flowPrefix) ? [{ name, value, ...peekFlowCookie(value) }] : [])
   }
-}
-
-function parseDone (text: string): Progress | null {
-  const record = parseJson(text)
-  const outcome = isObject(record) && record.kind === 'done' ? parseOutcome(record.outcome) : null
-  if (outcome === null || !isObject(record) || typeof record.endedAt !== 'number') return null
-  return { kind: 'done', outcome, endedAt: record.endedAt }
 }

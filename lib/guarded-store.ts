@@ -28,11 +28,20 @@ export class GuardedStore {
     return this.#call('set', () => this.#store.set(key, value, options), isBoolean)
   }
 
+  /** Like `set`; a write that the store carries out after it was given up is taken back. */
+  setOrUndo (key: string, value: string, options: SetOptions): Promise<boolean> {
+    // At once, though the store is given its second of rest: somebody may be waiting behind this write.
+    const undo = async () => { await this.#store.delete(key, { if: value }) }
+    return this.#call('set', () => this.#store.set(key, value, options), isBoolean, (written) => {
+      if (written) undo().catch(() => {})
+    })
+  }
+
   delete (key: string, options?: { if?: string }): Promise<boolean> {
     return this.#call('delete', () => this.#store.delete(key, options), isBoolean)
   }
 
-  #call<T> (method: string, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T): Promise<T> {
+  #call<T> (method: string, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, onLate?: (value: T) => void): Promise<T> {
     if (this.#circuit === 'open' || this.#circuit === 'probing') {
       return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover.'))
     }
@@ -40,7 +49,9 @@ export class GuardedStore {
     if (probes) this.#circuit = 'probing'
 
     return new Promise((resolve, reject) => {
+      let late = false
       const timer = setTimeout(() => {
+        late = true
         if (probes || this.#circuit === 'closed') this.#rest()
         reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms.`))
       }, this.#timeout)
@@ -56,6 +67,7 @@ export class GuardedStore {
         Promise.resolve(run()).then((value) => {
           if (!isAnswer(value)) return fail(new TypeError('not an answer of a token store'))
           settle()
+          if (late) onLate?.(value)
           resolve(value)
         }, fail)
       } catch (error) {

@@ -27,10 +27,11 @@ export class Identity {
     let answer: unknown
     try {
       answer = this.#identify?.(request)
+      if (isThenable(answer)) return Promise.resolve(answer).catch(rejectIdentify).then(checkUser)
     } catch (error) {
       return rejectIdentify(error)
     }
-    return isThenable(answer) ? Promise.resolve(answer).catch(rejectIdentify).then(checkUser) : checkUser(answer)
+    return checkUser(answer)
   }
 
   /** The id of the token of a session. */

@@ -62,19 +62,13 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
 
 export default webflowOAuth
 
-/** The cookie names that the instances on one server use, by host. */
-const reserved = new WeakMap<object, Array<{ host: string, name: string }>>()
+/** The cookies that the instances on one server use, so that no two share a name on a host. */
+const reserved = new WeakMap<object, Set<string>>()
 
 function reserveCookies ({ server }: FastifyInstance, { cookieName, host }: Settings): void {
-  const names = reserved.get(server) ?? []
+  const names = reserved.get(server) ?? new Set<string>()
   // Cookies ignore ports.
-  const own = { host: host.replace(/:\d+$/, ''), name: cookieName }
-  const rival = names.find(({ host, name }) => host === own.host && (includesName(name, own.name) || includesName(own.name, name)))
-  if (rival !== undefined) refuseOption('cookieName', `clashes with \`${rival.name}\` of another instance on this server: choose another name`)
-  reserved.set(server, [...names, own])
-}
-
-/** Tells whether a name is one that an instance with the base name uses. */
-function includesName (base: string, name: string): boolean {
-  return name === base || name === `${base}_restart` || name.startsWith(`${base}_flow_`)
+  const name = `${cookieName} ${host.replace(/:\d+$/, '')}`
+  if (names.has(name)) refuseOption('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too`)
+  reserved.set(server, names.add(name))
 }

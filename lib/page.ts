@@ -33,6 +33,7 @@ export interface Page {
 
 /** Sends a small static page under a policy of its own. */
 export function sendPage (reply: FastifyReply, { status, title, text, note, tryAgain, reloads = false }: Page): FastifyReply {
+  if (reply.sent) return reply
   return reply
     .code(status)
     .type('text/html; charset=utf-8')

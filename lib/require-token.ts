@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
-import { beginAuthorization, type Context } from './context.ts'
-import { WebflowOAuthError, refuseOption, toError } from './errors.ts'
+import type { AnyReply, AnyRequest } from './any-server.ts'
+import { beginAuthorization } from './begin-authorization.ts'
+import type { Context } from './context.ts'
+import { WebflowOAuthError, refuseOption, refuseUnknown, toError } from './errors.ts'
 import { isNavigation, isPrefetch } from './navigation.ts'
 import { resolveScope } from './resolve-options.ts'
-import { resolveReturnTo } from './return-to.ts'
+import { redirect } from './redirect.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './token.ts'
 
@@ -18,12 +20,14 @@ export interface RequireTokenOptions {
   onMissing?: 'error' | 'redirect' | undefined
 }
 
-/** A hook for `preValidation` or `preHandler`. */
-export type RequireTokenHook = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => void
+/** A hook for `preValidation` or `preHandler`, of any kind of server. */
+export type RequireTokenHook = { hook (request: AnyRequest, reply: AnyReply, done: HookHandlerDoneFunction): void }['hook']
 
 /** Creates a guard: handlers behind it have a token. */
-export function createGuard (context: Context, { scope, onMissing = 'error' }: RequireTokenOptions): RequireTokenHook {
+export function createGuard (context: Context, options: RequireTokenOptions): RequireTokenHook {
   const { callers, settings } = context
+  refuseUnknown(options, ['scope', 'onMissing'])
+  const { scope, onMissing = 'error' } = options
   const needed = scope === undefined ? [] : resolveScope('scope', scope)
   if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be error or redirect')
   const asked = [...new Set([...settings.scope, ...needed])]
@@ -38,12 +42,12 @@ export function createGuard (context: Context, { scope, onMissing = 'error' }: R
       return 'answered'
     }
     if (!isNavigation(request) || context.flows.isLooping(request)) throw error
-    const returnTo = resolveReturnTo(settings.paths.publicPrefix + request.originalUrl, settings.returnRules) ?? settings.successRedirect
-    reply.redirect(await beginAuthorization(context, request, reply, { returnTo, scope: asked }), 302)
+    const returnTo = settings.paths.publicPrefix + request.originalUrl
+    redirect(reply, await beginAuthorization(context, request, reply, { returnTo, scope: asked }), 302)
     return 'answered'
   }
 
-  return (request, reply, done) => {
+  return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => {
     try {
       if (problem(callers.tokenOf(request), needed) === null) return done()
     } catch (error) {

@@ -165,8 +165,8 @@ function resolveStore (value: TokenStore | undefined): TokenStore {
 }
 
 function resolveCookieName (value: unknown): string {
-  if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-/i.test(value)) {
-    return refuseOption('cookieName', 'must be a cookie\'s name of at most 64 characters, without the prefix `__Host-`, which the plugin adds by itself')
+  if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-|_restart$|_flow(?:_|$)/i.test(value)) {
+    return refuseOption('cookieName', 'must be a cookie\'s name of at most 64 characters, without the prefix `__Host-` and the endings `_flow` and `_restart`, which the plugin adds by itself')
   }
   return value
 }

@@ -1,6 +1,4 @@
 const maxLength = 512
-// Percent-encoding lengthens what is not ASCII; five such cookies must stay well within what servers accept as headers.
-const maxEncodedLength = 1024
 
 /** Where `returnTo` may lead. */
 export interface ReturnRules {
@@ -20,7 +18,7 @@ export function resolveReturnTo (value: string, { origin, allowedOrigins, ownPat
   // `blob:https://app.example.com/…` has the app's origin too.
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return null
   if (!allowedOrigins.has(url.origin) || url.username !== '' || url.password !== '') return null
-  if (ownPaths.has(normalizePath(url.pathname)) || url.href.length > maxEncodedLength) return null
+  if (ownPaths.has(normalizePath(url.pathname))) return null
   return url.href
 }
 

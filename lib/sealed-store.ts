@@ -42,6 +42,12 @@ export class SealedStore {
     return await this.#store.set(key, sealed, options) ? sealed : null
   }
 
+  /** Like `set`; a write that the store carries out after it was given up is taken back. */
+  async setOrUndo (key: string, text: string, options: { expiresAt: number, if?: string | null }): Promise<string | null> {
+    const sealed = this.#sealer.seal(key, text)
+    return await this.#store.setOrUndo(key, sealed, options) ? sealed : null
+  }
+
   delete (key: string, options?: { if?: string }): Promise<boolean> {
     return this.#store.delete(key, options)
   }

@@ -19,9 +19,9 @@ export function stateInvalid (reason: StateReason, detail = ''): WebflowOAuthErr
 }
 
 /** Finds the likeliest reason why a browser does not hold the cookie of a flow that is ours. */
-export async function explainMissingCookie ({ cookies, flows, settings }: Context, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
+export async function explainMissingCookie ({ cookies, flowRecords, settings }: Context, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
   // While the store is down, the other reasons can be told all the same.
-  const progress = await flows.progress(state).catch(() => null)
+  const progress = await flowRecords.progress(state).catch(() => null)
   if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
   const host = hostOf(request, settings.secure)
   if (host !== settings.host) {

@@ -44,7 +44,8 @@ export class TokenRecords {
   }
 
   async write (tokenId: string, record: TokenRecord): Promise<void> {
-    await this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt })
+    const written = await this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt })
+    if (written === null) throw unavailable('The token store did not write a token that it was given.')
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
@@ -91,10 +92,10 @@ export class TokenRecords {
     }
   }
 
-  /** Drops whatever is kept under the id; resolves whether there was something. */
-  async drop (tokenId: string): Promise<boolean> {
+  /** Drops whatever is kept under the id. */
+  async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
-    return await this.#store.delete(storeKey(tokenId))
+    await this.#store.delete(storeKey(tokenId))
   }
 
   #deadline (now: number, endsAt: number | null): number {
@@ -111,6 +112,7 @@ export class TokenRecords {
   }
 
   #remember (token: StoredToken): void {
+    this.#opened.delete(token.tokenId)
     const [oldest] = this.#opened.keys()
     if (oldest !== undefined && this.#opened.size >= maxOpened) this.#opened.delete(oldest)
     this.#opened.set(token.tokenId, token)

@@ -187,6 +187,14 @@ t.test('serializers and envelopes of the app do not change what we answer', asyn
   t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
 })
 
+t.test('an `onSend` hook of the app that fails does not open the answer to caches', async (t) => {
+  const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onSend', async (_request, reply) => { if (reply.statusCode < 500) throw new Error('a bug of the app') }) } }))
+  const { statusCode, headers } = await browser.get('/webflow/authorize')
+  t.equal(statusCode, 500)
+  t.equal(headers['cache-control'], 'no-store')
+  t.equal(headers['referrer-policy'], 'no-referrer')
+})
+
 t.test('security headers of the app do not break the page', async (t) => {
   const browser = new Browser(await createApp(t, {
     before: (app) => { app.addHook('onRequest', async (_request, reply) => { reply.headers({ 'content-security-policy': 'default-src \'self\'', 'referrer-policy': 'unsafe-url', 'cache-control': 'public' }) }) }

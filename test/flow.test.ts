@@ -110,9 +110,31 @@ t.test('HEAD on the authorize route leads to Webflow and mints nothing', async (
   t.strictSame(answer.cookies, [])
 })
 
-t.test('HEAD is not exposed on the callback', async (t) => {
-  const answer = await new Browser(await createApp(t)).request(`${callbackPath}?code=abc`, { method: 'HEAD' })
+t.test('HEAD is not exposed on the callback, and leaves no trace of the query', async (t) => {
+  const lines: string[] = []
+  const app = await createApp(t, { server: { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
+  const answer = await new Browser(app).request(`${callbackPath}?code=very-secret`, { method: 'HEAD' })
   t.equal(answer.statusCode, 404)
+  t.ok(lines.length > 0)
+  t.notMatch(lines.join(''), 'very-secret')
+})
+
+t.test('a request that Fastify gave up on is not answered twice', async (t) => {
+  const lines: string[] = []
+  const webflow = await startWebflow(t)
+  for (const outcome of [{ delay: 100, handled: true }, { delay: 100, status: 500 }]) {
+    const app = await createApp(t, { webflow, server: { handlerTimeout: 50, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
+    const browser = new Browser(app)
+    const { location } = await browser.navigate('/webflow/authorize')
+    webflow.fail('token', outcome)
+    const url = await webflow.approve(String(location))
+    t.equal((await browser.navigate(url)).statusCode, 503)
+    // What the handler came to is there once the same callback gets its answer.
+    let answer = await browser.get(url)
+    for (let tries = 0; answer.statusCode === 503 && tries < 50; tries++) answer = await browser.get(url)
+    t.equal(answer.statusCode, 'status' in outcome ? 502 : 303)
+  }
+  t.notMatch(lines.join(''), /already sent|state=/)
 })
 
 for (const headers of [{ 'sec-purpose': 'prefetch' }, { 'sec-purpose': 'prefetch;prerender' }, { purpose: 'prefetch' }]) {
@@ -147,6 +169,29 @@ t.test('a browser holds at most five flows: the oldest is ended', async (t) => {
   const [oldest = '', , third = ''] = locations
   t.equal((await browser.get(await webflow.approve(oldest))).json().reason, 'other_browser')
   t.equal((await browser.get(await webflow.approve(third))).statusCode, 303)
+})
+
+t.test('finished flows make room before pending ones, and long ones for each other', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow }))
+  const pending = String((await browser.navigate('/webflow/authorize')).location)
+  for (let i = 0; i < 5; i++) {
+    mock.timers.tick(1000)
+    await connect(browser, webflow)
+  }
+  t.equal((await browser.navigate(await webflow.approve(pending))).statusCode, 303)
+
+  const hostile = new Browser(browser.app)
+  for (let i = 0; i < 5; i++) {
+    mock.timers.tick(1000)
+    await hostile.navigate(`/webflow/authorize?returnTo=/${encodeURIComponent('語'.repeat(511))}`)
+  }
+  const header = [...hostile.cookies].map(([name, value]) => `${name}=${value}`)
+  t.ok(header.every((cookie) => cookie.length < 4096), 'each is one that browsers keep')
+  t.ok(header.join('; ').length <= 8300, 'together they leave room for other headers')
+  t.ok(header.length > 1)
 })
 
 t.test('flow cookies that are none of ours are the first to go', async (t) => {
@@ -312,6 +357,31 @@ t.test('an install that began at Webflow is begun again with a state of ours', a
   t.equal(back.location, 'https://app.example.com/hello')
   t.notOk(browser.cookies.has('__Host-webflow_restart'), 'the marker is ended')
   t.equal(webflow.requests.token.length, 1, 'the code without a state was dropped')
+})
+
+t.test('an answer that the browser discards does not leave the marker behind', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow }))
+  const restarted = await browser.navigate(await webflow.install())
+  const url = await webflow.approve(String(restarted.location))
+  await browser.clone().navigate(url)
+  t.equal((await browser.navigate(url)).statusCode, 303)
+  t.notOk(browser.cookies.has('__Host-webflow_restart'))
+})
+
+t.test('an install that could not be begun again leaves no marker', async (t) => {
+  let broken = true
+  const identify = () => {
+    if (broken) throw new Error('a bug of the app')
+    return null
+  }
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { identify } }))
+  const failed = await browser.get(await webflow.install())
+  t.equal(failed.statusCode, 500)
+  t.strictSame(failed.cookies, [])
+  broken = false
+  t.equal((await browser.get(await webflow.install())).statusCode, 302)
 })
 
 t.test('a provider that loses states does not loop', async (t) => {

@@ -159,6 +159,10 @@ t.test('a repeated callback gets its answer again', async (t) => {
     t.notOk(answer.cookies.some(({ name }) => name === '__Host-webflow'))
   }
   t.equal((await browser.get(url, grace)).json().reason, 'other_user')
+
+  const begunByNobody = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  t.equal((await browser.navigate(begunByNobody, ada)).statusCode, 303)
+  t.equal((await browser.get(begunByNobody, grace)).json().reason, 'other_user')
 })
 
 t.test('rotating the secret in the middle of a flow loses nothing', async (t) => {

@@ -144,7 +144,7 @@ t.test('an error is repeated as it was, and `onFailure` runs each time', async (
   const browser = new Browser(await createApp(t, {
     webflow,
     options: {
-      beforeStore () { throw Object.assign(new Error('only three sites on this plan'), { statusCode: 402, code: 'PLAN_LIMIT' }) },
+      beforeStore () { throw Object.assign(new Error('only three sites on this plan'), { status: 402, code: 'PLAN_LIMIT', reason: 'plan' }) },
       onFailure (error) { seen.push(error.message) }
     }
   }))
@@ -152,7 +152,7 @@ t.test('an error is repeated as it was, and `onFailure` runs each time', async (
   const url = await webflow.approve(String(location))
   for (const answer of [await browser.get(url), await browser.get(url)]) {
     t.equal(answer.statusCode, 402)
-    t.strictSame(answer.json(), { statusCode: 402, code: 'PLAN_LIMIT', error: 'Payment Required', message: 'only three sites on this plan' })
+    t.strictSame(answer.json(), { statusCode: 402, code: 'PLAN_LIMIT', error: 'Payment Required', message: 'only three sites on this plan', reason: 'plan' })
     t.equal(session(answer), undefined)
   }
   t.strictSame(seen, ['only three sites on this plan', 'only three sites on this plan'])
@@ -217,6 +217,43 @@ t.test('a claim whose answer was lost and that was sent again is still one\'s ow
   const browser = new Browser(await createApp(t, { webflow, options: { store } }))
   const { location } = await browser.navigate('/webflow/authorize')
   t.equal((await browser.navigate(await webflow.approve(String(location)))).statusCode, 303)
+})
+
+t.test('a store that does not write the token is a failure, and one that does not record the outcome is not', async (t) => {
+  const webflow = await startWebflow(t)
+  const memory = new MemoryStore()
+  let refused = 'token:'
+  const store: TokenStore = {
+    get: (key) => memory.get(key),
+    set: async (key, value, options) => key.startsWith(refused) && options.if !== null ? false : await memory.set(key, value, options),
+    delete: (key, options) => memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const browser = new Browser(await createApp(t, { webflow, options: { store } }))
+  const failed = await browser.get(await webflow.approve(String((await browser.navigate('/webflow/authorize')).location)))
+  t.equal(failed.statusCode, 503)
+  t.equal(session(failed), undefined)
+  refused = 'flow:'
+  t.equal((await browser.navigate(await webflow.approve(String((await browser.navigate('/webflow/authorize')).location)))).statusCode, 303)
+  t.equal((await browser.get('/token')).json().connected, true)
+})
+
+t.test('the wait for another callback ends in time, though the store is slow', async (t) => {
+  const webflow = await startWebflow(t)
+  let reads = 0
+  let flowWrites = 0
+  const store = intercepted(new MemoryStore(), async (method, key) => {
+    if (method === 'set' && key.startsWith('flow:') && ++flowWrites === 2) throw new Error('down')
+    if (method !== 'get' || !key.startsWith('flow:')) return
+    reads++
+    await new Promise((resolve) => { setTimeout(resolve, 60) })
+  })
+  const browser = new Browser(await createApp(t, { webflow, options: { store, timeout: 200, storeTimeout: 100 } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  t.equal((await browser.navigate(url)).statusCode, 303)
+  reads = 0
+  t.equal((await browser.get(url)).json().reason, 'already_used')
+  t.ok(reads > 1 && reads <= 8, 'four tenths of a second have room for few reads of six hundredths')
 })
 
 t.test('a token that cannot be stored is a 503 and a line in the log', async (t) => {

@@ -111,6 +111,21 @@ if (present) {
     t.equal(webflow.requests.token.length, 1)
   })
 
+  t.test('nor does it on another replica than the one that gave it up', async (t) => {
+    const webflow = await startWebflow(t)
+    const [one, two] = await createReplicas(t, webflow, { count: 2, options: { storeTimeout: 200 } })
+    if (one === undefined || two === undefined) return
+    const browser = new Browser(one)
+    const { location } = await browser.navigate('/webflow/authorize')
+    const url = await webflow.approve(String(location))
+    redis.pause()
+    t.teardown(() => redis.resume())
+    t.equal((await browser.clone(two).get(url)).statusCode, 503)
+    redis.resume()
+    t.equal((await browser.navigate(url)).statusCode, 303)
+    t.equal(webflow.requests.token.length, 1)
+  })
+
   t.test('a Redis that is gone is an outage', async (t) => {
     const webflow = await startWebflow(t)
     const client = new Redis({ port: 1, lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null })

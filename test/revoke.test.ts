@@ -83,6 +83,7 @@ t.test('any content type and any body will do, whatever parsers the app has', as
     webflow,
     server: { bodyLimit: 10 },
     before: (app) => {
+      app.addHook('onRequest', async (request) => { request.log.debug(request.mediaType) })
       app.removeAllContentTypeParsers()
       app.addContentTypeParser(/.*/, (_request, _payload, done) => { done(new Error('a parser of the app')) })
     }

@@ -1,7 +1,9 @@
+import { once } from 'node:events'
+import { connect as http2Connect } from 'node:http2'
 import { mock } from 'node:test'
 import Fastify from 'fastify'
 import t from 'tap'
-import webflowOAuth, { MemoryStore, type TokenStore } from '../lib/index.ts'
+import webflowOAuth, { MemoryStore, type TokenStore, type WebflowOAuth } from '../lib/index.ts'
 import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 
@@ -232,10 +234,14 @@ t.test('two apps in sibling scopes on one server and one store know nothing of e
   const store = new MemoryStore()
   const app = Fastify()
   t.teardown(() => app.close())
+  const instances: WebflowOAuth[] = []
   for (const name of ['a', 'b']) {
     await app.register(async (scope) => {
       await scope.register(webflowOAuth, { ...baseOptions(webflow), store, cookieName: name, redirectUri: `https://app.example.com/${name}/callback` })
       scope.get('/token', async (request) => ({ connected: request.webflowToken !== null }))
+      instances.push(scope.webflowOAuth)
+      const [first] = instances
+      scope.get('/crossed', async (request) => ({ connected: request.webflowToken !== null, id: first?.tokenOf(request).id }))
     }, { prefix: `/${name}` })
   }
   const browser = new Browser(app)
@@ -243,6 +249,9 @@ t.test('two apps in sibling scopes on one server and one store know nothing of e
   t.equal(back.statusCode, 303)
   t.equal((await browser.get('/a/token')).json().connected, true)
   t.equal((await browser.get('/b/token')).json().connected, false)
+  await connect(browser, webflow, { path: '/b/authorize' })
+  t.equal((await browser.get('/a/crossed')).json().connected, true)
+  t.equal((await browser.get('/b/crossed')).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED', 'one instance does not vouch for the token of another')
   const { location } = await browser.navigate('/a/authorize')
   const crossed = new URL(await webflow.approve(String(location)))
   crossed.pathname = '/b/callback'
@@ -278,7 +287,7 @@ t.test('the guard lets those with a token pass, and names what is missing', asyn
 
 t.test('a guard that cannot work is refused where it is made', async (t) => {
   const { requireToken } = (await createApp(t)).webflowOAuth
-  for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites'] }, { onMissing: 'loop' }]) {
+  for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites'] }, { onMissing: 'loop' }, { scopes: ['sites:read'] }]) {
     t.throws(() => Reflect.apply(requireToken, null, [options]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
   }
 })
@@ -364,6 +373,27 @@ t.test('behind a proxy that takes off a prefix the guard and the page lead to pu
   const back = await browser.navigate(url.replace('/api/', '/'))
   t.equal(back.location, 'https://app.example.com/api/page')
   t.match((await browser.navigate('/webflow/callback')).body, 'href="https://app.example.com/api/webflow/authorize"')
+})
+
+t.test('an app on HTTP/2 is no different, in its types neither', async (t) => {
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  await app.register(webflowOAuth, baseOptions(null))
+  app.get<{ Params: { id: string } }>('/sites/:id', { preHandler: app.webflowOAuth.requireToken() }, async (request) => app.webflowOAuth.tokenOf(request).id)
+  app.get('/begin', async (request, reply) => ({ url: await app.webflowOAuth.startAuthorization(request, reply) }))
+  app.post('/logout', async (request, reply) => { await app.webflowOAuth.endSession(request, reply) })
+  const session = http2Connect(await app.listen({ port: 0 }))
+  t.teardown(() => session.close())
+  const statusOf = async (path: string) => {
+    const stream = session.request({ ':path': path })
+    const [headers] = await once(stream, 'response')
+    stream.resume()
+    return headers[':status']
+  }
+  t.equal(await statusOf('/sites/1'), 401)
+  t.equal(await statusOf('/begin'), 200)
+  t.equal(await statusOf('/webflow/authorize'), 302)
+  t.equal(await statusOf('/webflow/callback?code=a&state=b'), 400)
 })
 
 t.test('an app begins a flow from a route of its own', async (t) => {

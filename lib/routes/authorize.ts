@@ -1,8 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beginAuthorization, type Context } from '../context.ts'
+import { beginAuthorization } from '../begin-authorization.ts'
+import type { Context } from '../context.ts'
 import { isPrefetch } from '../navigation.ts'
 import { readOnce, readQuery } from '../query.ts'
-import { resolveReturnTo } from '../return-to.ts'
+import { redirect } from '../redirect.ts'
 
 /** Sends the browser to Webflow. */
 export async function authorize (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -13,9 +14,5 @@ export async function authorize (context: Context, request: FastifyRequest, repl
   if (isPrefetch(request)) return reply.code(503).send()
 
   const returnTo = readOnce(readQuery(request), 'returnTo')
-  const url = await beginAuthorization(context, request, reply, {
-    returnTo: (returnTo === null ? null : resolveReturnTo(returnTo, settings.returnRules)) ?? settings.successRedirect,
-    scope: settings.scope
-  })
-  return reply.redirect(url, 302)
+  return redirect(reply, await beginAuthorization(context, request, reply, { returnTo, scope: settings.scope }), 302)
 }

@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beginAuthorization, type Context } from '../context.ts'
-import { WebflowOAuthError, describeForeign, toError } from '../errors.ts'
+import { beginAuthorization } from '../begin-authorization.ts'
+import type { Context } from '../context.ts'
+import { WebflowOAuthError, toError } from '../errors.ts'
 import { answersByItself } from '../failure.ts'
 import type { FlowCookie } from '../flow-cookie.ts'
 import { createOutcome, restoreError, type Outcome } from '../flow-outcome.ts'
-import type { Flow } from '../flows.ts'
+import type { Claim, Done } from '../flow-records.ts'
+import type { OwnFlow } from '../flows.ts'
 import type { Identity } from '../identity.ts'
 import { isCrossSite, isNavigation } from '../navigation.ts'
 import { sendPage } from '../page.ts'
 import { parseCallback, type CallbackQuery } from '../query.ts'
+import { redirect } from '../redirect.ts'
 import { explainMissingCookie, stateInvalid } from '../state-invalid.ts'
 import { WebflowToken } from '../token.ts'
 
@@ -18,50 +21,28 @@ const restartMaxAge = 60
 /** The errors of RFC 6749, section 4.1.2.1, that are told on as a reason. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
 
-/** A flow of this very browser. */
-interface OwnFlow extends Flow {
-  cookie: FlowCookie
-}
-
 /** Takes the browser back from Webflow. The order of the checks is the contract: nothing is written before the last of them. */
 export async function callback (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { flows } = context
+  const { cookies, flowRecords, flows } = context
   const query = parseCallback(request)
   if (query.state === null) return await restart(context, query, request, reply)
 
   const flow = flows.recognise(request, query.state)
   if (flow === null) throw stateInvalid('malformed')
   const { cookie, expired, state } = flow
-  if (expired && (cookie === null || (await flows.progress(state)).kind === 'unclaimed')) throw stateInvalid('expired')
+  // A flow that ended in time may be repeated for a moment, though it could not be begun any more.
+  if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw stateInvalid('expired')
   if (cookie === null) throw await explainMissingCookie(context, request, state)
-
-  const ownFlow = { ...flow, cookie }
   const owner = await findOwner(context, cookie, request)
   if (owner.kind === 'reload') return sendReload(reply)
-  const claim = expired ? null : await flows.claim(cookie, state)
-  if (claim === null) return await repeat(context, ownFlow, reply)
 
-  // Every claimed flow ends by a recorded outcome, so that the same callback gets the same answer.
-  const settle = async (outcome: Outcome) => {
-    await flows.settle(claim, outcome).catch((err: unknown) => {
-      request.log.warn({ err }, 'webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
-    })
-  }
-  if (context.cookies.read(request)[context.cookies.names.restart] !== undefined) context.cookies.end(reply, context.cookies.names.restart)
-  flows.endCookie(reply, ownFlow, Date.now())
-  try {
-    const { token, sessionId } = await connect(context, query, ownFlow, owner.tokenId, request)
-    const { returnTo } = cookie
-    if (sessionId !== null) context.cookies.setSession(reply, sessionId)
-    const { onSuccess } = context.settings
-    const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
-    await settle({ kind: 'connected', tokenId: token.id, sessionId, returnTo })
-    return answered ? reply : reply.redirect(returnTo, 303)
-  } catch (thrown) {
-    const error = toError(thrown)
-    await settle(createOutcome(error))
-    throw error
-  }
+  const ownFlow = { ...flow, cookie }
+  const entry = await flowRecords.enter(state, cookie.startedAt, expired)
+  if (entry === null) throw stateInvalid(expired ? 'expired' : 'already_used')
+  if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
+  return entry.kind === 'done'
+    ? await repeat(context, ownFlow, entry, owner.tokenId, reply)
+    : await finish(context, query, ownFlow, entry, owner.tokenId, request, reply)
 }
 
 /** An install that began at Webflow comes without a state of ours: its code is dropped and a flow begun. */
@@ -70,9 +51,9 @@ async function restart (context: Context, query: CallbackQuery, request: Fastify
   // The marker keeps a provider that loses states from sending the browser round and round.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
+  const url = await beginAuthorization(context, request, reply, { returnTo: null, scope: settings.scope })
   cookies.set(reply, cookies.names.restart, '1', restartMaxAge)
-  const url = await beginAuthorization(context, request, reply, { returnTo: settings.successRedirect, scope: settings.scope })
-  return reply.redirect(url, 302)
+  return redirect(reply, url, 302)
 }
 
 /** Whom the token will belong to: a user's token id, or null for a new session. */
@@ -96,18 +77,45 @@ function sendReload (reply: FastifyReply): FastifyReply {
   return sendPage(reply, { status: 200, title: 'Connecting Webflow', text: 'One moment, please. If nothing happens, reload this page.', reloads: true })
 }
 
-/** Answers the callback of a flow that was claimed before as it was answered then. */
-async function repeat ({ cookies, flows, records }: Context, flow: OwnFlow, reply: FastifyReply): Promise<FastifyReply> {
-  const over = () => stateInvalid(flow.expired ? 'expired' : 'already_used')
-  const done = await flows.waitUntilDone(flow.state)
-  if (done === null || !flows.isFresh(done)) throw over()
-  const { outcome } = done
-  // A session that has ended since is not brought back.
-  if (outcome.kind === 'connected' && await records.readSealed(outcome.tokenId) === null) throw over()
-  flows.endCookie(reply, flow, done.endedAt)
+/** Answers the callback of a flow that has ended as it was answered then. */
+async function repeat ({ cookies, flows, records }: Context, flow: OwnFlow, { outcome, endedAt }: Done, ownerTokenId: string | null, reply: FastifyReply): Promise<FastifyReply> {
+  if (outcome.kind === 'connected') {
+    if (ownerTokenId !== null && ownerTokenId !== outcome.tokenId) throw stateInvalid('other_user')
+    // A session that has ended since is not brought back.
+    if (await records.readSealed(outcome.tokenId) === null) throw stateInvalid('already_used')
+  }
+  flows.end(reply, flow, endedAt)
   if (outcome.kind === 'failed') throw restoreError(outcome)
   if (outcome.sessionId !== null) cookies.setSession(reply, outcome.sessionId)
-  return reply.redirect(outcome.returnTo, 303)
+  return redirect(reply, outcome.returnTo, 303)
+}
+
+/** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
+async function finish (context: Context, query: CallbackQuery, flow: OwnFlow, claim: Claim, ownerTokenId: string | null, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { callers, cookies, flowRecords, flows, records, settings: { onSuccess } } = context
+  const settle = async (outcome: Outcome) => {
+    const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
+    if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
+  }
+  const previous = ownerTokenId === null ? callers.sessionTokenId(request) : null
+  flows.end(reply, flow, Date.now())
+  try {
+    const { token, sessionId } = await connect(context, query, flow, ownerTokenId, request)
+    const returnTo = flows.destination(flow)
+    if (sessionId !== null) cookies.setSession(reply, sessionId)
+    const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
+    await settle({ kind: 'connected', tokenId: token.id, sessionId, returnTo })
+    if (previous !== null) {
+      await records.drop(previous).catch((err: unknown) => {
+        request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the token of the previous session could not be dropped; it ends by itself')
+      })
+    }
+    return answered ? reply : redirect(reply, returnTo, 303)
+  } catch (thrown) {
+    const error = toError(thrown)
+    await settle(createOutcome(error))
+    throw error
+  }
 }
 
 /** Turns what Webflow answered into a stored token. */
@@ -130,12 +138,6 @@ async function connect (context: Context, query: CallbackQuery, flow: OwnFlow, o
   } catch (err) {
     request.log.error({ tokenId, err }, 'webflow-oauth: a token that Webflow has issued could not be stored')
     throw err
-  }
-  const previous = ownerTokenId === null ? callers.sessionTokenId(request) : null
-  if (previous !== null) {
-    await records.drop(previous).catch((error: unknown) => {
-      request.log.warn({ tokenId: previous, err: describeForeign(error) }, 'webflow-oauth: the token of the previous session could not be dropped; it ends by itself')
-    })
   }
   callers.replace(request, token)
   return { token, sessionId }

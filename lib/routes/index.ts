@@ -9,9 +9,13 @@ import { revoke } from './revoke.ts'
 type Handler = (context: Context, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
 const options: RouteShorthandOptions = {
-  // Last in line, so that it holds for every answer, those of the app's own hooks included.
+  // First for the answers that come when a hook of the app's fails, last for all others.
+  onRequest (_request, reply, done) {
+    forbidTraces(reply)
+    done()
+  },
   onSend (_request, reply, _payload, done) {
-    reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
+    forbidTraces(reply)
     done()
   },
   // Fastify's own request line would print code and state.
@@ -45,14 +49,21 @@ export async function registerRoutes (fastify: FastifyInstance, { context, surro
 
   fastify.route({ ...options, errorHandler, method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: handle('authorize', authorize) })
   fastify.route({ ...options, errorHandler, method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: handle('callback', callback) })
+  // For those who look ahead there is none; that it is a route keeps code and state out of the log.
+  fastify.route({ ...options, method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
     fastify.route({ ...options, errorHandler, method: revokeMethod, url: paths.routes.revoke, preParsing: acceptAnyType, handler: handle('revoke', revoke) })
   }
 }
 
+/** No cache keeps the answer, and no other site learns of its URL. */
+function forbidTraces (reply: FastifyReply): void {
+  reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
+}
+
 /** A content type that is none would be refused before any parser is asked. */
 function acceptAnyType (request: FastifyRequest, _reply: FastifyReply, _payload: unknown, done: () => void): void {
-  if (request.headers['content-type'] !== undefined) request.headers = { ...request.headers, 'content-type': 'application/octet-stream' }
+  request.headers = { ...request.headers, 'content-type': undefined }
   done()
 }
 

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Context } from '../context.ts'
 import { WebflowOAuthError } from '../errors.ts'
 import { isNavigation } from '../navigation.ts'
+import { redirect } from '../redirect.ts'
 import { revokeToken } from '../revocation.ts'
 
 /** Disconnects the caller: revokes the token at Webflow, then forgets it. */
@@ -11,9 +12,10 @@ export async function revoke (context: Context, request: FastifyRequest, reply: 
   await callers.userOf(request)
   const token = callers.tokenOf(request)
   const upstream = token === null ? null : await revokeToken(context, token, request, false)
-  if (!identity.byUser && cookies.readSession(request) !== null) cookies.end(reply, cookies.names.session)
+  if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
-  if (isNavigation(request)) return reply.redirect(context.settings.revokeRedirect, 303)
+  if (isNavigation(request)) return redirect(reply, context.settings.revokeRedirect, 303)
+  if (reply.sent) return reply
   // Sent as text, so that no serializer of the app's changes it.
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(upstream === null ? { revoked: false } : { revoked: true, upstream }))
 }

@@ -1,0 +1,25 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Context } from './context.ts'
+
+/** What an authorization may be begun with. */
+export interface AuthorizationOptions {
+  /** Where to go in the end, or null for `successRedirect`. */
+  returnTo: string | null
+  scope: readonly string[]
+  /** The user for whom the app begins it, where the callback cannot tell. */
+  user?: string | undefined
+}
+
+/** Begins a flow for the caller of a request; returns the URL at Webflow to go to. */
+export async function beginAuthorization (context: Context, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
+  const { callers, flows, identity } = context
+  const { returnTo, scope } = options
+  const user = options.user ?? await callers.userOf(request)
+  reply.header('cache-control', 'no-store')
+  return flows.begin(request, reply, {
+    returnTo,
+    scope,
+    user: user === null ? null : identity.hash(user),
+    owner: options.user === undefined ? null : identity.userTokenId(options.user)
+  })
+}

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto'
+import { parseOutcome, type Outcome } from './flow-outcome.ts'
+import { isObject, parseJson } from './json.ts'
+import { storeId } from './keyring.ts'
+import type { Settings } from './resolve-options.ts'
+import type { SealedStore } from './sealed-store.ts'
+
+/** How long the same callback gets the same answer, in milliseconds. */
+export const repeatAge = 60_000
+const maxTries = 3
+
+/** The right to finish a flow, won by one callback only. */
+export interface Claim {
+  kind: 'claim'
+  key: string
+  /** The sealed claim: the outcome is written only over it. */
+  sealed: string
+  expiresAt: number
+}
+
+/** A flow that ended. */
+export interface Done {
+  kind: 'done'
+  outcome: Outcome
+  /** Unix milliseconds. */
+  endedAt: number
+}
+
+/** How far a flow has come. */
+export type Progress = { kind: 'unclaimed' } | { kind: 'claimed', attempt: string } | Done
+
+/**
+ * The records that make each flow single use across all replicas: absent, then claimed, then done.
+ */
+export class FlowRecords {
+  readonly #store: SealedStore
+  readonly #settings: Settings
+
+  constructor (store: SealedStore, settings: Settings) {
+    this.#store = store
+    this.#settings = settings
+  }
+
+  /**
+   * Enters a flow that came back: claims it, which proves the store writable too, or waits for the one
+   * who claimed it. Null when it is used up.
+   */
+  async enter (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
+    const attempt = randomUUID()
+    for (let tries = 0; tries < maxTries; tries++) {
+      const claim = expired ? null : await this.#claim(state, startedAt, attempt)
+      if (claim !== null) return claim
+      const progress = await this.#wait(state)
+      if (progress.kind === 'done') return this.#isFresh(progress) ? progress : null
+      if (progress.kind === 'claimed' || expired) return null
+      // Its writer had given the claim up, and took it back when Redis carried it out: the flow is free again.
+    }
+    return null
+  }
+
+  /** Records how a claimed flow ended, for the same callback coming again; resolves whether it could. */
+  async settle ({ key, sealed, expiresAt }: Claim, outcome: Outcome): Promise<boolean> {
+    const done: Done = { kind: 'done', endedAt: Date.now(), outcome }
+    return await this.#store.set(key, JSON.stringify(done), { expiresAt: Math.max(expiresAt, done.endedAt + repeatAge), if: sealed }) !== null
+  }
+
+  /** Reads how far a flow has come. */
+  async progress (state: string): Promise<Progress> {
+    const record = await this.#store.get(this.#key(state))
+    return record === null ? { kind: 'unclaimed' } : parseProgress(record.text)
+  }
+
+  async #claim (state: string, startedAt: number, attempt: string): Promise<Claim | null> {
+    const key = this.#key(state)
+    const validUntil = Math.max(Date.now(), startedAt + this.#settings.flowMaxAge * 1000)
+    const expiresAt = validUntil + repeatAge
+    const written = await this.#store.setOrUndo(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null })
+    if (written !== null) return { kind: 'claim', key, sealed: written, expiresAt }
+    // ioredis sends a command again whose answer was lost: the claim in the way may be this very one.
+    const record = await this.#store.get(key)
+    const progress = record === null ? null : parseProgress(record.text)
+    const isOwn = progress !== null && progress.kind === 'claimed' && progress.attempt === attempt
+    return record !== null && isOwn ? { kind: 'claim', key, sealed: record.sealed, expiresAt } : null
+  }
+
+  /** Waits for as long as the claimer may take. */
+  async #wait (state: string): Promise<Progress> {
+    const deadline = performance.now() + this.#settings.timeout + 2 * this.#settings.storeTimeout
+    for (let pause = 20; ; pause = Math.min(pause * 2, 250)) {
+      const progress = await this.progress(state)
+      const left = deadline - performance.now()
+      if (progress.kind !== 'claimed' || left <= 0) return progress
+      await new Promise((resolve) => { setTimeout(resolve, Math.min(pause, left)) })
+    }
+  }
+
+  #isFresh ({ endedAt }: Done): boolean {
+    return Date.now() - endedAt < repeatAge
+  }
+
+  #key (state: string): string {
+    return `flow:${storeId(this.#settings.clientId, state)}`
+  }
+}
+
+function parseProgress (text: string): Progress {
+  const record = parseJson(text)
+  if (!isObject(record)) return { kind: 'claimed', attempt: '' }
+  const { attempt, endedAt } = record
+  const outcome = record.kind === 'done' ? parseOutcome(record.outcome) : null
+  if (outcome !== null && typeof endedAt === 'number') return { kind: 'done', outcome, endedAt }
+  return { kind: 'claimed', attempt: typeof attempt === 'string' ? attempt : '' }
+}
