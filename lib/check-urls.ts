@@ -10,8 +10,8 @@ const webflowEndpoints: Endpoints = {
   revoke: 'https://webflow.com/oauth/revoke_authorization'
 }
 
-/** Checks the redirect URI: absolute, without fragment and userinfo, and https unless it stays on the machine. */
-export function resolveRedirectUri (value: unknown): URL {
+/** Checks the redirect URI: absolute, without fragment and userinfo, and https unless it stays on the machine; returns it as given and parsed. */
+export function resolveRedirectUri (value: unknown): { redirectUri: string, url: URL } {
   const option = 'redirectUri'
   if (value === undefined || value === null || value === '') return refuseOption(option, 'is missing: give the one that is registered with Webflow, such as https://app.example.com/webflow/callback')
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^https?:\/\//i.test(value) || !URL.canParse(value)) {
@@ -24,7 +24,7 @@ export function resolveRedirectUri (value: unknown): URL {
   for (const name of ['code', 'state', 'error', 'error_description']) {
     if (url.searchParams.has(name)) refuseOption(option, `must not have a query parameter \`${name}\`: Webflow adds its own`)
   }
-  return url
+  return { redirectUri: value, url }
 }
 
 function isLoopback (hostname: string): boolean {

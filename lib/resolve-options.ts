@@ -81,7 +81,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   }
   const clientId = requireCredential('clientId', options.clientId, 'WEBFLOW_CLIENT_ID')
   const clientSecret = requireCredential('clientSecret', options.clientSecret, 'WEBFLOW_CLIENT_SECRET')
-  const url = resolveRedirectUri(options.redirectUri)
+  const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
   const { authorizePath, callbackPath, revokePath } = options
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -89,7 +89,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   return Object.freeze({
     clientId,
     clientSecret,
-    redirectUri: options.redirectUri ?? url.href,
+    redirectUri,
     host: url.host,
     secure: url.protocol === 'https:',
     scope: resolveScope('scope', options.scope),

@@ -77,19 +77,15 @@ export class TokenRecords {
    * Forgets a token that was revoked; resolves whether it was still there. A record that was renewed
    * meanwhile goes too, one that holds a newer token stays.
    */
-  async forget (tokenId: string, accessToken: string): Promise<boolean> {
-    for (let previous: string | null = null; ;) {
-      const sealed = await this.#store.getSealed(storeKey(tokenId))
-      if (sealed === null) return false
-      if (sealed === previous) throw unavailable('The token store keeps a value that it was told to delete.')
-      previous = sealed
-      const token = this.#unseal(tokenId, sealed)
-      if (token === null || token.record.accessToken !== accessToken) return false
-      if (await this.#store.delete(storeKey(tokenId), { if: sealed })) {
-        this.#opened.delete(tokenId)
-        return true
-      }
-    }
+  async forget (tokenId: string, accessToken: string, tried: string | null = null): Promise<boolean> {
+    const sealed = await this.#store.getSealed(storeKey(tokenId))
+    if (sealed === null) return false
+    if (sealed === tried) throw unavailable('The token store keeps a value that it was told to delete.')
+    const token = this.#unseal(tokenId, sealed)
+    if (token === null || token.record.accessToken !== accessToken) return false
+    if (!await this.#store.delete(storeKey(tokenId), { if: sealed })) return await this.forget(tokenId, accessToken, sealed)
+    this.#opened.delete(tokenId)
+    return true
   }
 
   /** Drops whatever is kept under the id. */

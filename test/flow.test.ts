@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import { mock } from 'node:test'
 import t from 'tap'
 import { assertNothingLeaked, clientId, connect, createApp, redirectUri, startWebflow } from './support/app.ts'
@@ -134,6 +135,30 @@ t.test('a request that Fastify gave up on is not answered twice', async (t) => {
     for (let tries = 0; answer.statusCode === 503 && tries < 50; tries++) answer = await browser.get(url)
     t.equal(answer.statusCode, 'status' in outcome ? 502 : 303)
   }
+  // Who is asked once more by the handler takes his time.
+  const asked = new WeakSet<object>()
+  const pauses: Array<Promise<unknown>> = []
+  const identify = async (request: FastifyRequest) => {
+    const isSecond = asked.has(request)
+    asked.add(request)
+    const pause = new Promise((resolve) => { setTimeout(resolve, isSecond ? 100 : 0) })
+    pauses.push(pause)
+    await pause
+    return request.headers['x-user'] === undefined ? null : 'ada'
+  }
+  const slow = await createApp(t, {
+    webflow,
+    options: { identify },
+    server: { handlerTimeout: 50, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }
+  })
+  const browser = new Browser(slow)
+  const { location } = await browser.navigate('/webflow/authorize', { 'x-user': 'ada' })
+  const url = await webflow.approve(String(location))
+  t.equal((await browser.navigate(url, { 'sec-fetch-site': 'cross-site' })).statusCode, 503)
+  t.equal((await browser.request('/webflow/revoke', { method: 'POST', headers: { authorization: 'x' } })).statusCode, 503)
+  t.equal((await browser.navigate('/webflow/authorize')).statusCode, 503)
+  await Promise.all(pauses)
+  await new Promise((resolve) => { setImmediate(resolve) })
   t.notMatch(lines.join(''), /already sent|state=/)
 })
 

@@ -10,9 +10,11 @@ import t, { type Test } from 'tap'
 import { WebflowOAuthError, codeOf, describeForeign, isErrorCode, statusOf, toError } from '../lib/errors.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie } from '../lib/flow-cookie.ts'
 import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.ts'
+import { FlowRecords } from '../lib/flow-records.ts'
 import { GuardedStore } from '../lib/guarded-store.ts'
 import { isObject, parseJson } from '../lib/json.ts'
 import { createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
+import { resolveOptions } from '../lib/resolve-options.ts'
 import { createSealer, type Sealer } from '../lib/seal.ts'
 import { SealedStore } from '../lib/sealed-store.ts'
 import { createState, flowHandle, readState } from '../lib/state.ts'
@@ -581,6 +583,12 @@ t.test('TokenRecords', async (t) => {
     t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
   })
 
+  t.test('a store that keeps what it is told to delete is an outage', async (t) => {
+    const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
+  })
+
   t.test('an opened record is used again only for the very value that was read', async (t) => {
     useClock(t)
     const { inner, records, counted } = createStores(keyringOf('old'))
@@ -794,6 +802,16 @@ t.test('the cookie of a flow', async (t) => {
     }
     t.strictSame(peekFlowCookie(''), { startedAt: 0, endedAt: null })
   })
+})
+
+t.test('a record of a flow that says nothing stands for a claim of somebody', async (t) => {
+  const { sealed } = createStores(keyringOf('old'))
+  const flowRecords = new FlowRecords(sealed, resolveOptions({ clientId, clientSecret: 'x', redirectUri: 'https://app.example.com/cb', scope: ['sites:read'], secret: secrets.old }, ''))
+  t.strictSame(await flowRecords.progress('state'), { kind: 'unclaimed' })
+  for (const text of ['5', '{}', '{"kind":"done"}', '{"kind":"done","endedAt":1,"outcome":{}}', 'no JSON']) {
+    await sealed.set(`flow:${storeId(clientId, 'state')}`, text, { expiresAt: inAMinute() })
+    t.strictSame(await flowRecords.progress('state'), { kind: 'claimed', attempt: '' })
+  }
 })
 
 t.test('the outcome of a flow', async (t) => {
