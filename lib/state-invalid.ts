@@ -8,7 +8,7 @@ const messages: Record<StateReason, string> = {
   expired: 'The attempt to connect has expired: more than `flowMaxAge` seconds went by. Begin again.',
   already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
   host_mismatch: 'The callback came in under another host than the one where the attempt began.',
-  cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them? Over http, only loopback hosts can keep them.',
+  cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them?',
   other_browser: 'The attempt to connect was begun in another browser or profile, or its cookie has been deleted. Begin again and stay in one browser.',
   other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
 }
@@ -27,7 +27,8 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
   if (host !== settings.host) {
     return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the browser asked for ${host}`}: cookies do not cross hosts. Use one host name throughout.`)
   }
-  return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser')
+  return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser',
+    ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)
 }
 
 /** The host that was asked for, spelled as a URL spells it; null when it is none. */
