@@ -37,7 +37,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
   if (hasUserinfo(value, url)) return refuseOption(option, remedy)
-  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes: set it to another path')
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes, even by its default `/`: set it to another path')
   return url.href
 }
 

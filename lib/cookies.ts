@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import fastifyCookie from '@fastify/cookie'
 
 /** How long a browser keeps the session cookie, in seconds. What ends a session is its record. */
@@ -16,7 +16,10 @@ export interface CookieNames {
 export type RequestCookies = Readonly<Record<string, string | undefined>>
 
 /** The parser and the serializer of @fastify/cookie. */
-type CookieCodec = Pick<FastifyInstance, 'parseCookie' | 'serializeCookie'>
+interface CookieCodec {
+  parseCookie (header: string): RequestCookies
+  serializeCookie (name: string, value: string, attributes: { httpOnly: boolean, maxAge: number, path: string, sameSite: 'lax', secure: boolean }): string
+}
 
 let codec: CookieCodec | undefined
 

@@ -86,7 +86,7 @@ const words = /^[A-Za-z_][\w.-]{0,63}$/
  * What it says is dropped: ioredis puts keys and values there, an HTTP client the request.
  */
 export function describeForeign (thrown: unknown): Error {
-  if (!(thrown instanceof Error)) return withoutStack(new Error('something that is no Error was thrown'))
+  if (!(thrown instanceof Error)) return withoutStack(new Error('Something that is not an Error was thrown.'))
   const name = words.test(thrown.name) ? thrown.name : 'Error'
   const code = codeOf(thrown)
   const description = new Error(code === null ? name : `${name} ${code}`)

@@ -32,9 +32,9 @@ const stateWords: Record<StateReason, Words> = {
   malformed: { title: 'This link is not one of ours', text: 'It does not look like one that this app asked for. Please start again from the app.' },
   expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
-  host_mismatch: { title: 'You came back to another address', text: 'The attempt began under another host name. Please open the app under its usual address and connect once more.' },
-  cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site and connect once more.' },
-  other_browser: { title: 'This attempt began in another browser', text: 'Please connect once more, and stay in one browser until the end.' },
+  host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
+  other_browser: { title: 'This attempt began somewhere else', text: 'In another browser, or under another address. Please connect once more and stay in one place.' },
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
 
@@ -51,7 +51,9 @@ export async function answerFailure (settings: Settings, route: Route, error: Er
   const statusCode = statusOf(error)
   const code = codeOf(error)
   const reason = error instanceof WebflowOAuthError ? error.reason ?? null : null
-  if (statusCode < 500) request.log.info({ code, reason }, 'webflow-oauth: a request was refused')
+  // Neither the page nor `failureRedirect` tells the developer what our message tells.
+  const remedy = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
+  if (statusCode < 500) request.log.info({ code, reason }, `webflow-oauth: ${remedy}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null) {
     const url = new URL(failureRedirect)
@@ -90,6 +92,10 @@ export async function answersByItself (name: string, request: FastifyRequest, re
 
 function wordsFor (error: Error): Words {
   if (!(error instanceof WebflowOAuthError)) return general
-  const reason = Object.entries(stateWords).find(([name]) => error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && name === error.reason)
-  return reason?.[1] ?? pageWords[error.code] ?? general
+  if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) return stateWords[error.reason]
+  return pageWords[error.code] ?? general
+}
+
+function isStateReason (reason: string | undefined): reason is StateReason {
+  return reason !== undefined && Object.hasOwn(stateWords, reason)
 }

@@ -18,15 +18,7 @@ export interface FailedOutcome {
 
 /** Describes the error with which a flow ended. */
 export function createOutcome (error: Error): FailedOutcome {
-  const code: unknown = 'code' in error ? error.code : undefined
-  const reason: unknown = 'reason' in error ? error.reason : undefined
-  return {
-    kind: 'failed',
-    message: error.message,
-    statusCode: statusOf(error),
-    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
-    ...(typeof reason === 'string' ? { reason } : {})
-  }
+  return failed(error.message, statusOf(error), { code: 'code' in error ? error.code : undefined, reason: 'reason' in error ? error.reason : undefined })
 }
 
 /** Makes the error again with which a flow ended. */
@@ -43,8 +35,12 @@ export function parseOutcome (value: unknown): Outcome | null {
     if (typeof tokenId !== 'string' || typeof returnTo !== 'string' || (sessionId !== null && typeof sessionId !== 'string')) return null
     return { kind: 'connected', tokenId, sessionId, returnTo }
   }
-  const { message, statusCode, code, reason } = value
+  const { message, statusCode } = value
   if (typeof message !== 'string' || typeof statusCode !== 'number') return null
+  return failed(message, statusCode, value)
+}
+
+function failed (message: string, statusCode: number, { code, reason }: { code?: unknown, reason?: unknown }): FailedOutcome {
   return {
     kind: 'failed',
     message,

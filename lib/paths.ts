@@ -36,7 +36,7 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(normalizePath)).size < routes.length) {
-    refuseOption('authorizePath', 'and `revokePath` and the callback\'s path must all differ: set `authorizePath` or `revokePath` to another path')
+    refuseOption('authorizePath', 'and `revokePath` and the path of the callback must all differ: set `authorizePath` or `revokePath`')
   }
 
   return {

@@ -20,7 +20,10 @@ export interface RequireTokenOptions {
   onMissing?: 'error' | 'redirect' | undefined
 }
 
-/** A hook for `preValidation` or `preHandler`, of any kind of server. */
+/**
+ * A hook for `preValidation` or `preHandler`, of any kind of server. Spelled as a method, since only the
+ * parameters of methods may be narrower in what implements them.
+ */
 export type RequireTokenHook = { hook (request: AnyRequest, reply: AnyReply, done: HookHandlerDoneFunction): void }['hook']
 
 /** Creates a guard: handlers behind it have a token. */

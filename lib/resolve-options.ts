@@ -76,13 +76,17 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
  */
 export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
   for (const name of Object.keys(options)) {
-    if (name === 'prefix') refuseOption('prefix', 'is not taken: set the paths instead, or register the plugin inside a prefixed scope')
+    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
     if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
   }
   const clientId = requireCredential('clientId', options.clientId, 'WEBFLOW_CLIENT_ID')
   const clientSecret = requireCredential('clientSecret', options.clientSecret, 'WEBFLOW_CLIENT_SECRET')
   const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
-  const { authorizePath, callbackPath, revokePath } = options
+  const {
+    authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
+    onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
+    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, endpoints = {}
+  } = options
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
 
@@ -96,20 +100,20 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     secrets: resolveSecrets(options.secret, clientSecret),
     store: resolveStore(options.store),
     paths,
-    revokeMethod: oneOf('revokeMethod', or(options.revokeMethod, 'POST'), ['POST', 'DELETE']),
-    successRedirect: redirect('successRedirect', or(options.successRedirect, '/')),
-    failureRedirect: options.failureRedirect === undefined ? null : redirect('failureRedirect', options.failureRedirect),
-    revokeRedirect: redirect('revokeRedirect', or(options.revokeRedirect, '/')),
+    revokeMethod: oneOf('revokeMethod', revokeMethod, ['POST', 'DELETE']),
+    successRedirect: redirect('successRedirect', successRedirect),
+    failureRedirect: failureRedirect === undefined ? null : redirect('failureRedirect', failureRedirect),
+    revokeRedirect: redirect('revokeRedirect', revokeRedirect),
     returnRules: { origin: url.origin, allowedOrigins: resolveOrigins(options.allowedOrigins, url.origin), ownPaths: paths.own },
-    onMissingState: oneOf('onMissingState', or(options.onMissingState, 'restart'), ['restart', 'reject']),
-    cookieName: resolveCookieName(or(options.cookieName, 'webflow')),
-    sessionMaxAge: resolveDuration('sessionMaxAge', or(options.sessionMaxAge, (options.identify === undefined ? 30 : 365) * day), 'seconds'),
-    flowMaxAge: resolveDuration('flowMaxAge', or(options.flowMaxAge, 900), 'seconds'),
-    timeout: resolveDuration('timeout', or(options.timeout, 10_000), 'milliseconds'),
-    storeTimeout: resolveDuration('storeTimeout', or(options.storeTimeout, 1000), 'milliseconds'),
+    onMissingState: oneOf('onMissingState', onMissingState, ['restart', 'reject']),
+    cookieName: resolveCookieName(cookieName),
+    sessionMaxAge: resolveDuration('sessionMaxAge', sessionMaxAge, 'seconds'),
+    flowMaxAge: resolveDuration('flowMaxAge', flowMaxAge, 'seconds'),
+    timeout: resolveDuration('timeout', timeout, 'milliseconds'),
+    storeTimeout: resolveDuration('storeTimeout', storeTimeout, 'milliseconds'),
     dispatcher: resolveDispatcher(options.dispatcher),
-    endpoints: resolveEndpoints(or(options.endpoints, {})),
-    identify: optionalFunction('identify', options.identify),
+    endpoints: resolveEndpoints(endpoints),
+    identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),
     onFailure: optionalFunction('onFailure', options.onFailure),
@@ -125,15 +129,6 @@ export function resolveScope (option: string, value: unknown): readonly string[]
   return [...new Set(list)]
 }
 
-/** The value, or where it was left out its default; null is no way of leaving out. */
-function or<T, F> (value: T, fallback: F): Exclude<T, undefined> | F {
-  return isGiven(value) ? value : fallback
-}
-
-function isGiven<T> (value: T): value is Exclude<T, undefined> {
-  return value !== undefined
-}
-
 function requireCredential (option: string, value: unknown, variable: string): string {
   if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is ${variable} set?`)
   if (typeof value !== 'string') return refuseOption(option, 'must be a string')
@@ -143,7 +138,7 @@ function requireCredential (option: string, value: unknown, variable: string): s
 
 function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[] {
   const option = 'secret'
-  const remedy = 'make one with: openssl rand -base64 32'
+  const remedy = 'make one with `openssl rand -base64 32`'
   if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is APP_SECRET set? If there is none yet, ${remedy}`)
   const list: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)

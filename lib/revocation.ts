@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Context } from './context.ts'
 import { describeForeign } from './errors.ts'
 import type { WebflowToken } from './token.ts'
-import type { Upstream } from './webflow-client.ts'
+import type { Upstream } from './webflow-answers.ts'
 
 /**
  * Revokes a token: Webflow first, then the store. While Webflow cannot be told, the record stays,

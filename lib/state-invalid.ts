@@ -7,7 +7,7 @@ const messages: Record<StateReason, string> = {
   malformed: 'The `state` is not one of this app: it was cut, changed, or made with another `secret` or `clientId`. Do all replicas share one `secret`?',
   expired: 'The attempt to connect has expired: more than `flowMaxAge` seconds went by. Begin again.',
   already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
-  host_mismatch: 'The callback came in under another host than the one where the attempt began.',
+  host_mismatch: 'The callback came in under another host than that of `redirectUri`: cookies do not cross hosts.',
   cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them?',
   other_browser: 'The attempt to connect was begun in another browser or profile, or its cookie has been deleted. Begin again and stay in one browser.',
   other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
@@ -25,7 +25,7 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
   if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
   const host = hostOf(request, settings.secure)
   if (host !== settings.host) {
-    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the browser asked for ${host}`}: cookies do not cross hosts. Use one host name throughout.`)
+    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the browser asked for ${host}`}. Use one host name throughout; behind a proxy that changes \`Host\`, set \`trustProxy\`.`)
   }
   return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser',
     ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)

@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { unavailable } from './guarded-store.ts'
 import type { SealedStore } from './sealed-store.ts'
 import { parseRecord, serializeRecord, type TokenRecord } from './token.ts'
-import type { Grant } from './webflow-client.ts'
+import type { Grant } from './webflow-answers.ts'
 
 const maxOpened = 1000
 

@@ -1,6 +1,7 @@
 import { Agent, request, type Dispatcher } from 'undici'
-import { WebflowOAuthError, codeOf, describeForeign, type ErrorCode } from './errors.ts'
-import { isObject, parseJson } from './json.ts'
+import { WebflowOAuthError, codeOf, describeForeign } from './errors.ts'
+import { parseJson } from './json.ts'
+import { readGrant, readRevocation, type Answer, type Grant, type Upstream } from './webflow-answers.ts'
 
 export type { Dispatcher } from 'undici'
 
@@ -14,19 +15,6 @@ export interface Endpoints {
   revoke: string
 }
 
-/** What Webflow granted for a code. */
-export interface Grant {
-  accessToken: string
-  tokenType: string
-  /** The granted scope, or null when Webflow does not say. */
-  scope: readonly string[] | null
-  /** How long the token lives, in seconds, or null when Webflow does not say. */
-  expiresIn: number | null
-}
-
-/** How a revocation ended at Webflow: an unknown token counts as revoked already. */
-export type Upstream = 'revoked' | 'already_revoked'
-
 /** What the client needs to know of the app. */
 export interface ClientOptions {
   clientId: string
@@ -35,12 +23,6 @@ export interface ClientOptions {
   endpoints: Endpoints
   timeout: number
   dispatcher: Dispatcher | null
-}
-
-interface Answer {
-  status: number
-  /** The parsed body, or undefined when it is no JSON. */
-  body: unknown
 }
 
 const maxBodyLength = 64 * 1024
@@ -81,10 +63,7 @@ export class WebflowClient {
       grant_type: 'authorization_code',
       redirect_uri: redirectUri
     })
-    if (errorOf(answer.body) === 'invalid_grant') {
-      throw failure('WEBFLOW_OAUTH_CODE_REJECTED', 'Webflow rejected the code: it was used before, it is older than 15 minutes, or `redirectUri` is not exactly the one registered with Webflow.')
-    }
-    return readGrant(answer) ?? refuse(answer, 'exchange the code')
+    return readGrant(answer)
   }
 
   /** Revokes an access token by Webflow's own request, which is not that of RFC 7009. */
@@ -95,8 +74,7 @@ export class WebflowClient {
       client_secret: clientSecret,
       access_token: accessToken
     })
-    if (errorOf(answer.body) === 'invalid_token') return 'already_revoked'
-    return hasRevoked(answer) ? 'revoked' : refuse(answer, 'revoke the token')
+    return readRevocation(answer)
   }
 
   /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
@@ -145,50 +123,10 @@ async function readBody (body: AsyncIterable<Buffer>): Promise<string> {
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > maxBodyLength) throw invalidResponse(`Webflow answered with more than ${maxBodyLength} bytes.`)
+    if (length > maxBodyLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow answered with more than ${maxBodyLength} bytes.`)
     chunks.push(chunk)
   }
   return new TextDecoder().decode(Buffer.concat(chunks))
-}
-
-function isSuccess (status: number): boolean {
-  return status >= 200 && status <= 299
-}
-
-function errorOf (body: unknown): string | null {
-  return isObject(body) && typeof body.error === 'string' ? body.error : null
-}
-
-function readGrant ({ status, body }: Answer): Grant | null {
-  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return null
-  const { access_token: accessToken, token_type: tokenType, scope, expires_in: expiresIn } = body
-  if (typeof accessToken !== 'string' || accessToken === '') return null
-  // Webflow separates by comma in introspection, by space everywhere else.
-  const granted = typeof scope === 'string' ? scope.split(/[\s,]+/).filter((name) => name !== '') : []
-  const seconds = typeof expiresIn === 'string' ? Number(expiresIn) : expiresIn
-  return {
-    accessToken,
-    tokenType: typeof tokenType === 'string' && tokenType !== '' ? tokenType : 'bearer',
-    scope: granted.length > 0 ? granted : null,
-    expiresIn: typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0 ? seconds : null
-  }
-}
-
-function hasRevoked ({ status, body }: Answer): boolean {
-  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return false
-  return body.did_revoke === true || body.didRevoke === true
-}
-
-/** Turns an answer that is not what was asked for into an error. The `error` member decides before the status. */
-function refuse ({ status, body }: Answer, purpose: string): never {
-  const error = errorOf(body)
-  if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
-    throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', 'Webflow rejected the app\'s credentials: check `clientId` and `clientSecret`.')
-  }
-  if (status === 429 || status >= 500) {
-    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: it answered with status ${status}.`)
-  }
-  throw invalidResponse(`Webflow did not ${purpose}: its answer, with status ${status}, is not one that the plugin knows.`)
 }
 
 function isNeverSent (error: unknown): boolean {
@@ -203,17 +141,9 @@ function hasCode (error: unknown, code: string): boolean {
 
 function unreachable (error: unknown, timeout: number): WebflowOAuthError {
   if (error instanceof Error && timeouts.has(codeOf(error) ?? '')) return timedOut(timeout)
-  return failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow could not be reached, or the connection broke.', describeForeign(error))
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow could not be reached, or the connection broke.', { cause: describeForeign(error) })
 }
 
 function timedOut (timeout: number): WebflowOAuthError {
-  return failure('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow did not answer within ${timeout} ms.`)
-}
-
-function invalidResponse (message: string): WebflowOAuthError {
-  return failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', message)
-}
-
-function failure (code: ErrorCode, message: string, cause?: Error): WebflowOAuthError {
-  return new WebflowOAuthError(code, message, { cause })
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow did not answer within ${timeout} ms.`)
 }

@@ -227,9 +227,9 @@ t.test('GuardedStore', async (t) => {
       [Object.assign(new Error(hidden), { code: 5 }), 'Error'],
       [rewritten, 'Error'],
       [renamed, 'Error'],
-      [hidden, 'something that is no Error was thrown'],
-      [undefined, 'something that is no Error was thrown'],
-      [{ message: hidden, stack: hidden, code: hidden }, 'something that is no Error was thrown']
+      [hidden, 'Something that is not an Error was thrown.'],
+      [undefined, 'Something that is not an Error was thrown.'],
+      [{ message: hidden, stack: hidden, code: hidden }, 'Something that is not an Error was thrown.']
     ]
     for (const [thrown, message] of rows) {
       const store = new GuardedStore(storeWith({ set: () => Promise.reject(thrown) }), 300)
@@ -909,7 +909,7 @@ t.test('errors', async (t) => {
     t.equal(toError(error), error)
     for (const thrown of [hidden, undefined, null, 5, { message: hidden }]) {
       const made = toError(thrown)
-      t.equal(made.message, 'something that is no Error was thrown')
+      t.equal(made.message, 'Something that is not an Error was thrown.')
       t.notOk(printed(made).includes(hidden))
     }
   })

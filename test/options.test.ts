@@ -168,8 +168,8 @@ const wrong: Record<string, readonly Row[]> = {
   ],
   secret: [
     ...missing.map(([label, value]): Row => [label, value, /is APP_SECRET set\? .*openssl rand -base64 32/]),
-    ['an empty list', [], /is an empty list: make one with: openssl/],
-    ['31 bytes', 's'.repeat(31), /must have at least 32 bytes: make one with: openssl/],
+    ['an empty list', [], /is an empty list: make one with `openssl/],
+    ['31 bytes', 's'.repeat(31), /must have at least 32 bytes: make one with `openssl/],
     ['a short one', shortSecret, /at least 32 bytes/],
     ['a short Buffer', Buffer.from(shortSecret), /at least 32 bytes/],
     ['a short one further down', [otherSecret, shortSecret], /at least 32 bytes/],
@@ -244,7 +244,7 @@ t.test('an unknown option fails register by name', async (t) => {
 })
 
 t.test('a prefix on register is refused, with what to do instead', async (t) => {
-  assertRefused(t, await refusalOf({ prefix: '/api' }), 'prefix', /set the paths instead, or register the plugin inside a prefixed scope/, 'prefix')
+  assertRefused(t, await refusalOf({ prefix: '/api' }), 'prefix', /set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope/, 'prefix')
 })
 
 t.test('an endpoint of the authorization request keeps its own query', async (t) => {

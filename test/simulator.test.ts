@@ -790,6 +790,10 @@ t.test('faults', async (t) => {
     t.throws(() => webflow.fail('token', { status: 600 }), TypeError)
     t.throws(() => webflow.fail('token', { times: 0 }), TypeError)
     t.throws(() => webflow.fail('token', { delay: NaN }), TypeError)
+    t.throws(() => webflow.fail('token', {}), /needs one of status/)
+    t.throws(() => webflow.fail('token', { times: 2, handled: true }), /needs one of status/)
+    // @ts-expect-error: misspelled, as a caller in JavaScript may have it
+    t.throws(() => webflow.fail('token', { stauts: 500 }), /no `stauts`/)
     // @ts-expect-error: no such endpoint, as a caller in JavaScript may have it
     t.throws(() => webflow.fail('nowhere', { hang: true }), /no endpoint `nowhere`/)
   })

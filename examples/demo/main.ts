@@ -37,6 +37,13 @@ async function start (): Promise<void> {
     await registration.simulator?.close()
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop)
+  // A signal to npm ends its shell, but does not come through to here.
+  const { ppid } = process
+  const watch = setInterval(() => {
+    if (process.ppid === ppid) return
+    clearInterval(watch)
+    stop()
+  }, 500).unref()
 
   await app.listen({ port, host: 'localhost' })
   const { origin } = new URL(registration.redirectUri)

@@ -21,6 +21,14 @@ const restartMaxAge = 60
 /** The errors of RFC 6749, section 4.1.2.1, that are told on as a reason. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
 
+/** A callback that passed all checks. */
+interface Attempt {
+  query: CallbackQuery
+  flow: OwnFlow
+  /** The id of the user's token, or null for a new session. */
+  ownerTokenId: string | null
+}
+
 /** Takes the browser back from Webflow. The order of the checks is the contract: nothing is written before the last of them. */
 export async function callback (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { cookies, flowRecords, flows } = context
@@ -36,13 +44,13 @@ export async function callback (context: Context, request: FastifyRequest, reply
   const owner = await findOwner(context, cookie, request)
   if (owner.kind === 'reload') return sendReload(reply)
 
-  const ownFlow = { ...flow, cookie }
+  const attempt = { query, flow: { ...flow, cookie }, ownerTokenId: owner.tokenId }
   const entry = await flowRecords.enter(state, cookie.startedAt, expired)
   if (entry === null) throw stateInvalid(expired ? 'expired' : 'already_used')
   if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
   return entry.kind === 'done'
-    ? await repeat(context, ownFlow, entry, owner.tokenId, reply)
-    : await finish(context, query, ownFlow, entry, owner.tokenId, request, reply)
+    ? await repeat(context, attempt, entry, reply)
+    : await finish(context, attempt, entry, request, reply)
 }
 
 /** An install that began at Webflow comes without a state of ours: its code is dropped and a flow begun. */
@@ -78,7 +86,7 @@ function sendReload (reply: FastifyReply): FastifyReply {
 }
 
 /** Answers the callback of a flow that has ended as it was answered then. */
-async function repeat ({ cookies, flows, records }: Context, flow: OwnFlow, { outcome, endedAt }: Done, ownerTokenId: string | null, reply: FastifyReply): Promise<FastifyReply> {
+async function repeat ({ cookies, flows, records }: Context, { flow, ownerTokenId }: Attempt, { outcome, endedAt }: Done, reply: FastifyReply): Promise<FastifyReply> {
   if (outcome.kind === 'connected') {
     if (ownerTokenId !== null && ownerTokenId !== outcome.tokenId) throw stateInvalid('other_user')
     // A session that has ended since is not brought back.
@@ -91,7 +99,8 @@ async function repeat ({ cookies, flows, records }: Context, flow: OwnFlow, { ou
 }
 
 /** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
-async function finish (context: Context, query: CallbackQuery, flow: OwnFlow, claim: Claim, ownerTokenId: string | null, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function finish (context: Context, attempt: Attempt, claim: Claim, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { flow, ownerTokenId } = attempt
   const { callers, cookies, flowRecords, flows, records, settings: { onSuccess } } = context
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
@@ -100,7 +109,7 @@ async function finish (context: Context, query: CallbackQuery, flow: OwnFlow, cl
   const previous = ownerTokenId === null ? callers.sessionTokenId(request) : null
   flows.end(reply, flow, Date.now())
   try {
-    const { token, sessionId } = await connect(context, query, flow, ownerTokenId, request)
+    const { token, sessionId } = await connect(context, attempt, request)
     const returnTo = flows.destination(flow)
     if (sessionId !== null) cookies.setSession(reply, sessionId)
     const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
@@ -119,7 +128,7 @@ async function finish (context: Context, query: CallbackQuery, flow: OwnFlow, cl
 }
 
 /** Turns what Webflow answered into a stored token. */
-async function connect (context: Context, query: CallbackQuery, flow: OwnFlow, ownerTokenId: string | null, request: FastifyRequest) {
+async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest) {
   const { callers, identity, records, settings, webflow } = context
   if (query.error !== null) throw refusal(query.error)
   const grant = await webflow.exchange(query.code)

@@ -27,6 +27,7 @@ function assertNotForged ({ identity, settings }: Context, request: FastifyReque
   if (origin !== undefined && settings.returnRules.allowedOrigins.has(origin)) return
   // No browser. With `identify` a cookie of the app's may identify its user, and an old browser would send that.
   if (site === undefined && origin === undefined && (!identity.byUser || authorization !== undefined)) return
-  throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE',
-    'The request came from another site and was not carried out. Send it from the app\'s own pages, add their origin to `allowedOrigins`, or send an `Authorization` header.')
+  throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE', site === undefined && origin === undefined
+    ? 'The request was not carried out: with `identify`, a program must send an `Authorization` header.'
+    : 'The request came from another site and was not carried out. Send it from the app\'s own pages, or add their origin to `allowedOrigins`.')
 }

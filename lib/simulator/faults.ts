@@ -24,6 +24,8 @@ export interface Fault {
   readonly times?: number
 }
 
+const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'delay', 'hang', 'reset', 'handled', 'times'])
+
 /** Faults waiting for calls, in the order in which they were asked for. */
 export class Faults {
   readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, left: number }>>> = {
@@ -33,6 +35,9 @@ export class Faults {
   /** Queues a fault; throws a TypeError when the endpoint or a number makes no sense. */
   add (endpoint: EndpointName, fault: Fault): void {
     if (!endpointNames.includes(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
+    const unknown = Object.keys(fault).find((name) => !faultNames.has(name))
+    if (unknown !== undefined) throw new TypeError(`A fault has no \`${unknown}\`: choose among ${[...faultNames].join(', ')}`)
+    if (Object.keys(fault).every((name) => name === 'times' || name === 'handled')) throw new TypeError(`A fault needs one of ${[...faultNames].filter((name) => name !== 'times' && name !== 'handled').join(', ')}`)
     const { times = 1, status = 200, delay = 0 } = fault
     if (!(times >= 1)) throw new TypeError('`times` of a fault is at least 1')
     if (!(Number.isInteger(status) && status >= 200 && status <= 599)) throw new TypeError('`status` of a fault is a number from 200 to 599')

@@ -1,0 +1,80 @@
+import { WebflowOAuthError, type ErrorCode } from './errors.ts'
+import { isObject } from './json.ts'
+
+/** What Webflow granted for a code. */
+export interface Grant {
+  accessToken: string
+  tokenType: string
+  /** The granted scope, or null when Webflow does not say. */
+  scope: readonly string[] | null
+  /** How long the token lives, in seconds, or null when Webflow does not say. */
+  expiresIn: number | null
+}
+
+/** How a revocation ended at Webflow: an unknown token counts as revoked already. */
+export type Upstream = 'revoked' | 'already_revoked'
+
+/** What came back from Webflow. */
+export interface Answer {
+  status: number
+  /** The parsed body, or undefined when it is no JSON. */
+  body: unknown
+}
+
+/** Reads the answer to an access token request (RFC 6749, section 5.1). The `error` member decides before the status. */
+export function readGrant (answer: Answer): Grant {
+  if (errorOf(answer.body) === 'invalid_grant') {
+    throw failure('WEBFLOW_OAUTH_CODE_REJECTED', 'Webflow rejected the code: it was used before, it is older than 15 minutes, `redirectUri` is not exactly the one registered with Webflow, or `clientSecret` is wrong.')
+  }
+  return parseGrant(answer) ?? refuse(answer, 'exchange the code')
+}
+
+/** Reads the answer to a revocation request. */
+export function readRevocation (answer: Answer): Upstream {
+  if (errorOf(answer.body) === 'invalid_token') return 'already_revoked'
+  return hasRevoked(answer) ? 'revoked' : refuse(answer, 'revoke the token')
+}
+
+function parseGrant ({ status, body }: Answer): Grant | null {
+  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return null
+  const { access_token: accessToken, token_type: tokenType, scope, expires_in: expiresIn } = body
+  if (typeof accessToken !== 'string' || accessToken === '') return null
+  // Webflow separates by comma in introspection, by space everywhere else.
+  const granted = typeof scope === 'string' ? scope.split(/[\s,]+/).filter((name) => name !== '') : []
+  const seconds = typeof expiresIn === 'string' ? Number(expiresIn) : expiresIn
+  return {
+    accessToken,
+    tokenType: typeof tokenType === 'string' && tokenType !== '' ? tokenType : 'bearer',
+    scope: granted.length > 0 ? granted : null,
+    expiresIn: typeof seconds === 'number' && Number.isFinite(seconds) && seconds > 0 ? seconds : null
+  }
+}
+
+function hasRevoked ({ status, body }: Answer): boolean {
+  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return false
+  return body.did_revoke === true || body.didRevoke === true
+}
+
+/** Turns an answer that is not what was asked for into an error. */
+function refuse ({ status, body }: Answer, purpose: string): never {
+  const error = errorOf(body)
+  if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
+    throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', 'Webflow rejected the app\'s credentials: check `clientId` and `clientSecret`.')
+  }
+  if (status === 429 || status >= 500) {
+    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: it answered with status ${status}.`)
+  }
+  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: it answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+}
+
+function isSuccess (status: number): boolean {
+  return status >= 200 && status <= 299
+}
+
+function errorOf (body: unknown): string | null {
+  return isObject(body) && typeof body.error === 'string' ? body.error : null
+}
+
+function failure (code: ErrorCode, message: string): WebflowOAuthError {
+  return new WebflowOAuthError(code, message)
+}
