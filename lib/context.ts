@@ -23,6 +23,8 @@ export interface Context {
   flows: Flows
   flowRecords: FlowRecords
   webflow: WebflowClient
+  /** Callbacks that have claimed their flow: closing waits for them, so that no token is lost on the way. */
+  underWay: Set<Promise<unknown>>
 }
 
 /** Puts the parts of an instance together. */
@@ -41,6 +43,7 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
     callers: new Callers(cookies, identity, records),
     flows: new Flows(settings, cookies, keyring),
     flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings),
-    webflow: new WebflowClient(settings)
+    webflow: new WebflowClient(settings),
+    underWay: new Set()
   }
 }

@@ -56,6 +56,8 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.decorateRequest(callerSlot, undefined)
   fastify.decorateRequest('webflowToken', { getter () { return context.callers.tokenOf(this) } })
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
+  // Before any `onClose` hook: the app's Redis and its sockets are still there.
+  fastify.addHook('preClose', async () => { await Promise.allSettled(context.underWay) })
   fastify.addHook('onClose', () => context.webflow.close())
   fastify.register(registerRoutes, { context, surrounding: fastify })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })

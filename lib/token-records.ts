@@ -5,6 +5,7 @@ import { parseRecord, serializeRecord, type TokenRecord } from './token.ts'
 import type { Grant } from './webflow-answers.ts'
 
 const maxOpened = 1000
+const maxTries = 3
 
 /** A record as it was read: the sealed value is what conditional writes compare with. */
 export interface StoredToken {
@@ -43,9 +44,18 @@ export class TokenRecords {
     }
   }
 
+  /**
+   * Writes a token over whatever stands there now, and over nothing newer: a write that is carried out
+   * late, when the user has connected again meanwhile, changes nothing.
+   */
   async write (tokenId: string, record: TokenRecord): Promise<void> {
-    const written = await this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt })
-    if (written === null) throw unavailable('The token store did not write a token that it was given.')
+    for (let tries = 0; tries < maxTries; tries++) {
+      const current = await this.#store.getSealed(storeKey(tokenId))
+      // ioredis sends a command again whose answer was lost: what stands there may be this very record.
+      if (tries > 0 && current !== null && this.#unseal(tokenId, current)?.record.accessToken === record.accessToken) return
+      if (await this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, if: current }) !== null) return
+    }
+    throw unavailable('The token store did not write a token that it was given.')
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
@@ -88,10 +98,14 @@ export class TokenRecords {
     return true
   }
 
-  /** Drops whatever is kept under the id. */
+  /** Drops what is kept under the id now; a deletion that is carried out late spares what is newer. */
   async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
-    await this.#store.delete(storeKey(tokenId))
+    for (let tries = 0; tries < maxTries; tries++) {
+      const current = await this.#store.getSealed(storeKey(tokenId))
+      if (current === null || await this.#store.delete(storeKey(tokenId), { if: current })) return
+    }
+    throw unavailable('The token store did not delete a token that it was told to.')
   }
 
   #deadline (now: number, endsAt: number | null): number {

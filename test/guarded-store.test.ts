@@ -548,20 +548,23 @@ t.test('TokenRecords', async (t) => {
     useClock(t)
     const memory = new MemoryStore()
     let reads = 0
+    let revoking = false
     const { records } = createStores(keyringOf('old'), storeWith({
       get: async (key: string) => {
         const value = await memory.get(key)
         reads++
         // Between the read and the deletion another replica renews.
-        if (reads === 1) await records.write('id', records.create(grant, ['sites:read'], Date.now() + 1000))
+        if (revoking && reads === 1) await records.write('id', records.create(grant, ['sites:read'], Date.now() + 1000))
         return value
       },
       set: (...args: Parameters<TokenStore['set']>) => memory.set(...args),
       delete: (...args: Parameters<TokenStore['delete']>) => memory.delete(...args)
     }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    revoking = true
+    reads = 0
     t.equal(await records.forget('id', accessToken), true)
-    t.equal(reads, 2)
+    t.equal(reads, 3, 'before, for the renewal, and after it')
     t.equal(await memory.get('token:id'), null)
   })
 
@@ -581,6 +584,44 @@ t.test('TokenRecords', async (t) => {
     const later = createStores(keyringOf('new'), inner).records
     await later.write('id', later.create(grant, ['sites:read'], Date.now()))
     t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
+  })
+
+  t.test('a write that is carried out late leaves a newer token alone', async (t) => {
+    const memory = new MemoryStore()
+    const late: Array<() => Promise<boolean>> = []
+    const slow = createStores(keyringOf('old'), storeWith({
+      get: memory.get.bind(memory),
+      set: async (...call: Parameters<MemoryStore['set']>) => {
+        late.push(() => memory.set(...call))
+        throw new Error('timed out')
+      }
+    })).records
+    const { records } = createStores(keyringOf('old'), memory)
+    const recordOf = (token: string) => records.create({ ...grant, accessToken: token }, ['sites:read'], Date.now())
+    await records.write('id', recordOf('the first'))
+    t.equal((await failureOf(slow.write('id', recordOf('the late one')))).code, outage)
+    await records.write('id', recordOf('the newest'))
+    t.strictSame(await Promise.all(late.map((carryOut) => carryOut())), [false])
+    t.equal((await records.read('id'))?.record.accessToken, 'the newest')
+  })
+
+  t.test('a write whose answer was lost and that was sent again has happened', async (t) => {
+    const memory = new MemoryStore()
+    const { records } = createStores(keyringOf('old'), storeWith({
+      get: memory.get.bind(memory),
+      set: async (...call: Parameters<MemoryStore['set']>) => {
+        await memory.set(...call)
+        return await memory.set(...call)
+      }
+    }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal((await records.read('id'))?.record.accessToken, accessToken)
+  })
+
+  t.test('a store that deletes nothing when it is told to drop is an outage', async (t) => {
+    const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal((await failureOf(records.drop('id'))).code, outage)
   })
 
   t.test('a store that keeps what it is told to delete is an outage', async (t) => {

@@ -225,7 +225,7 @@ t.test('a store that does not write the token is a failure, and one that does no
   let refused = 'token:'
   const store: TokenStore = {
     get: (key) => memory.get(key),
-    set: async (key, value, options) => key.startsWith(refused) && options.if !== null ? false : await memory.set(key, value, options),
+    set: async (key, value, options) => key.startsWith(refused) && (refused === 'token:' || options.if !== null) ? false : await memory.set(key, value, options),
     delete: (key, options) => memory.delete(key, options),
     find: (tag, options) => memory.find(tag, options)
   }
@@ -324,6 +324,24 @@ t.test('`beforeStore` sees the token and the request, and the token is stored on
   await browser.navigate(await webflow.approve(String(location)))
   const { id } = (await browser.get('/token')).json()
   t.strictSame(seen, [id, ['sites:read', 'cms:read'], 'GET', id, id])
+})
+
+t.test('closing waits for a callback that is under way, before the app closes its store', async (t) => {
+  const events: string[] = []
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    server: { forceCloseConnections: true },
+    options: { beforeStore: async () => { await new Promise((resolve) => { setTimeout(resolve, 50) }) }, onSuccess: () => { events.push('stored') } },
+    after: (app) => { app.addHook('onClose', async () => { events.push('closed') }) }
+  })
+  const browser = new Browser(app)
+  const { location } = await browser.navigate('/webflow/authorize')
+  const answer = browser.navigate(await webflow.approve(String(location)))
+  while (webflow.requests.token.length === 0) await new Promise((resolve) => { setTimeout(resolve, 5) })
+  await app.close()
+  t.strictSame(events, ['stored', 'closed'])
+  t.equal((await answer).statusCode, 303)
 })
 
 t.test('what `beforeStore` throws that is no error is answered as a 500', async (t) => {

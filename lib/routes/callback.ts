@@ -31,7 +31,7 @@ interface Attempt {
 
 /** Takes the browser back from Webflow. The order of the checks is the contract: nothing is written before the last of them. */
 export async function callback (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { cookies, flowRecords, flows } = context
+  const { cookies, flowRecords, flows, underWay } = context
   const query = parseCallback(request)
   if (query.state === null) return await restart(context, query, request, reply)
 
@@ -48,9 +48,10 @@ export async function callback (context: Context, request: FastifyRequest, reply
   const entry = await flowRecords.enter(state, cookie.startedAt, expired)
   if (entry === null) throw stateInvalid(expired ? 'expired' : 'already_used')
   if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
-  return entry.kind === 'done'
-    ? await repeat(context, attempt, entry, reply)
-    : await finish(context, attempt, entry, request, reply)
+  if (entry.kind === 'done') return await repeat(context, attempt, entry, reply)
+  const finished = finish(context, attempt, entry, request, reply)
+  underWay.add(finished)
+  return await finished.finally(() => { underWay.delete(finished) })
 }
 
 /** An install that began at Webflow comes without a state of ours: its code is dropped and a flow begun. */
