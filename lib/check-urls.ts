@@ -44,7 +44,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
 /** Checks a list of origins; the own one always belongs to them. */
 export function resolveOrigins (value: unknown, own: string): ReadonlySet<string> {
   const option = 'allowedOrigins'
-  const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? value : null
+  const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? [...value] : null
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
     if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {

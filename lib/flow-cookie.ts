@@ -32,8 +32,11 @@ export function createFlowCookie (keys: readonly DerivedKey[], state: string, fl
 
 /** Reads a flow cookie that belongs to the state; null when it does not. */
 export function readFlowCookie (keys: readonly DerivedKey[], state: string, value: string): FlowCookie | null {
-  const [payload = '', tag = ''] = value.split('.')
-  return verifyMac(keys, `${payload}.${state}`, Buffer.from(tag, 'base64url')) ? parse(payload) : null
+  const [, payload = '', tag = ''] = /^([\w-]+)\.([\w-]{43})$/.exec(value) ?? []
+  const bytes = Buffer.from(tag, 'base64url')
+  // Base64 has several spellings for one end; only ours was made.
+  const isOurs = bytes.toString('base64url') === tag && verifyMac(keys, `${payload}.${state}`, bytes)
+  return isOurs ? parse(payload) : null
 }
 
 /**
@@ -46,7 +49,7 @@ export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | '
 }
 
 function parse (payload: string): FlowCookie | null {
-  const [, json = '', returnTo = ''] = /^(.*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
+  const [, json = '', returnTo = ''] = /^([^\n]*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
   const flow = parseJson(json)
   if (!isObject(flow)) return null
   const { scope, startedAt, user = null, owner = null, endedAt = null } = flow

@@ -5,7 +5,7 @@ import { repeatAge } from './flow-records.ts'
 import type { DerivedKey, Keyring } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
 import { resolveReturnTo } from './return-to.ts'
-import { createState, flowHandle, readState } from './state.ts'
+import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 
 const maxPending = 5
 // Servers take 16 KiB of headers: a page that opens one long flow after another must not fill them.
@@ -122,7 +122,8 @@ export class Flows {
   }
 
   #flowCookies (request: FastifyRequest) {
+    const { flowPrefix } = this.#cookies.names
     return Object.entries(this.#cookies.read(request))
-      .flatMap(([name, value]) => value !== undefined && name.startsWith(this.#cookies.names.flowPrefix) ? [{ name, value, ...peekFlowCookie(value) }] : [])
+      .flatMap(([name, value]) => value !== undefined && name.startsWith(flowPrefix) && isFlowHandle(name.slice(flowPrefix.length)) ? [{ name, value, ...peekFlowCookie(value) }] : [])
   }
 }

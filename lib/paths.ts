@@ -1,5 +1,5 @@
 import { refuseOption } from './errors.ts'
-import { normalizePath } from './return-to.ts'
+import { normalizePath, plainPath } from './return-to.ts'
 
 /** The paths of an instance. */
 export interface Paths {
@@ -35,7 +35,7 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   const publicPrefix = redirectUri.pathname.endsWith(full(callback)) ? redirectUri.pathname.slice(0, -full(callback).length) : ''
   const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
-  if (new Set(routes.map(normalizePath)).size < routes.length) {
+  if (new Set(routes.map(plainPath)).size < routes.length) {
     refuseOption('authorizePath', 'and `revokePath` and the path of the callback must all differ: set `authorizePath` or `revokePath`')
   }
 

@@ -123,7 +123,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
 
 /** Checks a list of scopes; each once, in the order given. */
 export function resolveScope (option: string, value: unknown): readonly string[] {
-  const list: readonly unknown[] = Array.isArray(value) ? value : []
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
   if (!list.every(isScope)) refuseOption(option, 'holds something that is no scope: each is one string, `name:read` or `name:write`')
   return [...new Set(list)]
@@ -140,7 +140,7 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
   const option = 'secret'
   const remedy = 'make one with `openssl rand -base64 32`'
   if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is APP_SECRET set? If there is none yet, ${remedy}`)
-  const list: readonly unknown[] = Array.isArray(value) ? value : [value]
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
   if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)
   return list.map((secret) => {
     if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of such: ${remedy}`)

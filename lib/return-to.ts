@@ -22,13 +22,14 @@ export function resolveReturnTo (value: string, { origin, allowedOrigins, ownPat
   return url.href
 }
 
-/**
- * Brings the spellings of a path that a router may take for one to one: percent-encoding, case,
- * repeated and trailing slashes, path parameters.
- */
+/** Brings the spellings of a path that a router may take for one to one, path parameters left aside. */
 export function normalizePath (path: string): string {
-  const plain = path.replace(/;.*$/, '')
-  return decodePath(plain).toLowerCase().replace(/\/+/g, '/').replace(/\/$/, '')
+  return plainPath(path.replace(/;.*$/, ''))
+}
+
+/** Brings percent-encoding, case, repeated and trailing slashes of a path to one spelling. */
+export function plainPath (path: string): string {
+  return decodePath(path).toLowerCase().replace(/\/+/g, '/').replace(/\/$/, '')
 }
 
 function decodePath (path: string): string {

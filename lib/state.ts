@@ -31,3 +31,8 @@ export function readState (keys: readonly DerivedKey[], state: string): number |
 export function flowHandle (state: string): string {
   return hash('sha256', state, 'base64url').slice(0, 16)
 }
+
+/** Tells whether the end of a cookie's name is one that `flowHandle` makes. */
+export function isFlowHandle (value: string): boolean {
+  return /^[\w-]{16}$/.test(value)
+}

@@ -221,10 +221,18 @@ t.test('finished flows make room before pending ones, and long ones for each oth
 
 t.test('flow cookies that are none of ours are the first to go', async (t) => {
   const browser = new Browser(await createApp(t))
-  for (let i = 0; i < 9; i++) browser.cookies.set(`__Host-webflow_flow_${i}`, ['', 'garbage', 'bnVsbA.x', 'e30.x', Buffer.from('{"returnTo":"/","scope":"","startedAt":1,"user":5}').toString('base64url')][i % 5] ?? '')
+  for (let i = 0; i < 9; i++) browser.cookies.set(`__Host-webflow_flow_${'x'.repeat(15)}${i}`, ['', 'garbage', 'bnVsbA.x', 'e30.x', Buffer.from('{"returnTo":"/","scope":"","startedAt":1,"user":5}').toString('base64url')][i % 5] ?? '')
   const { statusCode, cookies } = await browser.navigate('/webflow/authorize')
   t.equal(statusCode, 302)
   t.equal(cookies.filter(({ attributes }) => attributes.includes('Max-Age=0')).length, 5)
+})
+
+t.test('a cookie whose name only begins like that of a flow is left alone', async (t) => {
+  const browser = new Browser(await createApp(t))
+  for (const end of ['', 'a b', '\u00e9', 'x'.repeat(17), `${'x'.repeat(15)}!`, '1', '2']) browser.cookies.set(`__Host-webflow_flow_${end}`, 'x'.repeat(2000))
+  const { statusCode, cookies } = await browser.navigate('/webflow/authorize')
+  t.equal(statusCode, 302)
+  t.equal(cookies.length, 1)
 })
 
 t.test('a callback that Webflow would not make is refused, and nothing is touched', async (t) => {

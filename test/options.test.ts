@@ -526,6 +526,18 @@ t.test('null is no way of leaving an option out', async (t) => {
   }
 })
 
+t.test('a list with holes is a wrong list', async (t) => {
+  for (const name of ['secret', 'scope', 'allowedOrigins']) {
+    await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: new Array(1) })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
+  }
+})
+
+t.test('a semicolon in the path of redirectUri is taken', async (t) => {
+  const browser = new Browser(await createApp(t, { options: { redirectUri: 'https://app.example.com/a;b/callback' } }))
+  t.equal((await browser.get('/a;b/callback?code=a&state=b')).json().reason, 'malformed')
+  t.equal((await browser.get('/a;b/authorize')).statusCode, 302)
+})
+
 t.test('a doubled slash in the redirect URI does not lead the page elsewhere', async (t) => {
   const answer = await new Browser(await createApp(t, { options: { redirectUri: 'https://app.example.com//cb' } })).navigate('//cb')
   t.notMatch(answer.body, 'https://authorize')
