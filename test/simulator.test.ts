@@ -786,9 +786,9 @@ t.test('faults', async (t) => {
 
   t.test('a fault that makes no sense is refused', async (t) => {
     const { webflow } = await start(t)
-    t.throws(() => webflow.fail('token', { status: 99 }), TypeError)
+    t.throws(() => webflow.fail('token', { status: 99 }), /from 200 to 599/)
     t.throws(() => webflow.fail('token', { status: 600 }), TypeError)
-    t.throws(() => webflow.fail('token', { times: 0 }), TypeError)
+    t.throws(() => webflow.fail('token', { times: 0, status: 500 }), /at least 1/)
     t.throws(() => webflow.fail('token', { delay: NaN }), TypeError)
     t.throws(() => webflow.fail('token', {}), /needs one of status/)
     t.throws(() => webflow.fail('token', { times: 2, handled: true }), /needs one of status/)
