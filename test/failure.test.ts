@@ -43,7 +43,7 @@ t.test('fetch metadata tells a person from a program, and `Accept` where there i
 
 t.test('each failure has a page of its own', async (t) => {
   const webflow = await startWebflow(t)
-  const app = await createApp(t, { webflow, options: { timeout: 300, beforeStore: (_token, request) => { if (request.headers['x-plan'] !== undefined) throw new Error('<b>no</b>') } } })
+  const app = await createApp(t, { webflow, options: { timeout: 1000, beforeStore: (_token, request) => { if (request.headers['x-plan'] !== undefined) throw new Error('<b>no</b>') } } })
   const answers = [
     await new Browser(app).navigate('/webflow/callback'),
     await new Browser(app).navigate('/webflow/callback?error=access_denied'),

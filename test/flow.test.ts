@@ -123,8 +123,8 @@ t.test('HEAD is not exposed on the callback, and leaves no trace of the query', 
 t.test('a request that Fastify gave up on is not answered twice', async (t) => {
   const lines: string[] = []
   const webflow = await startWebflow(t)
-  for (const outcome of [{ delay: 100, handled: true }, { delay: 100, status: 500 }]) {
-    const app = await createApp(t, { webflow, server: { handlerTimeout: 50, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
+  for (const outcome of [{ delay: 600, handled: true }, { delay: 600, status: 500 }]) {
+    const app = await createApp(t, { webflow, server: { handlerTimeout: 300, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
     const browser = new Browser(app)
     const { location } = await browser.navigate('/webflow/authorize')
     webflow.fail('token', outcome)
@@ -141,7 +141,7 @@ t.test('a request that Fastify gave up on is not answered twice', async (t) => {
   const identify = async (request: FastifyRequest) => {
     const isSecond = asked.has(request)
     asked.add(request)
-    const pause = new Promise((resolve) => { setTimeout(resolve, isSecond ? 100 : 0) })
+    const pause = new Promise((resolve) => { setTimeout(resolve, isSecond ? 600 : 0) })
     pauses.push(pause)
     await pause
     return request.headers['x-user'] === undefined ? null : 'ada'
@@ -149,7 +149,7 @@ t.test('a request that Fastify gave up on is not answered twice', async (t) => {
   const slow = await createApp(t, {
     webflow,
     options: { identify },
-    server: { handlerTimeout: 50, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }
+    server: { handlerTimeout: 300, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }
   })
   const browser = new Browser(slow)
   const { location } = await browser.navigate('/webflow/authorize', { 'x-user': 'ada' })

@@ -21,7 +21,7 @@ const failures = [
 for (const { name, fault, statusCode, code } of failures) {
   t.test(`${name} keeps token and cookie`, async (t) => {
     const webflow = await startWebflow(t)
-    const browser = new Browser(await createApp(t, { webflow, options: { timeout: 300 } }))
+    const browser = new Browser(await createApp(t, { webflow, options: { timeout: 1000 } }))
     await connect(browser, webflow)
     webflow.fail('revoke', fault)
     const answer = await browser.request(revokePath, { method: 'POST' })
