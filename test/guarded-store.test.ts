@@ -99,6 +99,30 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(call), outage)
   })
 
+  t.test('a write that is carried out after it was given up is taken back, and only it', async (t) => {
+    useClock(t)
+    for (const { present, broken } of [{ present: null, broken: false }, { present: 'of somebody else', broken: false }, { present: null, broken: true }]) {
+      const memory = new MemoryStore()
+      if (present !== null) await memory.set('key', present, { expiresAt: inAMinute() })
+      const late: Array<() => Promise<void>> = []
+      const store = new GuardedStore(storeWith({
+        set: (...call: Parameters<MemoryStore['set']>) => new Promise<boolean>((resolve) => {
+          late.push(async () => { resolve(await memory.set(...call)) })
+        }),
+        delete: async (...call: Parameters<MemoryStore['delete']>) => {
+          if (broken) throw new Error('down')
+          return await memory.delete(...call)
+        }
+      }), 100)
+      const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
+      mock.timers.tick(100)
+      t.equal((await failureOf(pending)).code, outage)
+      await Promise.all(late.map((carryOut) => carryOut()))
+      await setImmediate()
+      t.equal(await memory.get('key'), broken ? 'value' : present)
+    }
+  })
+
   t.test('a call in time leaves no deadline behind', async (t) => {
     useClock(t)
     let calls = 0

@@ -7,8 +7,10 @@ import { findRedis, startRedis, type RedisServer } from './support/redis-server.
 
 const present = findRedis() !== null
 
-if (!present && process.env.REQUIRE_REDIS === '1') t.fail('REQUIRE_REDIS=1, but there is no redis-server on PATH')
-else if (!present) t.comment('no redis-server on PATH: replicas on a real Redis are left out')
+if (!present) {
+  t.comment('No redis-server on PATH: replicas on a real Redis are left out')
+  t.not(process.env.REQUIRE_REDIS, '1', 'a redis-server is not required')
+}
 
 if (present) {
   let redis: RedisServer
