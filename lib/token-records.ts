@@ -49,11 +49,12 @@ export class TokenRecords {
    * late, when the user has connected again meanwhile, changes nothing.
    */
   async write (tokenId: string, record: TokenRecord): Promise<void> {
+    const text = serializeRecord(record)
     for (let tries = 0; tries < maxTries; tries++) {
-      const current = await this.#store.getSealed(storeKey(tokenId))
+      const current = await this.readSealed(tokenId)
       // ioredis sends a command again whose answer was lost: what stands there may be this very record.
-      if (tries > 0 && current !== null && this.#unseal(tokenId, current)?.record.accessToken === record.accessToken) return
-      if (await this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, if: current }) !== null) return
+      if (tries > 0 && current !== null && this.#store.open(storeKey(tokenId), current) === text) return
+      if (await this.#store.set(storeKey(tokenId), text, { expiresAt: record.expiresAt, if: current }) !== null) return
     }
     throw unavailable('The token store did not write a token that it was given.')
   }
@@ -65,7 +66,7 @@ export class TokenRecords {
 
   /** Reads and opens a token; null when there is none. */
   async read (tokenId: string): Promise<StoredToken | null> {
-    const sealed = await this.#store.getSealed(storeKey(tokenId))
+    const sealed = await this.readSealed(tokenId)
     return sealed === null ? null : this.open(tokenId, sealed)
   }
 
@@ -88,7 +89,7 @@ export class TokenRecords {
    * meanwhile goes too, one that holds a newer token stays.
    */
   async forget (tokenId: string, accessToken: string, tried: string | null = null): Promise<boolean> {
-    const sealed = await this.#store.getSealed(storeKey(tokenId))
+    const sealed = await this.readSealed(tokenId)
     if (sealed === null) return false
     if (sealed === tried) throw unavailable('The token store keeps a value that it was told to delete.')
     const token = this.#unseal(tokenId, sealed)
@@ -102,7 +103,7 @@ export class TokenRecords {
   async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
     for (let tries = 0; tries < maxTries; tries++) {
-      const current = await this.#store.getSealed(storeKey(tokenId))
+      const current = await this.readSealed(tokenId)
       if (current === null || await this.#store.delete(storeKey(tokenId), { if: current })) return
     }
     throw unavailable('The token store did not delete a token that it was told to.')

@@ -642,6 +642,23 @@ t.test('TokenRecords', async (t) => {
     t.equal((await records.read('id'))?.record.accessToken, accessToken)
   })
 
+  t.test('a record with the same access token that is renewed meanwhile does not pass for the new one', async (t) => {
+    const memory = new MemoryStore()
+    const old = createStores(keyringOf('old'), memory).records
+    const recordOf = (scope: string) => old.create(grant, [scope], Date.now())
+    await old.write('id', recordOf('sites:read'))
+    let renewals = 0
+    const { records } = createStores(keyringOf('old'), storeWith({
+      get: memory.get.bind(memory),
+      set: async (...call: Parameters<MemoryStore['set']>) => {
+        if (renewals++ === 0) await old.write('id', recordOf('sites:read'))
+        return await memory.set(...call)
+      }
+    }))
+    await records.write('id', recordOf('cms:write'))
+    t.strictSame((await records.read('id'))?.record.scope, ['cms:write'])
+  })
+
   t.test('a store that deletes nothing when it is told to drop is an outage', async (t) => {
     const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
