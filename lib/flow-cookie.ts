@@ -1,6 +1,5 @@
-import type { DerivedKey } from './keyring.ts'
-import { mac, verifyMac } from './keyring.ts'
 import { isObject, parseJson } from './json.ts'
+import { mac, verifyMac, type DerivedKey } from './keyring.ts'
 
 /** What a browser holds of an authorization that is under way. */
 export interface FlowCookie {

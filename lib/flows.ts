@@ -67,7 +67,7 @@ export class Flows {
     const kept = returnTo === null || resolveReturnTo(returnTo, returnRules) === null ? '' : returnTo
     const value = createFlowCookie(this.#cookieKeys, state, { returnTo: kept, scope, startedAt, user, owner, endedAt: null })
     this.#makeRoom(request, reply, value)
-    this.#cookies.set(reply, this.#cookies.names.flowPrefix + flowHandle(state), value, flowMaxAge)
+    this.#cookies.set(reply, this.#cookieName(state), value, flowMaxAge)
     return this.authorizationUrl(scope, state)
   }
 
@@ -91,7 +91,7 @@ export class Flows {
   recognise (request: FastifyRequest, state: string): Flow | null {
     const startedAt = readState(this.#stateKeys, state)
     if (startedAt === null) return null
-    const value = this.#cookies.read(request)[this.#cookies.names.flowPrefix + flowHandle(state)]
+    const value = this.#cookies.read(request)[this.#cookieName(state)]
     return {
       state,
       expired: Date.now() - startedAt > this.#settings.flowMaxAge * 1000,
@@ -108,7 +108,11 @@ export class Flows {
   end (reply: FastifyReply, { state, cookie }: OwnFlow, endedAt: number): void {
     const value = createFlowCookie(this.#cookieKeys, state, { ...cookie, endedAt })
     const left = endedAt + repeatAge - Date.now()
-    this.#cookies.set(reply, this.#cookies.names.flowPrefix + flowHandle(state), value, Math.max(1, Math.ceil(left / 1000)))
+    this.#cookies.set(reply, this.#cookieName(state), value, Math.max(1, Math.ceil(left / 1000)))
+  }
+
+  #cookieName (state: string): string {
+    return this.#cookies.names.flowPrefix + flowHandle(state)
   }
 
   /** Ends the cookies that a new one leaves no room for: those of finished flows first, then the oldest. */
