@@ -5,6 +5,7 @@ import { request } from 'undici'
 import { buildPackage, startExample } from './support/examples-process.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { findRedis, startRedis } from './support/redis-server.ts'
+import { freePort } from './support/free-port.ts'
 
 const opened = /^Open (https?:\/\/\S+)/m
 const listening = /Server listening at (http:\/\/[^"]+)/
@@ -176,7 +177,7 @@ t.test('the demo takes another port when 3000 is taken, and no other than PORT',
 })
 
 t.test('the minimal example guards its route and begins at Webflow', async (t) => {
-  const minimal = await startExample(t, 'examples/minimal.ts', { env: { ...credentials, PORT: await freePort() }, up: listening })
+  const minimal = await startExample(t, 'examples/minimal.ts', { env: { ...credentials, PORT: String(await freePort()) }, up: listening })
   await refusesStrangers(t, minimal.found)
   await startsAtWebflow(t, minimal.found)
 })
@@ -188,7 +189,7 @@ if (findRedis() !== null) {
 
     t.test('the example for production guards its route, begins at Webflow and ends cleanly', async (t) => {
       const example = await startExample(t, 'examples/redis.ts', {
-        env: { ...credentials, WEBFLOW_REDIRECT_URI: 'https://app.example.com/webflow/callback', REDIS_URL: redis.url, PORT: await freePort() },
+        env: { ...credentials, WEBFLOW_REDIRECT_URI: 'https://app.example.com/webflow/callback', REDIS_URL: redis.url, PORT: String(await freePort()) },
         up: listening
       })
       await refusesStrangers(t, example.found)
@@ -235,13 +236,4 @@ async function startsAtWebflow (t: Test, url: string): Promise<void> {
   const { statusCode, headers } = await request(`${url}/webflow/authorize`)
   t.equal(statusCode, 302)
   t.match(headers.location, /^https:\/\/webflow\.com\/oauth\/authorize\?.*client_id=c{64}&/)
-}
-
-async function freePort (): Promise<string> {
-  const server = createServer().listen(0)
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? String(address.port) : ''
 }

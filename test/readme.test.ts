@@ -1,12 +1,11 @@
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
 import { stateInvalid } from '../lib/state-invalid.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
 import { createProject, read, run, typeErrors } from './support/readme-project.ts'
+import { freePort } from './support/free-port.ts'
 
 const readme = read('README.md')
 const blocks = blocksOf(readme)
@@ -27,7 +26,7 @@ const preambles: Readonly<Record<string, string>> = {
 }
 
 // Somebody may have the one that is printed.
-const port = await freePort()
+const port = String(await freePort())
 const programs = {
   'app.mjs': tsUnder('Quick start').replaceAll('3000', port),
   'simulator.test.mjs': tsUnder('Testing with the simulator')
@@ -149,13 +148,4 @@ t.test('the simulator is described in full', (t) => {
 /** The part of a text from a first mark on, up to a second. */
 function between (text: string, from: string, to: string): string {
   return text.split(from)[1]?.split(to)[0] ?? ''
-}
-
-async function freePort (): Promise<string> {
-  const server = createServer().listen(0)
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address !== null ? String(address.port) : ''
 }
