@@ -1,0 +1,147 @@
+#!/usr/bin/env node
+/**
+ * Breaks lib/ and stores/ in some thousand places, one at a time, and lists what the tests did not notice (Stryker).
+ * Takes an hour or more, in a copy under a temporary folder; prints the scores and fails below 90 %.
+ *
+ *   node .ci/mutation.mjs                             all groups
+ *   node .ci/mutation.mjs stores                      a group, see below
+ *   node .ci/mutation.mjs records lib/seal.ts:10-20   places, under the tests of a group
+ *
+ * MUTATION_LOGS=<folder> keeps Stryker's reports; MUTATION_JOBS=<n> is how many run at once.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+
+// Each file is broken under the tests that are about it, in this order: under all of them it would take days.
+const groups = {
+  options: {
+    files: ['lib/{resolve-options,check-urls,paths,options,scopes,return-to}.ts'],
+    tests: ['options', 'return-to', 'flow', 'properties']
+  },
+  client: {
+    files: ['lib/{webflow-client,webflow-answers,json,errors,redirect}.ts'],
+    tests: ['failure', 'flow', 'webflow-client']
+  },
+  records: {
+    files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-set}.ts'],
+    tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']
+  },
+  flow: {
+    files: ['lib/{flows,flow-cookie,state,state-invalid,cookies,query,begin-authorization,navigation,any-server}.ts', 'lib/routes/*.ts'],
+    tests: ['flow', 'failure', 'revoke', 'repeat', 'return-to', 'cookie-plugin']
+  },
+  callers: {
+    files: ['lib/{api,callers,context,failure,identity,index,page,require-token,revocation,token}.ts'],
+    tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
+  },
+  stores: { files: ['stores/*.ts'], tests: ['stores'] },
+  simulator: { files: ['lib/simulator/!(style).ts'], tests: ['simulator', 'flow', 'webflow-client'] }
+}
+// Sentences for people are left alone: the tests look for a code, a reason and a name in them, not for every word.
+const prose = `
+import { PluginKind, declareValuePlugin } from '@stryker-mutator/api/plugin'
+const sentence = /[a-z]{2}[a-z’',]* [a-z’'\`]+ [a-z]{2}/i
+export const strykerPlugins = [declareValuePlugin(PluginKind.Ignore, 'prose', {
+  shouldIgnore ({ node }) {
+    const text = node.type === 'StringLiteral' ? node.value : node.type === 'TemplateLiteral' ? node.quasis.map(({ value }) => value.raw).join('x') : ''
+    return sentence.test(text) ? 'prose' : undefined
+  }
+})]
+`
+const counted = ['Killed', 'Timeout', 'Survived', 'NoCoverage']
+
+const [group, ...places] = process.argv.slice(2)
+if (group !== undefined && groups[group] === undefined) throw new Error(`There is no group "${group}": there are ${Object.keys(groups).join(', ')}`)
+const work = mkdtempSync(join(tmpdir(), 'mutation-'))
+const project = join(work, 'project')
+const logs = resolve(process.env.MUTATION_LOGS ?? join(work, 'logs'))
+process.on('exit', () => rmSync(work, { recursive: true, force: true }))
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+
+const root = dirname(import.meta.dirname)
+const reports = []
+prepare()
+for (const [name, { files, tests }] of Object.entries(groups)) {
+  if (group === undefined || group === name) reports.push(breakFiles(name, places.length > 0 ? places : files, tests))
+}
+tell(reports)
+
+/** Copies the project, installs what the lock file names, and adds Stryker. */
+function prepare () {
+  mkdirSync(logs, { recursive: true })
+  for (const file of execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: root, encoding: 'utf8' }).split('\0')) {
+    if (file !== '') cpSync(join(root, file), join(project, file))
+  }
+  const quiet = ['--no-audit', '--no-fund', '--silent']
+  run('npm', ['ci', ...quiet])
+  run('npm', ['install', '--no-save', '--legacy-peer-deps', '--ignore-scripts', ...quiet, '@stryker-mutator/core@9.6.1', '@stryker-mutator/tap-runner@9.6.1'])
+  writeFileSync(join(project, 'prose.mjs'), prose)
+}
+
+function run (command, args, output = 'inherit') {
+  const { status } = spawnSync(command, args, { cwd: project, stdio: ['ignore', output, output], env: { ...process.env, NODE_COMPILE_CACHE: join(work, 'compiled') } })
+  if (status !== 0) throw new Error(`${command} ${args[0]} ended with ${status}; see ${logs}`)
+}
+
+/** Breaks files under some tests; the path of the report. */
+function breakFiles (name, files, tests) {
+  const started = Date.now()
+  // Tests are bundled once, as a start through tsx takes longer than most of them; they run in the order of their names.
+  const entries = tests.map((test, place) => `bundled/${place}-${test}=test/${test}.test.ts`)
+  const report = join(logs, `${name}.json`)
+  writeFileSync(join(project, 'stryker.json'), JSON.stringify({
+    mutate: files,
+    plugins: ['@stryker-mutator/tap-runner', './prose.mjs'],
+    ignorers: ['prose'],
+    testRunner: 'tap',
+    tap: { testFiles: tests.map((test, place) => `bundled/${place}-${test}.mjs`), nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'], forceBail: true },
+    buildCommand: `esbuild ${entries.join(' ')} --bundle --splitting --keep-names --packages=external --platform=node --format=esm --out-extension:.js=.mjs --outdir=. --log-level=error`,
+    coverageAnalysis: 'perTest',
+    concurrency: Number(process.env.MUTATION_JOBS ?? 4),
+    timeoutMS: 20_000,
+    reporters: ['json'],
+    jsonReporter: { fileName: report },
+    allowConsoleColors: false
+  }))
+  run('npx', ['--no-install', 'stryker', 'run', 'stryker.json'], openSync(join(logs, `${name}.log`), 'w'))
+  console.log(`${name}: ${Math.round((Date.now() - started) / 1000)} s`)
+  return report
+}
+
+/** Lists what survived, and the scores. */
+function tell (reports) {
+  const all = Object.fromEntries(counted.map((status) => [status, 0]))
+  for (const report of reports) {
+    for (const [name, { source, mutants }] of Object.entries(JSON.parse(readFileSync(report, 'utf8')).files)) {
+      const counts = Object.fromEntries(counted.map((status) => [status, 0]))
+      for (const { status, mutatorName, replacement, location: { start, end } } of mutants) {
+        if (!counted.includes(status)) continue
+        counts[status]++
+        all[status]++
+        if (status === 'Killed' || status === 'Timeout') continue
+        const line = source.split('\n')[start.line - 1]
+        const was = line.slice(start.column - 1, start.line === end.line ? end.column - 1 : undefined)
+        console.log(`${name}:${start.line}:${start.column} ${mutatorName}: ${shorten(was)} -> ${shorten(replacement)}`)
+      }
+      console.log(line(name, counts))
+    }
+  }
+  console.log(line('all', all))
+  if (score(all) < 90) process.exitCode = 1
+}
+
+function score ({ Killed, Timeout, Survived, NoCoverage }) {
+  const noticed = Killed + Timeout
+  return noticed / Math.max(1, noticed + Survived + NoCoverage) * 100
+}
+
+function line (name, counts) {
+  return `${name.padEnd(40)} ${score(counts).toFixed(1).padStart(5)} %  ${counted.map((status) => `${status} ${counts[status]}`).join(', ')}`
+}
+
+function shorten (code) {
+  const text = code.replaceAll(/\s+/g, ' ')
+  return text.length > 100 ? `${text.slice(0, 100)} ...` : text
+}
