@@ -60,8 +60,11 @@ export class TokenRecords {
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
-  readSealed (tokenId: string): Promise<string | null> {
-    return this.#store.getSealed(storeKey(tokenId))
+  async readSealed (tokenId: string): Promise<string | null> {
+    const sealed = await this.#store.getSealed(storeKey(tokenId))
+    // Revoked by another process, perhaps: then this one keeps it no longer either.
+    if (sealed === null) this.#opened.delete(tokenId)
+    return sealed
   }
 
   /** Reads and opens a token; null when there is none. */
