@@ -21,9 +21,10 @@ const groups = {
     tests: ['options', 'return-to', 'flow', 'properties']
   },
   client: {
-    files: ['lib/{webflow-client,webflow-answers,json,errors,redirect}.ts'],
+    files: ['lib/{webflow-client,webflow-answers,json,redirect}.ts'],
     tests: ['failure', 'flow', 'webflow-client']
   },
+  errors: { files: ['lib/errors.ts'], tests: ['guarded-store', 'options', 'repeat', 'failure'] },
   records: {
     files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-set}.ts'],
     tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']
@@ -89,14 +90,14 @@ function run (command, args, output = 'inherit') {
 function breakFiles (name, files, tests) {
   const started = Date.now()
   // Tests are bundled once, as a start through tsx takes longer than most of them; they run in the order of their names.
-  const entries = tests.map((test, place) => `bundled/${place}-${test}=test/${test}.test.ts`)
+  const entries = tests.map((test, place) => `bundled/${place}-${test}.test=test/${test}.test.ts`)
   const report = join(logs, `${name}.json`)
   writeFileSync(join(project, 'stryker.json'), JSON.stringify({
     mutate: files,
     plugins: ['@stryker-mutator/tap-runner', './prose.mjs'],
     ignorers: ['prose'],
     testRunner: 'tap',
-    tap: { testFiles: tests.map((test, place) => `bundled/${place}-${test}.mjs`), nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'], forceBail: true },
+    tap: { testFiles: tests.map((test, place) => `bundled/${place}-${test}.test.mjs`), nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'], forceBail: true },
     buildCommand: `esbuild ${entries.join(' ')} --bundle --splitting --keep-names --packages=external --platform=node --format=esm --out-extension:.js=.mjs --outdir=. --log-level=error`,
     coverageAnalysis: 'perTest',
     concurrency: Number(process.env.MUTATION_JOBS ?? 4),

@@ -152,6 +152,7 @@ const wrong: Record<string, readonly Row[]> = {
       .map((value): Row => [JSON.stringify(value), value, /must be an absolute http\(s\) URL, such as https:/]),
     ['a number', 5, /must be an absolute http\(s\) URL/],
     ['a URL object', new URL(redirectUri), /must be an absolute http\(s\) URL/],
+    ['a URL in another scheme', `app:${redirectUri}`, /must be an absolute http\(s\) URL/],
     ['a fragment', `${redirectUri}#top`, /must not have a fragment/],
     ['an empty fragment', `${redirectUri}#`, /must not have a fragment/],
     ['a user name', 'https://ada@app.example.com/cb', /must not hold a user name or a password/],
@@ -237,6 +238,21 @@ t.test('an endpoint that is left out stays Webflow\'s', async (t) => {
   })
 })
 
+t.test('the ends of what is allowed are allowed', async (t) => {
+  for (const cookieName of ['x', 'x'.repeat(64), 'x__Host-y', 'x__secure-y', 'a_restart_b', 'flow', 'restart']) t.equal(settingsOf({ cookieName }).cookieName, cookieName)
+  for (const name of ['sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout'] as const) {
+    for (const value of [1, 2 ** 31 - 1]) t.equal(settingsOf({ [name]: value })[name], value)
+  }
+})
+
+t.test('how the world sees the paths is told from redirectUri, where that ends with them', async (t) => {
+  const publicPrefixOf = (redirectUri: string, callbackPath: string | undefined, prefix: string) => resolveOptions({ ...baseOptions(null), redirectUri, callbackPath }, prefix).paths.publicPrefix
+  t.equal(publicPrefixOf('https://app.example.com/api/v1/cb', undefined, '/api/v1'), '')
+  t.equal(publicPrefixOf('https://app.example.com/api/v1/cb', undefined, '/api/v1/'), '')
+  t.equal(publicPrefixOf('https://app.example.com/outside/api/v1/cb', '/cb', '/api/v1/'), '/outside')
+  t.equal(publicPrefixOf('https://app.example.com/elsewhere', '/cb', '/api'), '')
+})
+
 t.test('an unknown option fails register by name', async (t) => {
   for (const name of ['clientID', 'redirect_uri', 'scopes', 'callbackUri', 'tags', 'toString', 'constructor']) {
     assertRefused(t, await refusalOf({ [name]: otherSecret }), name, /is not an option of this plugin: is it misspelled\?/, name)
@@ -256,7 +272,7 @@ t.test('an endpoint of the authorization request keeps its own query', async (t)
 })
 
 t.test('a redirectUri on a loopback host may be http', async (t) => {
-  for (const host of ['localhost', 'localhost:3000', 'app.localhost', 'a.b.localhost:8080', '127.0.0.1', '127.1.2.3:3000', '[::1]', '[::1]:3000', 'LOCALHOST']) {
+  for (const host of ['localhost', 'localhost:3000', 'app.localhost', 'a.b.localhost:8080', '127.0.0.1', '127.0.0.10', '127.1.2.3:3000', '[::1]', '[::1]:3000', 'LOCALHOST']) {
     const settings = settingsOf({ redirectUri: `http://${host}/cb` })
     t.equal(settings.secure, false, host)
     t.equal(settings.redirectUri, `http://${host}/cb`, 'it is sent as it was given')

@@ -96,6 +96,7 @@ t.test('an exchange is one POST of JSON with the fields of RFC 6749, redirect_ur
   t.equal(url, '/oauth/access_token?tenant=1')
   t.equal(headers?.['content-type'], 'application/json')
   t.equal(headers?.accept, 'application/json')
+  t.equal(headers?.['user-agent'], 'fastify-webflow-oauth')
   t.equal(headers?.authorization, undefined, 'the credentials go in the body')
   t.strictSame(JSON.parse(body), { client_id: clientId, client_secret: clientSecret, code, grant_type: 'authorization_code', redirect_uri: redirectUri })
 })
@@ -205,6 +206,7 @@ t.test('a revocation has happened, now or before', async (t) => {
     [200, { did_revoke: true }, 'revoked'],
     [200, { didRevoke: true }, 'revoked'],
     [201, { did_revoke: true, didRevoke: false }, 'revoked'],
+    [299, { did_revoke: true }, 'revoked'],
     [400, { error: 'invalid_token', error_description: said }, 'already_revoked'],
     [401, { error: 'invalid_token' }, 'already_revoked'],
     [404, { error: 'invalid_token' }, 'already_revoked'],
