@@ -121,8 +121,9 @@ t.test('on a clock of the test', async (t) => {
 
   t.test('RedisStore refuses options that cannot be meant', async (t) => {
     const refusals: Array<[unknown, RegExp]> = [
-      [undefined, /client, keyPrefix/],
+      [undefined, /^RedisStore takes .*client, keyPrefix/],
       [{}, /`client`.*missing/],
+      [{ client: null }, /`client`.*missing/],
       [{ client: 'redis://localhost' }, /`client`.*missing/],
       [{ client: { get () {}, set () {} } }, /`client`.*ioredis/],
       [{ client: { isOpen: true, get () {}, set () {}, del () {}, eval () {} } }, /`client`.*ioredis/],
@@ -138,10 +139,11 @@ t.test('on a clock of the test', async (t) => {
     const client = new RedisMock({ port: 7001 })
     const store = new RedisStore({ client })
     await store.set('token:a', 'value', { expiresAt: inAMinute() })
+    await store.set('my-tag:a', 'value', { expiresAt: inAMinute() })
     await store.set('token:b', 'value', { expiresAt: inAMinute(), tags: ['user:é', 'x'] })
     t.equal(await client.get('webflow:token:a'), '\nvalue')
     t.equal(await client.get('webflow:token:b'), 'user%3A%C3%A9 x \nvalue')
-    t.strictSame((await client.keys('*')).sort(), ['webflow:tag:user:é', 'webflow:tag:x', 'webflow:token:a', 'webflow:token:b'])
+    t.strictSame((await client.keys('*')).sort(), ['webflow:my-tag:a', 'webflow:tag:user:é', 'webflow:tag:x', 'webflow:token:a', 'webflow:token:b'])
   })
 
   t.test('RedisStore reads a foreign value whole and finds it by no tag', async (t) => {
