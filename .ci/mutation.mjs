@@ -24,7 +24,7 @@ const groups = {
     files: ['lib/{webflow-client,webflow-answers,json,redirect}.ts'],
     tests: ['failure', 'flow', 'webflow-client']
   },
-  errors: { files: ['lib/errors.ts'], tests: ['guarded-store', 'options', 'repeat', 'failure'] },
+  errors: { files: ['lib/errors.ts'], tests: ['guarded-store', 'options', 'token', 'repeat', 'failure'] },
   records: {
     files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-set}.ts'],
     tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']

@@ -123,6 +123,66 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
+  t.test('a write that was given up is not taken back once somebody has written over it, nor when it never happened', async (t) => {
+    useClock(t)
+    for (const written of [true, false]) {
+      const memory = new MemoryStore()
+      const deletions: unknown[] = []
+      let carryOut = (): void => {}
+      const store = new GuardedStore(storeWith({
+        set: (...call: Parameters<MemoryStore['set']>) => new Promise<boolean>((resolve) => {
+          carryOut = () => { memory.set(...call).then(() => resolve(written)) }
+        }),
+        delete: async (...call: Parameters<MemoryStore['delete']>) => {
+          deletions.push(call)
+          await memory.set('key', 'of a successor', { expiresAt: inAMinute() })
+          return await memory.delete(...call)
+        }
+      }), 100)
+      const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
+      mock.timers.tick(100)
+      await failureOf(pending)
+      carryOut()
+      await setImmediate()
+      t.strictSame(deletions, written ? [['key', { if: 'value' }]] : [])
+      t.equal(await memory.get('key'), written ? 'of a successor' : 'value')
+    }
+  })
+
+  t.test('answers that come late decide nothing: the rest is as long as it is', async (t) => {
+    useClock(t)
+    const pending: Array<(value: string | null) => void> = []
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300)
+    const first = store.get('a')
+    mock.timers.tick(200)
+    const second = store.get('b')
+    mock.timers.tick(100)
+    t.equal(await stateOf(first), outage)
+    mock.timers.tick(200)
+    t.equal(await stateOf(second), outage)
+    mock.timers.tick(800)
+    const probe = store.get('c')
+    t.equal(pending.length, 3, 'the second that took too long did not make the rest longer')
+    pending[0]?.('late')
+    await setImmediate()
+    t.equal(await stateOf(store.get('d')), outage, 'a late answer does not end the probing')
+    mock.timers.tick(300)
+    t.equal(await stateOf(probe), outage)
+    pending[2]?.('late')
+    await setImmediate()
+    t.equal(await stateOf(store.get('e')), outage, 'nor does that of the probe end the rest that followed')
+
+    mock.timers.tick(1000)
+    const recovered = store.get('f')
+    pending[3]?.(null)
+    t.equal(await recovered, null)
+    const slow = store.get('g')
+    mock.timers.tick(300)
+    t.equal(await stateOf(slow), outage)
+    t.equal(await stateOf(store.get('h')), outage, 'a store that has recovered is given a rest again')
+    t.equal(pending.length, 5)
+  })
+
   t.test('a call in time leaves no deadline behind', async (t) => {
     useClock(t)
     let calls = 0
@@ -354,6 +414,23 @@ t.test('sealing', async (t) => {
     }
   })
 
+  t.test('the bits that the last character has to spare must be as they were', async (t) => {
+    // With the tag 20 bytes: two bits of the 27 characters are nobody's.
+    const sealed = sealer.seal(place, 'text')
+    const data = String(sealed.split('.').at(-1))
+    const bytes = Buffer.from(data, 'base64url')
+    const twins = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].map((last) => data.slice(0, -1) + last).filter((twin) => twin !== data && Buffer.from(twin, 'base64url').equals(bytes))
+    t.equal(twins.length, 3)
+    for (const twin of twins) t.strictSame(sealer.open(place, sealed.replace(data, twin)), { kind: 'foreign' })
+  })
+
+  t.test('what earlier versions have sealed, named and signed is still known', async (t) => {
+    const keyring = createKeyring([Buffer.from('0123456789abcdef'.repeat(2))], 'client')
+    t.strictSame(createSealer(keyring('seal token')).open('token:place', 'v1.v1BslhOx.9KSuLl_2MDEqIt04.Gq1M5amu3N-bJ34S5AdaMi1G8kkLBwM'), { kind: 'opened', text: 'é text' })
+    t.equal(mac(keyring('mac state'), 'message').toString('base64url'), '0TXW0yBibEI3zKv9SUmSH5r19tEjJcmRVIk27Ju149I')
+    t.equal(storeId('client', 'user', 'ada'), '1rtSj-p2ymHUc30uhnGKCTE02swx8E0ADBxbPmojywo')
+  })
+
   t.test('rotation: what the old secret sealed opens in both orders of the list', async (t) => {
     const sealed = sealer.seal(place, 'text')
     const first = createSealer(keyringOf('old', 'new')('seal token'))
@@ -381,13 +458,14 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
 
 t.test('SealedStore', async (t) => {
   t.test('the store sees sealed values only', async (t) => {
-    const { inner, sealed } = createStores(keyringOf('old'))
+    const { inner, sealed, lines } = createStores(keyringOf('old'))
     const written = await sealed.set('key', 'text', { expiresAt: inAMinute() })
     t.equal(await inner.get('key'), written)
     t.notOk(written?.includes('text'))
     t.strictSame(await sealed.get('key'), { sealed: written, text: 'text' })
     t.equal(await sealed.getSealed('key'), written)
     t.equal(await sealed.get('another'), null)
+    t.strictSame(lines, [], 'what is not there is no foreign value')
   })
 
   t.test('conditions are on the sealed value', async (t) => {
@@ -627,6 +705,31 @@ t.test('TokenRecords', async (t) => {
     await records.write('id', recordOf('the newest'))
     t.strictSame(await Promise.all(late.map((carryOut) => carryOut())), [false])
     t.equal((await records.read('id'))?.record.accessToken, 'the newest')
+  })
+
+  t.test('a drop that is carried out late leaves a newer token alone', async (t) => {
+    const memory = new MemoryStore()
+    const late: Array<() => Promise<boolean>> = []
+    const slow = createStores(keyringOf('old'), storeWith({
+      get: memory.get.bind(memory),
+      delete: async (...call: Parameters<MemoryStore['delete']>) => {
+        late.push(() => memory.delete(...call))
+        throw new Error('timed out')
+      }
+    })).records
+    const { records } = createStores(keyringOf('old'), memory)
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.equal((await failureOf(slow.drop('id'))).code, outage)
+    await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
+    t.strictSame(await Promise.all(late.map((carryOut) => carryOut())), [false])
+    t.equal((await records.read('id'))?.record.accessToken, 'newer')
+  })
+
+  t.test('a token that is not there is no reason for a line in the log', async (t) => {
+    const { records, lines } = createStores(keyringOf('old'))
+    t.equal(await records.read('id'), null)
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    t.strictSame(lines, [])
   })
 
   t.test('a write whose answer was lost and that was sent again has happened', async (t) => {
@@ -886,11 +989,57 @@ t.test('the cookie of a flow', async (t) => {
   })
 })
 
+const flowSettings = resolveOptions({ clientId, clientSecret: 'x', redirectUri: 'https://app.example.com/cb', scope: ['sites:read'], secret: secrets.old, flowMaxAge: 10 }, '')
+const connected = { kind: 'connected', tokenId: 'id', sessionId: null, returnTo: 'https://app.example.com/' } as const
+
+t.test('how a flow ended is known for a minute, also where it ended after its time', async (t) => {
+  useClock(t)
+  const flowRecords = new FlowRecords(createStores(keyringOf('old')).sealed, flowSettings)
+  mock.timers.tick(9000)
+  const claim = await flowRecords.enter('state', start, false)
+  if (claim?.kind !== 'claim') return t.fail('the flow is free')
+  mock.timers.tick(8000)
+  t.equal(await flowRecords.settle(claim, connected), true)
+  t.equal(await flowRecords.settle(claim, connected), false, 'once')
+  mock.timers.tick(59_000)
+  t.match(await flowRecords.enter('state', start, true), { kind: 'done', outcome: connected, endedAt: start + 17_000 })
+  mock.timers.tick(1000)
+  t.equal(await flowRecords.enter('state', start, true), null)
+})
+
+t.test('a claim whose answer was lost and that was sent again can be settled', async (t) => {
+  const memory = new MemoryStore()
+  const { sealed } = createStores(keyringOf('old'), storeWith({
+    get: memory.get.bind(memory),
+    set: async (...call: Parameters<MemoryStore['set']>) => {
+      const written = await memory.set(...call)
+      return call[2].if === null ? false : written
+    }
+  }))
+  const flowRecords = new FlowRecords(sealed, flowSettings)
+  const claim = await flowRecords.enter('state', Date.now(), false)
+  if (claim?.kind !== 'claim') return t.fail('the claim is one\'s own')
+  t.equal(await flowRecords.settle(claim, connected), true)
+  t.match(await flowRecords.progress('state'), { kind: 'done', outcome: connected })
+})
+
+t.test('a flow whose claim was taken back while others waited is free again', async (t) => {
+  const memory = new MemoryStore()
+  const { sealed } = createStores(keyringOf('old'), memory)
+  const key = `flow:${storeId(clientId, 'state')}`
+  await sealed.set(key, '{"kind":"claimed","attempt":"of another"}', { expiresAt: inAMinute() })
+  const flowRecords = new FlowRecords(sealed, flowSettings)
+  const waiting = flowRecords.enter('state', Date.now(), false)
+  await setImmediate()
+  await memory.delete(key)
+  t.match(await waiting, { kind: 'claim', key })
+})
+
 t.test('a record of a flow that says nothing stands for a claim of somebody', async (t) => {
   const { sealed } = createStores(keyringOf('old'))
-  const flowRecords = new FlowRecords(sealed, resolveOptions({ clientId, clientSecret: 'x', redirectUri: 'https://app.example.com/cb', scope: ['sites:read'], secret: secrets.old }, ''))
+  const flowRecords = new FlowRecords(sealed, flowSettings)
   t.strictSame(await flowRecords.progress('state'), { kind: 'unclaimed' })
-  for (const text of ['5', '{}', '{"kind":"done"}', '{"kind":"done","endedAt":1,"outcome":{}}', 'no JSON']) {
+  for (const text of ['5', '{}', '{"kind":"done"}', '{"kind":"done","endedAt":1,"outcome":{}}', '{"kind":"done","endedAt":"1","outcome":{"kind":"failed","message":"x","statusCode":400}}', 'no JSON']) {
     await sealed.set(`flow:${storeId(clientId, 'state')}`, text, { expiresAt: inAMinute() })
     t.strictSame(await flowRecords.progress('state'), { kind: 'claimed', attempt: '' })
   }
@@ -992,6 +1141,7 @@ t.test('errors', async (t) => {
     for (const thrown of [hidden, undefined, null, 5, { message: hidden }]) {
       const made = toError(thrown)
       t.equal(made.message, 'Something that is not an Error was thrown.')
+      t.equal(made.stack, 'Error: Something that is not an Error was thrown.')
       t.notOk(printed(made).includes(hidden))
     }
   })

@@ -33,6 +33,7 @@ function assertRefused (t: Test, error: Error, option: string, remedy: RegExp, l
   t.match(error, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', statusCode: 500 }, `${label} has the code`)
   t.ok(error.message.startsWith(`\`${option}\` `), `${label} is refused by name`)
   t.match(error.message, remedy, `${label} is refused with a remedy`)
+  t.match(error.message, /[^.?][.?]$/, `${label} is refused in a sentence`)
   t.notOk([clientSecret, secret, ...moreSecrets].some((value) => error.message.includes(value)), `${label} is refused without a secret`)
 }
 
