@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
@@ -108,6 +109,17 @@ t.test('another user at the callback is refused', async (t) => {
   t.equal(answer.json().reason, 'other_user')
   t.equal(webflow.requests.token.length, 0)
   t.equal((await browser.get(url, ada)).statusCode, 303, 'the flow is unharmed')
+})
+
+t.test('that a flow has expired is told before whose it was', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, options: { identify, flowMaxAge: 100 } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize', ada)).location))
+  mock.timers.tick(100_001)
+  t.equal((await browser.get(url, grace)).json().reason, 'expired')
+  t.equal((await browser.get(url)).json().reason, 'expired')
 })
 
 t.test('a user who is missing on the way from Webflow gets one reload', async (t) => {

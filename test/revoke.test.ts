@@ -134,6 +134,7 @@ t.test('what another site makes a browser send is refused', async (t) => {
     const answer = await browser.request(revokePath, { method: 'POST', headers: { ...headers } })
     t.equal(answer.statusCode, 403)
     t.equal(answer.json().code, 'WEBFLOW_OAUTH_CROSS_SITE')
+    t.match(answer.json().message, /came from another site/)
     t.strictSame(answer.cookies, [])
   }
   t.equal(webflow.requests.revoke.length, 0)
@@ -151,7 +152,9 @@ for (const headers of [{ 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 
 t.test('with `identify` a request without fetch metadata needs an Authorization header', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify: () => 'ada' } }))
-  t.equal((await browser.request(revokePath, { method: 'POST' })).statusCode, 403)
+  const refused = await browser.request(revokePath, { method: 'POST' })
+  t.equal(refused.statusCode, 403)
+  t.match(refused.json().message, /a program must send an `Authorization` header/)
   t.equal((await browser.request(revokePath, { method: 'POST', headers: { authorization: 'Bearer x' } })).statusCode, 200)
 })
 
