@@ -35,7 +35,7 @@ t.test('fetch metadata tells a person from a program, and `Accept` where there i
   const pages: Array<Record<string, string>> = [navigation, { accept: 'text/html,application/xhtml+xml' }, { accept: 'Text/HTML' }]
   const programs: Array<Record<string, string>> = [
     {}, { accept: '*/*' }, { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', accept: 'text/html' },
-    { 'sec-fetch-mode': 'navigate', accept: 'text/html' }, { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe', accept: 'text/html' }
+    { 'sec-fetch-mode': 'navigate', accept: 'text/html' }, { 'sec-fetch-dest': 'document', accept: 'text/html' }, { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'document', accept: 'text/html' }, { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe', accept: 'text/html' }
   ]
   for (const headers of pages) t.match((await browser.get(broken, headers)).headers['content-type'], 'text/html')
   for (const headers of programs) t.match((await browser.get(broken, headers)).headers['content-type'], 'json')

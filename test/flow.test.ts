@@ -315,7 +315,11 @@ t.test('a stranger who knows the state learns why it is refused and uses nothing
   t.equal((await stranger.get(good)).json().reason, 'other_browser', 'a wrong flow cookie is no cookie')
   t.equal((await stranger.get(good, { host: 'www.example.com' })).json().reason, 'host_mismatch')
   t.match((await stranger.get(good, { host: 'www.example.com' })).json().message, /app\.example\.com.*www\.example\.com/)
-  t.equal((await stranger.get(good, { host: '<evil>' })).json().reason, 'host_mismatch')
+  for (const host of ['<evil>', 'evil.example/x', 'x y', 'evil@app.example.com', 'e'.repeat(256)]) {
+    const { reason, message } = (await stranger.get(good, { host })).json()
+    t.equal(reason, 'host_mismatch')
+    t.notOk(String(message).includes(host) || String(message).includes('asked for'), 'what is no host is not repeated')
+  }
   t.notMatch((await stranger.get(good, { host: '<evil>' })).json().message, 'evil')
   t.equal((await stranger.get(good, { host: 'APP.example.com:443' })).json().reason, 'other_browser', 'spellings of the same host are one')
 
@@ -357,7 +361,7 @@ t.test('a user who declines gets ACCESS_DENIED, the same one again, and no token
 t.test('any other error is AUTHORIZATION_FAILED, with the reason where RFC 6749 knows it', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
-  for (const [error, reason] of [['invalid_scope', 'invalid_scope'], ['server_error', 'server_error'], ['<script>alert(1)</script>', undefined]] as const) {
+  for (const [error, reason] of [...['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'].map((known) => [known, known] as const), ['<script>alert(1)</script>', undefined]] as const) {
     const { location } = await browser.navigate('/webflow/authorize')
     const state = new URL(String(location)).searchParams.get('state')
     const answer = await browser.get(`${callbackPath}?${new URLSearchParams({ error, error_description: '<b>free text</b>', state: String(state) })}`)

@@ -271,7 +271,31 @@ t.test('a token that cannot be stored is a 503 and a line in the log', async (t)
     t.equal(session(answer), undefined)
   }
   t.equal(lines.filter((line) => line.includes('could not be stored')).length, 1)
+  t.match(JSON.parse(lines.find((line) => line.includes('could not be stored')) ?? '{}'), { tokenId: /^[\w-]{43}$/, err: { code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' } })
   t.equal(webflow.requests.revoke.length, 0, 'the plugin never revokes by itself')
+})
+
+t.test('what could not be recorded or dropped is a line in the log, with the id of the token, and nothing else is', async (t) => {
+  const lines: Array<Record<string, unknown>> = []
+  const webflow = await startWebflow(t)
+  let broken = false
+  let flowWrites = 0
+  const store = intercepted(new MemoryStore(), (method, key) => {
+    if (broken && (method === 'delete' || (key.startsWith('flow:') && method === 'set' && ++flowWrites === 2))) throw new Error('down')
+  })
+  const server = { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } }
+  const browser = new Browser(await createApp(t, { webflow, options: { store }, server }))
+  const connectAgain = async () => await browser.navigate(await webflow.approve(String((await browser.navigate('/webflow/authorize')).location)))
+  await connectAgain()
+  const { id } = (await browser.get('/token')).json()
+  await connectAgain()
+  t.strictSame(lines, [])
+  broken = true
+  const previous = (await browser.get('/token')).json().id
+  t.equal((await connectAgain()).statusCode, 303)
+  t.match(lines, [{ msg: /outcome of a flow could not be recorded/ }, { msg: /token of the previous session could not be dropped/, tokenId: previous, err: { code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' } }])
+  t.equal(lines.length, 2)
+  t.not(previous, id)
 })
 
 t.test('an outcome that cannot be recorded changes nothing for the one who waits for it', async (t) => {

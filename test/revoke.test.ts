@@ -155,7 +155,10 @@ t.test('with `identify` a request without fetch metadata needs an Authorization 
   const refused = await browser.request(revokePath, { method: 'POST' })
   t.equal(refused.statusCode, 403)
   t.match(refused.json().message, /a program must send an `Authorization` header/)
-  t.equal((await browser.request(revokePath, { method: 'POST', headers: { authorization: 'Bearer x' } })).statusCode, 200)
+  const passed = await browser.request(revokePath, { method: 'POST', headers: { authorization: 'Bearer x' } })
+  t.equal(passed.statusCode, 200)
+  t.strictSame(passed.cookies, [], 'there is no session cookie to end')
+  t.equal(passed.headers['content-type'], 'application/json; charset=utf-8')
 })
 
 t.test('a store that fails after Webflow agreed keeps the cookie, and the retry finishes', async (t) => {
