@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
+import { WebflowOAuthError, type ErrorCode, type WebflowOAuthOptions } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 
@@ -79,6 +79,77 @@ t.test('each failure has a page of its own', async (t) => {
   ])
   t.notMatch(refused.body, '<b>no</b>')
   t.match(answers[2]?.body, '<a href="https://app.example.com/">Try again</a>', 'a failed revocation leads back to the app')
+})
+
+const connectionFailed = 'Webflow was not connected'
+const unreachable = 'Webflow cannot be reached right now'
+const wrong = 'Something went wrong'
+/** What a person reads, and what the developer finds in the log. */
+const words: Array<{ code: ErrorCode, reason?: string, title: string, text: string }> = [
+  { code: 'WEBFLOW_OAUTH_INVALID_CALLBACK', title: 'This link is not complete', text: 'It does not look like one that Webflow made.' },
+  { code: 'WEBFLOW_OAUTH_ACCESS_DENIED', title: connectionFailed, text: 'The request for access was declined.' },
+  { code: 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED', title: connectionFailed, text: 'Webflow did not grant the access that was asked for.' },
+  { code: 'WEBFLOW_OAUTH_CODE_REJECTED', title: connectionFailed, text: 'Webflow no longer accepted this attempt.' },
+  { code: 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', title: unreachable, text: 'Please try again in a moment.' },
+  { code: 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', title: unreachable, text: 'Please try again in a moment.' },
+  { code: 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', title: unreachable, text: 'Please try again in a moment.' },
+  { code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE', title: 'The app is having trouble', text: 'It cannot reach its own storage right now.' },
+  { code: 'WEBFLOW_OAUTH_USER_REQUIRED', title: 'Please sign in first', text: 'Sign in to the app in this browser' },
+  { code: 'WEBFLOW_OAUTH_CROSS_SITE', title: 'This request came from another site', text: 'For your safety it was not carried out.' },
+  { code: 'WEBFLOW_OAUTH_CLIENT_REJECTED', title: wrong, text: 'The request could not be completed.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', title: wrong, text: 'The request could not be completed.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'toString', title: wrong, text: 'The request could not be completed.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'state_missing', title: connectionFailed, text: 'could not be matched with a request of this browser' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'malformed', title: 'This link is not one of ours', text: 'does not look like one that this app asked for' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'expired', title: 'This took too long', text: 'The attempt to connect has expired.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'already_used', title: 'This link was used before', text: 'The attempt to connect has already ended.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'host_mismatch', title: 'You came back to another address', text: 'Please open the app under its usual address' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'cookie_missing', title: 'Your browser sent no cookies', text: 'Please allow cookies for this site' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_browser', title: 'This attempt began somewhere else', text: 'In another browser, or under another address.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_user', title: 'This attempt began under another account', text: 'signed in as the user who should be connected' }
+]
+
+t.test('a person reads what to do, the developer finds code, reason and remedy in the log', async (t) => {
+  const webflow = await startWebflow(t)
+  const lines: Array<Record<string, unknown>> = []
+  let failure: Error = new Error('none yet')
+  const server = { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }, disableRequestLogging: true }
+  const app = await createApp(t, { webflow, server, options: { beforeStore: () => { throw failure } } })
+  for (const { code, reason, title, text } of words) {
+    failure = new WebflowOAuthError(code, 'the remedy', { reason })
+    lines.length = 0
+    const { statusCode, body, headers } = await connect(new Browser(app), webflow)
+    const { statusCode: status } = new WebflowOAuthError(code, '')
+    t.equal(statusCode, status)
+    t.ok(body.includes(`<title>${title}</title>`) && body.includes(`<h1>${title}</h1>`) && body.includes(text), `${code} ${reason}`)
+    t.ok(body.includes(`<small>${[code, reason].filter((word) => word !== undefined).join(' · ')}</small>`))
+    const style = /<style>([^]*)<\/style>/.exec(body)?.[1] ?? ''
+    t.match(style, 'color-scheme')
+    t.equal(headers['content-security-policy'], `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`)
+    t.notMatch(body, 'http-equiv="refresh"')
+    const [, line] = lines
+    t.match(lines[0]?.msg, '`beforeStore` refused a token')
+    if (status < 500) t.match(line, { level: 30, code, reason: reason ?? null, msg: 'webflow-oauth: the remedy' })
+    else t.match(line, { level: 50, err: { code, message: 'the remedy' }, msg: 'webflow-oauth: a request failed' })
+  }
+  failure = Object.assign(new TypeError('free text'), { code: 'ECONNRESET' })
+  lines.length = 0
+  t.match((await connect(new Browser(app), webflow)).body, wrong)
+  t.match(lines[1], { level: 50, err: { message: 'TypeError ECONNRESET' } })
+  t.notMatch(JSON.stringify(lines), 'free text')
+})
+
+t.test('what a hook throws is a line that names the hook, and nothing that was thrown', async (t) => {
+  const webflow = await startWebflow(t)
+  const lines: Array<Record<string, unknown>> = []
+  const fail = () => { throw new RangeError('free text') }
+  const server = { logger: { level: 'error', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } }
+  const browser = new Browser(await createApp(t, { webflow, server, options: { onSuccess: fail, onRevoke: fail, onFailure: fail } }))
+  await connect(browser, webflow)
+  await browser.request('/webflow/revoke', { method: 'POST' })
+  await browser.get(broken)
+  t.match(lines, ['onSuccess', 'onRevoke', 'onFailure'].map((name) => ({ err: { message: 'RangeError' }, msg: `webflow-oauth: \`${name}\` threw an error` })))
+  t.notMatch(JSON.stringify(lines), 'free text')
 })
 
 t.test('`failureRedirect` takes people from the callback, with code and reason', async (t) => {

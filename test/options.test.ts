@@ -432,6 +432,12 @@ t.test('a proxy that changes the whole path needs callbackPath only', async (t) 
   assertRefused(t, error, 'successRedirect', /own routes/, 'the world\'s path of the callback')
 })
 
+t.test('other plugins can depend on this one by its name, and it names the Fastify that it needs', async (t) => {
+  const app = await createApp(t)
+  t.equal(app.hasPlugin('fastify-webflow-oauth'), true)
+  t.match(Reflect.get(webflowOAuth, Symbol.for('plugin-meta')), { name: 'fastify-webflow-oauth', fastify: '5.x' })
+})
+
 t.test('a second instance in one scope is refused', async (t) => {
   const app = Fastify({ logger: recordingLogger })
   t.teardown(() => app.close())
