@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
-import { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
+import { MemoryStore, WebflowOAuthError, type TokenStore } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 
@@ -244,6 +244,26 @@ t.test('revoking and ending concern the user\'s token', async (t) => {
   t.strictSame(ended.cookies, [])
   t.equal(await app.webflowOAuth.getToken({ user: 'ada' }), null)
   t.equal(webflow.requests.revoke.length, 1)
+})
+
+t.test('what names no token outside a request is refused by name, or is none without asking the store', async (t) => {
+  let reads = 0
+  const memory = new MemoryStore()
+  const store: TokenStore = {
+    get: (key) => { reads++; return memory.get(key) },
+    set: (key, value, options) => memory.set(key, value, options),
+    delete: (key, options) => memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const { webflowOAuth: api } = await createApp(t, { options: { identify, store } })
+  for (const id of ['', 'x', 'A'.repeat(42), 'A'.repeat(44), `${'A'.repeat(43)}\n`, ` ${'A'.repeat(43)}`, `${'A'.repeat(43)} x`, `x ${'A'.repeat(43)}`]) t.equal(await api.getToken(id), null)
+  t.equal(reads, 0)
+  t.equal(await api.getToken('A'.repeat(43)), null)
+  t.equal(reads, 1)
+  for (const reference of [5, null, undefined, {}, true]) await t.rejects(Reflect.apply(api.getToken, undefined, [reference]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`token` must be a token's id or `{ user }`\.$/ })
+  for (const user of [5, null, '']) await t.rejects(Reflect.apply(api.getToken, undefined, [{ user }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`user` must be a string that is not empty\.$/ })
+  t.throws(() => Reflect.apply(api.requireToken, undefined, [{ scope: [] }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`scope` must be/ })
+  t.throws(() => Reflect.apply(api.requireToken, undefined, [{ onMissing: 'page' }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`onMissing` must be/ })
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
