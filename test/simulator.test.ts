@@ -7,6 +7,7 @@ import { request } from 'undici'
 import { WebflowClient } from 'webflow-api'
 import { createSimulator } from '../lib/simulator/index.ts'
 import type { BehaviorOptions } from '../lib/simulator/index.ts'
+import { describeScope, isKnownScope } from '../lib/simulator/scope.ts'
 import { app, ids, member, parameter, start } from './support/simulator-start.ts'
 
 const [redirectUri, localRedirectUri] = app.redirectUris
@@ -413,7 +414,58 @@ t.test('the revocation endpoint', async (t) => {
   })
 })
 
+t.test('the scopes', async (t) => {
+  const things: Array<[name: string, words: string, readOnly?: boolean]> = [
+    ['authorized_user', 'your name and email address', true],
+    ['app_subscriptions', 'your subscriptions to the app', true],
+    ['assets', 'assets'],
+    ['cms', 'CMS collections and items'],
+    ['comments', 'comments'],
+    ['components', 'components'],
+    ['custom_code', 'custom code'],
+    ['ecommerce', 'products, orders and inventory'],
+    ['forms', 'forms and their submissions'],
+    ['pages', 'pages'],
+    ['sites', 'sites'],
+    ['site_activity', 'activity logs of sites', true],
+    ['site_config', 'settings of sites'],
+    ['users', 'accounts of the users of sites'],
+    ['workspace', 'the workspace']
+  ]
+  for (const [name, words, readOnly = false] of things) {
+    t.equal(isKnownScope(`${name}:read`), true)
+    t.equal(isKnownScope(`${name}:write`), !readOnly, name)
+    t.strictSame(describeScope([`${name}:read`]), [`See ${words}`])
+    t.strictSame(describeScope([`${name}:write`]), [`Change ${words}`])
+    t.strictSame(describeScope([`${name}:write`, `${name}:read`]), [`See and change ${words}`])
+  }
+  for (const scope of ['', ':read', 'sites', 'sites:', 'sites:delete', 'sites:read:write', 'Sites:read', 'collections:read']) t.equal(isKnownScope(scope), false, scope)
+  t.strictSame(describeScope(['new_thing:read', 'a:reader:read']), ['See new thing', 'See a:reader'])
+})
+
 t.test('the Data API', async (t) => {
+  t.test('serves a site as Webflow does, to the last member', async (t) => {
+    const { connect, get } = await start(t)
+    const { body } = await get('/v2/sites', await connect({ siteIds: [ids.notes] }))
+    t.strictSame(body, {
+      sites: [{
+        id: ids.notes,
+        workspaceId: ids.studio,
+        createdOn: '2024-01-15T09:00:00.000Z',
+        displayName: 'Notes by A. A. L.',
+        shortName: 'notes-by-aal',
+        lastPublished: '2024-06-01T12:00:00.000Z',
+        lastUpdated: '2024-06-01T12:00:00.000Z',
+        previewUrl: `https://screenshots.webflow.com/sites/${ids.notes}/preview.png`,
+        timeZone: 'Europe/London',
+        customDomains: [],
+        locales: { primary: { id: '62f3b1f7eafac55d0c6410ca', cmsLocaleId: '62f3b1f7eafac55d0c6410cb', enabled: true, displayName: 'English', redirect: false, subdirectory: '', tag: 'en' }, secondary: [] },
+        dataCollectionEnabled: false,
+        dataCollectionType: 'always'
+      }]
+    })
+  })
+
   t.test('serves sites, introspection and user to the SDK', async (t) => {
     const now = Date.parse('2026-11-01T10:00:00.000Z')
     const { webflow, connect } = await start(t, { now: () => now })
@@ -718,7 +770,7 @@ t.test('faults', async (t) => {
     webflow.fail('introspect', { status: 204 })
     const first = await request(`${webflow.url}/v2/token/introspect`)
     t.equal(first.statusCode, 200)
-    t.match(first.headers['content-type'], 'text/plain')
+    t.equal(first.headers['content-type'], 'text/plain; charset=utf-8')
     t.equal(await first.body.text(), '<h1>oops')
     t.equal((await request(`${webflow.url}/v2/token/introspect`)).headers['content-type'], 'text/html')
     const third = await request(`${webflow.url}/v2/token/introspect`)
@@ -878,6 +930,7 @@ t.test('the simulator', async (t) => {
     ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app is not a list/],
     ['a redirect URI that is no URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
+    ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),
     ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
     ['two apps of one client id', { app, apps: [app] }, /two apps/],
     ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
@@ -889,7 +942,7 @@ t.test('the simulator', async (t) => {
   }
 
   t.test('http is for loopback, by every name', async (t) => {
-    for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.1.2.3', '[::1]']) {
+    for (const host of ['localhost', 'app.localhost', '127.0.0.1', '127.1.2.30', '[::1]']) {
       t.doesNotThrow(() => createSimulator({ app: { ...app, redirectUris: [`http://${host}:3000/callback`] } }), host)
     }
   })
