@@ -190,17 +190,22 @@ if (findRedis() === null) {
   if (process.env.REQUIRE_REDIS === '1') t.fail('REQUIRE_REDIS=1, but there is no redis-server on PATH')
   else t.comment('no redis-server on PATH: the faults of Redis were left out')
 } else {
+  /** Starts a Redis, a Webflow and an app, and opens a browser. */
+  const startAll = async (t: Test, config: Partial<ChildConfig>) => {
+    const webflow = await startWebflow(t)
+    const redis = await startRedis()
+    t.teardown(() => redis.stop())
+    const client = clientOf(t, redis)
+    const app = await startChildApp(t, configOf(webflow, { redis: { port: redis.port }, ...config }))
+    return { webflow, redis, client, app, browser: new RemoteBrowser(app.url) }
+  }
+
   t.test('when Redis fails', async (t) => {
-    /** Starts a Redis, a Webflow and an app, and connects a browser. */
+    /** Starts all there is, and connects a browser. */
     const start = async (t: Test, config: Partial<ChildConfig> = {}) => {
-      const webflow = await startWebflow(t)
-      const redis = await startRedis()
-      t.teardown(() => redis.stop())
-      const client = clientOf(t, redis)
-      const app = await startChildApp(t, configOf(webflow, { redis: { port: redis.port }, ...config }))
-      const browser = new RemoteBrowser(app.url)
-      t.equal((await browser.connect(webflow)).status, 303)
-      return { webflow, redis, client, app, browser }
+      const parts = await startAll(t, config)
+      t.equal((await parts.browser.connect(parts.webflow)).status, 303)
+      return parts
     }
 
     await t.test('Redis absent at the start is an outage until it comes', async (t) => {
@@ -386,12 +391,7 @@ if (findRedis() === null) {
   t.test('when the app is closed in the middle of a callback', async (t) => {
     /** Starts a callback that waits for Webflow. */
     const start = async (t: Test, config: Partial<ChildConfig> = {}) => {
-      const webflow = await startWebflow(t)
-      const redis = await startRedis()
-      t.teardown(() => redis.stop())
-      const client = clientOf(t, redis)
-      const app = await startChildApp(t, configOf(webflow, { redis: { port: redis.port }, ...config }))
-      const browser = new RemoteBrowser(app.url)
+      const { webflow, redis, client, app, browser } = await startAll(t, config)
       const url = await browser.approve(webflow)
       webflow.fail('token', { delay: 600 })
       const began = performance.now()
