@@ -1,5 +1,5 @@
 import { assertCursor, assertExpiresAt, assertLimit, assertOptions } from './assert.ts'
-import { DELETE_IF, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
+import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
@@ -31,6 +31,10 @@ const METHODS = ['get', 'set', 'del', 'eval']
 // Each candidate costs a GET: a page must not fill the client's queue.
 const LARGEST_PAGE = 1000
 const DROPPED_PER_SET = 10
+const STRAY_AGE = 60_000
+// A walk over all tokens comes back the next night.
+const STRAY_MEMORY = 48 * 60 * 60 * 1000
+const MOST_STRAYS = 10_000
 
 /**
  * Keeps tokens in Redis, for any number of processes. Redis ends them by itself, on its own clock.
@@ -39,6 +43,8 @@ const DROPPED_PER_SET = 10
 export class RedisStore implements TokenStore {
   readonly #client: RedisClient
   readonly #keyPrefix: string
+  /** The members of tags whose value was found without the tag: with which deadline, and when first. */
+  readonly #strays = new Map<string, { deadline: string, since: number }>()
 
   /**
    * Makes a store on the app's client and sends nothing yet.
@@ -104,10 +110,46 @@ export class RedisStore implements TokenStore {
     const page = stringsOf(await this.#client.eval(PAGE, 1, this.#tagKeyOf(tag), size, ...positionOf(cursor)))
     const candidates = page.filter((_, index) => index % 2 === 0)
     const values = await Promise.all(candidates.map((key) => this.#client.get(this.#keyOf(key))))
+    const tagged = candidates.map((_, index) => isTagged(values[index] ?? '', tag))
+    await this.#dropStrays(tag, page.filter((_, index) => tagged[index >> 1] === false))
     return {
-      keys: candidates.filter((_, index) => isTagged(values[index] ?? '', tag)),
+      keys: candidates.filter((_, index) => tagged[index]),
       cursor: candidates.length < size ? null : `${page.at(-1)}:${candidates.at(-1)}`
     }
+  }
+
+  /**
+   * Drops members whose value lacks the tag: overwritten, revoked, or left behind by a crash. Each was seen
+   * so a minute before, with the same deadline: a writer who had written the tag and not yet the value is
+   * done by then, and one who has come since has moved the deadline. `members` holds a key and its deadline in turn.
+   */
+  async #dropStrays (tag: string, members: readonly string[]): Promise<void> {
+    const now = Date.now()
+    const old: string[] = []
+    for (let index = 0; index < members.length; index += 2) {
+      const [key = '', deadline = ''] = members.slice(index, index + 2)
+      const name = `${tag}\n${key}`
+      const seen = this.#strays.get(name)
+      if (seen?.deadline !== deadline) {
+        this.#rememberStray(name, deadline, now)
+      } else if (now - seen.since >= STRAY_AGE) {
+        this.#strays.delete(name)
+        old.push(deadline, key)
+      }
+    }
+    if (old.length > 0) await this.#client.eval(DROP_STRAYS, 1, this.#tagKeyOf(tag), ...old)
+  }
+
+  /** When there are too many, those that nobody came back to make room, and the others keep theirs. */
+  #rememberStray (name: string, deadline: string, now: number): void {
+    this.#strays.delete(name)
+    const [oldest] = this.#strays
+    if (oldest !== undefined && this.#strays.size >= MOST_STRAYS) {
+      const [forgotten, { since }] = oldest
+      if (now - since < STRAY_MEMORY) return
+      this.#strays.delete(forgotten)
+    }
+    this.#strays.set(name, { deadline, since: now })
   }
 
   #keyOf (key: string): string {

@@ -196,6 +196,8 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('tag')).keys, ['key'])
   })
 
+  t.test('members without their tag go', async (t) => { await dropsStrays(t, client) })
+
   t.test('of two writers at once the longer-lived value keeps its tag, whoever is last', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
@@ -259,7 +261,106 @@ async function realContract (t: Test, name: string, client: RedisClient): Promis
   })
 }
 
+/** Date.now() is the test's own here, and Redis has its own clock. */
+async function dropsStrays (t: Test, client: Redis): Promise<void> {
+  const keyPrefix = nextPrefix()
+  const store = new RedisStore({ client, keyPrefix })
+  const expiresAt = Date.now() + 600_000
+  const members = async () => (await client.zrange(`${keyPrefix}tag:tag`, 0, -1)).sort()
+  for (const key of ['kept', 'overwritten', 'deleted', 'again', 'later']) await store.set(key, key, { expiresAt, tags: ['tag', 'other'] })
+  for (const key of ['overwritten', 'again', 'later']) await store.set(key, key, { expiresAt, tags: ['other'] })
+  await store.delete('deleted')
+
+  t.strictSame((await store.find('tag')).keys, ['kept'])
+  mock.timers.tick(59_999)
+  t.strictSame((await store.find('tag')).keys, ['kept'])
+  t.equal((await members()).length, 5, 'a writer may not be done yet')
+  await store.set('again', 'again', { expiresAt, tags: ['tag'] })
+  await client.zadd(`${keyPrefix}tag:tag`, expiresAt + 1, 'later')
+  mock.timers.tick(1)
+  t.strictSame((await store.find('tag')).keys, ['kept', 'again'])
+  t.strictSame(await members(), ['again', 'kept', 'later'], 'and what somebody has tagged with another deadline stays, for a minute')
+  mock.timers.tick(60_000)
+  await store.find('tag', { limit: 1 })
+  t.strictSame((await store.find('tag', { limit: 1000 })).keys, ['kept', 'again'])
+  t.strictSame(await members(), ['again', 'kept'])
+  t.strictSame((await store.find('other')).keys.sort(), ['kept', 'later', 'overwritten'], 'another tag is another matter')
+}
+
 async function specifics (t: Test, server: RedisServer, client: Redis): Promise<void> {
+  await t.test('members without their tag go', async (t) => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    await dropsStrays(t, client)
+  })
+
+  await t.test('a member that is tagged again while it is dropped stays', async (t) => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const expiresAt = Date.now() + 600_000
+    await store.set('key', 'old', { expiresAt, tags: ['tag'] })
+    await store.set('key', 'old', { expiresAt })
+    const reader = new RedisStore({
+      client: {
+        ...methodsOf(client),
+        eval: async (...args: Parameters<RedisClient['eval']>) => {
+          if (args[0].includes('ZREM\'') && !args[0].includes('ZRANGE')) await store.set('key', 'new', { expiresAt, tags: ['tag'], if: 'old' })
+          return client.eval(...args)
+        }
+      },
+      keyPrefix
+    })
+    await reader.find('tag')
+    mock.timers.tick(60_000)
+    await reader.find('tag')
+    t.strictSame((await reader.find('tag')).keys, ['key'])
+  })
+
+  await t.test('what was seen without its tag is remembered within bounds', async (t) => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const deadline = Date.now() + 600_000
+    const members = Array.from({ length: 10_001 }, (_, index) => [deadline + index, `stray ${index}`]).flat()
+    await client.zadd(`${keyPrefix}tag:tag`, ...members)
+    const readAll = async () => {
+      for (let cursor: string | null | undefined; cursor !== null;) ({ cursor } = await store.find('tag', { limit: 1000, ...cursor === undefined ? {} : { cursor } }))
+    }
+    const left = async () => await client.zrange(`${keyPrefix}tag:tag`, 0, -1)
+    await readAll()
+    mock.timers.tick(60_000)
+    await readAll()
+    t.strictSame(await left(), ['stray 10000'])
+    mock.timers.tick(60_000)
+    await readAll()
+    t.strictSame(await left(), [])
+  })
+
+  await t.test('what nobody came back to for two days makes room for others', async (t) => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const keyPrefix = nextPrefix()
+    const store = new RedisStore({ client, keyPrefix })
+    const deadline = Date.now() + 600_000
+    for (let page = 0; page < 10; page++) {
+      await client.zadd(`${keyPrefix}tag:${page}`, ...Array.from({ length: 1000 }, (_, index) => [deadline, `stray ${index}`]).flat())
+      await store.find(String(page), { limit: 1000 })
+    }
+    await client.zadd(`${keyPrefix}tag:tag`, deadline, 'stray')
+    const dropped = async () => {
+      await store.find('tag')
+      mock.timers.tick(60_000)
+      await store.find('tag')
+      return await client.zcard(`${keyPrefix}tag:tag`) === 0
+    }
+    t.equal(await dropped(), false)
+    mock.timers.tick(48 * 60 * 60 * 1000 - 60_000)
+    t.equal(await dropped(), true)
+  })
+
   await t.test('every command touches exactly one key, and none looks through them all', async (t) => {
     const monitor = await client.monitor()
     t.teardown(() => monitor.disconnect())
