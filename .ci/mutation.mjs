@@ -23,11 +23,11 @@ const groups = {
   },
   client: {
     files: ['lib/{webflow-client,webflow-answers,json,redirect}.ts'],
-    tests: ['failure', 'flow', 'webflow-client']
+    tests: ['failure', 'flow', 'webflow-client', 'installations']
   },
   errors: { files: ['lib/errors.ts'], tests: ['guarded-store', 'options', 'token', 'repeat', 'failure'] },
   records: {
-    files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-set}.ts'],
+    files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-map}.ts'],
     tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']
   },
   flow: {
@@ -37,6 +37,10 @@ const groups = {
   callers: {
     files: ['lib/{api,callers,context,failure,identity,index,page,require-token,revocation,token}.ts'],
     tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
+  },
+  installations: {
+    files: ['lib/{installation,installations,limit,reported-status,tag-names,token-checks,token-query}.ts'],
+    tests: ['installations', 'disconnect', 'guarded-store']
   },
   stores: { files: ['stores/*.ts'], tests: ['stores'] },
   simulator: { files: ['lib/simulator/!(style).ts'], tests: ['simulator', 'flow', 'webflow-client'] }
@@ -52,7 +56,7 @@ export const strykerPlugins = [declareValuePlugin(PluginKind.Ignore, 'prose', {
   }
 })]
 `
-const all = ['guarded-store', 'token', 'identify', 'failure', 'revoke', 'flow', 'options', 'return-to', 'cookie-plugin', 'webflow-client', 'repeat', 'properties', 'simulator', 'stores']
+const all = ['guarded-store', 'token', 'identify', 'failure', 'revoke', 'flow', 'options', 'return-to', 'cookie-plugin', 'webflow-client', 'repeat', 'properties', 'installations', 'disconnect', 'simulator', 'stores']
 const counted = ['Killed', 'Timeout', 'Survived', 'NoCoverage']
 
 const [group, ...places] = process.argv.slice(2)

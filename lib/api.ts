@@ -3,10 +3,14 @@ import type { AnyReply, AnyRequest } from './any-server.ts'
 import { beginAuthorization } from './begin-authorization.ts'
 import type { Context } from './context.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
+import { newestOfEach, type TokenStatus } from './installations.ts'
+import { reportedStatus } from './reported-status.ts'
 import { resolveScope } from './resolve-options.ts'
 import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './require-token.ts'
-import { revokeToken } from './revocation.ts'
+import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './revocation.ts'
 import type { Scope } from './scopes.ts'
+import type { StoredToken } from './token-records.ts'
+import { resolveQuery, type TokenQuery } from './token-query.ts'
 import { WebflowToken } from './token.ts'
 
 /** Names a token outside a request: its `id`, or with `identify` the user it belongs to. */
@@ -44,17 +48,45 @@ export interface WebflowOAuth {
   /** Finds a token outside a request, for jobs and webhooks; null when there is none. Counts as use. */
   getToken (reference: TokenReference): Promise<WebflowToken | null>
   /**
+   * Finds the tokens that open a site or a workspace, or that a user of Webflow granted: one for each authorization,
+   * the newest first. Counts as use. An empty list means that there is none: while Webflow or the store cannot tell,
+   * it rejects with `WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE` or `WEBFLOW_OAUTH_STORE_UNAVAILABLE`. A site that is opened by
+   * the grant of its workspace alone is found by `workspaceId`, and not by its own id.
+   */
+  findTokens (query: TokenQuery): Promise<WebflowToken[]>
+  /**
+   * Walks over all tokens, reading a page at a time. Counts as use. A token that is written meanwhile may come twice.
+   * Rejects in the end with `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if some could not be read.
+   */
+  listTokens (): AsyncGenerator<WebflowToken, void, undefined>
+  /**
+   * Asks Webflow whether a token still works, and refreshes what it opens; answers are remembered for a minute.
+   * Null when there is no such token. The token is kept, whatever Webflow says.
+   */
+  checkToken (target: WebflowToken | TokenReference): Promise<TokenStatus | null>
+  /**
+   * For the moment in which the Data API refused a token: Webflow is asked once more, and if the token has ended,
+   * it is forgotten and `onDisconnect` runs. With `reported`, what the app's client threw or returned, only a 401
+   * counts; a 403 refreshes the scope, anything else is ignored. Null when there was nothing to ask.
+   */
+  reportUnauthorized (target: WebflowToken | TokenReference, reported?: unknown): Promise<TokenStatus | null>
+  /**
+   * Revokes all tokens that match, a bounded number at a time, and tells of each what happened. What Webflow
+   * could not be told is kept: calling again finishes the work.
+   */
+  revokeAll (query: TokenQuery): Promise<TokenRevocation[]>
+  /**
    * Revokes a token at Webflow and forgets it. Rejects when Webflow fails, and keeps the token;
    * with `force` it is forgotten all the same.
    */
-  revoke (target: WebflowToken | TokenReference, options?: { force?: boolean }): Promise<Revocation>
+  revoke (target: WebflowToken | TokenReference, options?: { force?: boolean | undefined }): Promise<Revocation>
   /** Forgets the caller's token and ends the session cookie; Webflow is not told. For the app's own logout. */
   endSession (request: AnyRequest, reply: AnyReply): Promise<void>
 }
 
 /** Creates what `fastify.webflowOAuth` is. */
 export function createApi (context: Context): WebflowOAuth {
-  const { callers, cookies, identity, records, settings } = context
+  const { callers, cookies, identity, installations, records, settings } = context
 
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
@@ -71,7 +103,20 @@ export function createApi (context: Context): WebflowOAuth {
     // Nothing but a hash ever becomes a key.
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
-    return stored === null ? null : new WebflowToken(tokenId, stored.record)
+    if (stored === null) return null
+    installations.fillIn(stored)
+    return new WebflowToken(tokenId, stored.record)
+  }
+  const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof WebflowToken ? target : await getToken(target)
+  const checkQuery = (query: TokenQuery) => {
+    if (!settings.introspect) return refuseOption('introspect', 'is false: nobody knows what tokens open')
+    return resolveQuery(query)
+  }
+
+  const use = (stored: StoredToken): WebflowToken => {
+    records.renewIfDue(stored)
+    installations.fillIn(stored)
+    return new WebflowToken(stored.tokenId, stored.record)
   }
 
   return {
@@ -95,11 +140,40 @@ export function createApi (context: Context): WebflowOAuth {
 
     getToken,
 
+    async findTokens (query) {
+      const { kind, id } = checkQuery(query)
+      const { tokens, unjudged } = await installations.find(kind, id, { thorough: false })
+      const [problem] = unjudged.values()
+      if (tokens.length === 0 && problem !== undefined) throw problem
+      return newestOfEach(tokens).map(use)
+    },
+
+    async * listTokens () {
+      for await (const token of installations.walk()) yield use(token)
+    },
+
+    async checkToken (target) {
+      const token = await resolveToken(target)
+      return token === null ? null : await installations.check(token, { fresh: false })
+    },
+
+    async reportUnauthorized (target, reported) {
+      const status = reported === undefined ? 401 : reportedStatus(reported)
+      const token = status === 401 || status === 403 ? await resolveToken(target) : null
+      if (token === null) return null
+      return status === 401 ? await installations.confirm(token) : await installations.check(token, { fresh: true })
+    },
+
+    async revokeAll (query) {
+      const { kind, id } = checkQuery(query)
+      return await revokeAll(context, kind, id)
+    },
+
     async revoke (target, options = {}) {
       refuseUnknown(options, ['force'])
-      const token = target instanceof WebflowToken ? target : await getToken(target)
+      const token = await resolveToken(target)
       if (token === null) return { revoked: false }
-      return { revoked: true, upstream: await revokeToken(context, token, null, options.force === true) }
+      return { revoked: true, upstream: options.force === true ? await forceRevocation(context, token) : await revokeToken(context, token, null) }
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {

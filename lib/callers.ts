@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Cookies } from './cookies.ts'
 import { WebflowOAuthError } from './errors.ts'
 import type { Identity } from './identity.ts'
+import type { Installations } from './installations.ts'
 import type { TokenRecords } from './token-records.ts'
 import { WebflowToken } from './token.ts'
 
@@ -39,13 +40,15 @@ export class Callers {
   readonly #cookies: Cookies
   readonly #identity: Identity
   readonly #records: TokenRecords
+  readonly #installations: Installations
   /** Shared by all requests that cannot have a token. */
   readonly #nobody: Caller
 
-  constructor (cookies: Cookies, identity: Identity, records: TokenRecords) {
+  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, installations: Installations) {
     this.#cookies = cookies
     this.#identity = identity
     this.#records = records
+    this.#installations = installations
     this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
@@ -72,6 +75,7 @@ export class Callers {
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
       const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
+      if (stored !== null) this.#installations.fillIn(stored)
       caller.token = stored === null ? null : new WebflowToken(stored.tokenId, stored.record)
     }
     return caller.token

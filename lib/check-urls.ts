@@ -4,11 +4,12 @@ import type { Paths } from './paths.ts'
 import { normalizePath } from './return-to.ts'
 import type { Endpoints } from './webflow-client.ts'
 
-const webflowEndpoints: Endpoints = {
+const webflowEndpoints = {
   authorize: 'https://webflow.com/oauth/authorize',
   token: 'https://api.webflow.com/oauth/access_token',
   revoke: 'https://webflow.com/oauth/revoke_authorization'
 }
+const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
 
 /** Checks the redirect URI: absolute, without fragment and userinfo, and https unless it stays on the machine; returns it as given and parsed. */
 export function resolveRedirectUri (value: unknown): { redirectUri: string, url: URL } {
@@ -55,20 +56,28 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
   return new Set([own, ...origins])
 }
 
-/** Checks the endpoints and completes them with Webflow's. */
+/** Checks the endpoints and completes them: with Webflow's, and where a token is shown to it, with those at the origin that issued it. */
 export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
-  if (!isObject(value)) return refuseOption('endpoints', 'must be an object of URLs: authorize, token, revoke')
-  for (const name of Object.keys(value)) {
-    if (!Object.hasOwn(webflowEndpoints, name)) refuseOption(`endpoints.${name}`, 'is no endpoint: there are authorize, token and revoke')
-  }
-  const resolve = (name: keyof Endpoints) => {
-    const url: unknown = value[name] === undefined ? webflowEndpoints[name] : value[name]
+  if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs: ${endpointNames}`)
+  const resolve = (name: keyof Endpoints, fallback: string) => {
+    const url: unknown = value[name] === undefined ? fallback : value[name]
     if (typeof url !== 'string' || !/^https?:\/\//i.test(url) || !URL.canParse(url) || /[#\s\\]/.test(url) || hasUserinfo(url, new URL(url))) {
       return refuseOption(`endpoints.${name}`, 'must be an absolute http(s) URL without fragment and userinfo')
     }
     return url
   }
-  return { authorize: resolve('authorize'), token: resolve('token'), revoke: resolve('revoke') }
+  const token = resolve('token', webflowEndpoints.token)
+  const endpoints = {
+    authorize: resolve('authorize', webflowEndpoints.authorize),
+    token,
+    revoke: resolve('revoke', webflowEndpoints.revoke),
+    introspect: resolve('introspect', new URL('/v2/token/introspect', token).href),
+    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
+  }
+  for (const name of Object.keys(value)) {
+    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is no endpoint: there are ${endpointNames}`)
+  }
+  return endpoints
 }
 
 /** An empty user name is dropped in parsing, and slashes before a full one are. */

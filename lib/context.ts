@@ -1,14 +1,19 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { Callers } from './callers.ts'
 import { Cookies, loadCookieCodec } from './cookies.ts'
+import { EndedTokens } from './ended-tokens.ts'
 import { FlowRecords } from './flow-records.ts'
 import { Flows } from './flows.ts'
 import { GuardedStore } from './guarded-store.ts'
 import { Identity } from './identity.ts'
+import { Installations } from './installations.ts'
 import { createKeyring } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
 import { createSealer } from './seal.ts'
 import { SealedStore } from './sealed-store.ts'
+import { Siblings } from './siblings.ts'
+import { TagNames } from './tag-names.ts'
+import { TokenChecks } from './token-checks.ts'
 import { TokenRecords } from './token-records.ts'
 import { WebflowClient } from './webflow-client.ts'
 
@@ -19,11 +24,15 @@ export interface Context {
   cookies: Cookies
   identity: Identity
   records: TokenRecords
+  checks: TokenChecks
+  ended: EndedTokens
+  siblings: Siblings
+  installations: Installations
   callers: Callers
   flows: Flows
   flowRecords: FlowRecords
   webflow: WebflowClient
-  /** Callbacks that have claimed their flow: closing waits for them, so that no token is lost on the way. */
+  /** Callbacks that have claimed their flow, and what is asked in the background: closing waits for them, so that no token is lost on the way. */
   underWay: Set<Promise<unknown>>
 }
 
@@ -33,17 +42,28 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
   const store = new GuardedStore(settings.store, settings.storeTimeout)
   const cookies = new Cookies(await loadCookieCodec(), settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), settings.sessionMaxAge, log)
+  const tags = new TagNames(settings.clientId)
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings.sessionMaxAge, log)
+  const webflow = new WebflowClient(settings)
+  const checks = new TokenChecks(webflow, settings.timeout)
+  const underWay = new Set<Promise<unknown>>()
+  const ended = new EndedTokens(settings, { records, tags, log })
+  const siblings = new Siblings({ records, checks, ended, tags })
+  const installations = new Installations(settings, { records, checks, ended, siblings, tags, log, underWay })
   return {
     settings,
     log,
     cookies,
     identity,
     records,
-    callers: new Callers(cookies, identity, records),
+    checks,
+    ended,
+    siblings,
+    installations,
+    callers: new Callers(cookies, identity, records, installations),
     flows: new Flows(settings, cookies, keyring),
     flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings),
-    webflow: new WebflowClient(settings),
-    underWay: new Set()
+    webflow,
+    underWay
   }
 }

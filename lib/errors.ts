@@ -37,6 +37,8 @@ export interface ErrorDetails {
   reason?: string | undefined
   /** The error behind this one, already reduced to its name and code. */
   cause?: Error | undefined
+  /** The status where it is not the code's own: an argument may come from a stranger. */
+  statusCode?: number | undefined
 }
 
 /**
@@ -54,17 +56,17 @@ export class WebflowOAuthError extends Error {
   /** Which case of the code it is, where there are several. */
   declare readonly reason?: string
 
-  constructor (code: ErrorCode, message: string, { reason, cause }: ErrorDetails = {}) {
+  constructor (code: ErrorCode, message: string, { reason, cause, statusCode }: ErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
-    this.statusCode = statusCodes[code]
+    this.statusCode = statusCode ?? statusCodes[code]
     if (reason !== undefined) this.reason = reason
   }
 }
 
 /** Throws the error for an option, or an argument, that cannot be used: which one, what is wrong with it, and the remedy. */
-export function refuseOption (option: string, problem: string): never {
-  throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}${problem.endsWith('?') ? '' : '.'}`)
+export function refuseOption (option: string, problem: string, details?: ErrorDetails): never {
+  throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}${problem.endsWith('?') ? '' : '.'}`, details)
 }
 
 /** Refuses what is misspelled among the options of a call. */

@@ -1,7 +1,14 @@
 import type { SetOptions, TokenStore } from '../stores/token-store.ts'
 import { WebflowOAuthError, describeForeign } from './errors.ts'
+import { isObject } from './json.ts'
 
 const restAfterTimeout = 1000
+
+/** Keys that a store found, and where the next page begins; null after the last. */
+export interface Page {
+  keys: string[]
+  cursor: string | null
+}
 
 type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
 
@@ -39,6 +46,10 @@ export class GuardedStore {
 
   delete (key: string, options?: { if?: string }): Promise<boolean> {
     return this.#call('delete', () => this.#store.delete(key, options), isBoolean)
+  }
+
+  find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
+    return this.#call('find', () => this.#store.find(tag, options), isPage)
   }
 
   #call<T> (method: string, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, onLate?: (value: T) => void): Promise<T> {
@@ -93,4 +104,8 @@ function isStringOrNull (value: unknown): value is string | null {
 
 function isBoolean (value: unknown): value is boolean {
   return typeof value === 'boolean'
+}
+
+function isPage (value: unknown): value is Page {
+  return isObject(value) && isStringOrNull(value.cursor) && Array.isArray(value.keys) && value.keys.every((key) => typeof key === 'string')
 }

@@ -13,11 +13,16 @@ export { MemoryStore } from '../stores/memory.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { SetOptions, TokenStore } from '../stores/token-store.ts'
 export type { Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
+export type { DisconnectReason } from './ended-tokens.ts'
 export { WebflowOAuthError } from './errors.ts'
 export type { ErrorCode, StateReason } from './errors.ts'
+export type { Authorization, WebflowUser } from './installation.ts'
+export type { TokenStatus } from './installations.ts'
 export type { WebflowOAuthOptions } from './options.ts'
 export type { RequireTokenHook, RequireTokenOptions } from './require-token.ts'
+export type { TokenRevocation } from './revocation.ts'
 export type { KnownScope, Scope } from './scopes.ts'
+export type { TokenQuery } from './token-query.ts'
 export type { WebflowToken } from './token.ts'
 export type { Endpoints } from './webflow-client.ts'
 
@@ -58,7 +63,11 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
   // Before any `onClose` hook: the app's Redis and its sockets are still there.
   fastify.addHook('preClose', async () => { await Promise.allSettled(context.underWay) })
-  fastify.addHook('onClose', () => context.webflow.close())
+  fastify.addHook('onClose', async () => {
+    // What the last requests have begun.
+    await Promise.allSettled(context.underWay)
+    await context.webflow.close()
+  })
   fastify.register(registerRoutes, { context, surrounding: fastify })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })
 

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { TokenStore } from '../stores/token-store.ts'
+import type { DisconnectReason } from './ended-tokens.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './token.ts'
 import type { Dispatcher, Endpoints } from './webflow-client.ts'
@@ -106,6 +107,12 @@ export interface WebflowOAuthOptions {
   /** An undici Dispatcher for calls to Webflow: a proxy, a MockAgent. Never closed by the plugin. Defaults to an own Agent. */
   dispatcher?: Dispatcher | undefined
 
+  /**
+   * Whether Webflow is asked after the exchange what the new token opens. False leaves `authorization` and `user`
+   * of tokens null, and no token is found by what it opens. Defaults to true.
+   */
+  introspect?: boolean | undefined
+
   /** Other endpoints than Webflow's: a simulator, a gateway. Defaults to Webflow's. */
   endpoints?: Partial<Endpoints> | undefined
 
@@ -126,4 +133,10 @@ export interface WebflowOAuthOptions {
    * `fastify.webflowOAuth.revoke`. What it throws is logged and changes nothing.
    */
   onRevoke?: ((token: WebflowToken, request: FastifyRequest | null) => unknown) | undefined
+
+  /**
+   * Runs once for each token that the plugin forgot because Webflow had ended it. What it throws is logged
+   * and changes nothing.
+   */
+  onDisconnect?: ((token: WebflowToken, reason: DisconnectReason) => unknown) | undefined
 }

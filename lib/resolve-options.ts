@@ -10,7 +10,7 @@ import { isScope } from './scopes.ts'
 import type { Dispatcher, Endpoints } from './webflow-client.ts'
 
 /** The options after checking: complete, and never changed again. */
-export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke'> {
+export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
   readonly clientId: string
   readonly clientSecret: string
   readonly redirectUri: string
@@ -34,6 +34,7 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly timeout: number
   readonly storeTimeout: number
   readonly dispatcher: Dispatcher | null
+  readonly introspect: boolean
   readonly endpoints: Endpoints
 }
 
@@ -63,11 +64,13 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   timeout: true,
   storeTimeout: true,
   dispatcher: true,
+  introspect: true,
   endpoints: true,
   beforeStore: true,
   onSuccess: true,
   onFailure: true,
-  onRevoke: true
+  onRevoke: true,
+  onDisconnect: true
 }
 
 /**
@@ -85,7 +88,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const {
     authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
-    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, endpoints = {}
+    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
   } = options
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -112,12 +115,14 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     timeout: resolveDuration('timeout', timeout, 'milliseconds'),
     storeTimeout: resolveDuration('storeTimeout', storeTimeout, 'milliseconds'),
     dispatcher: resolveDispatcher(options.dispatcher),
+    introspect: oneOf('introspect', introspect, [true, false]),
     endpoints: resolveEndpoints(endpoints),
     identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),
     onFailure: optionalFunction('onFailure', options.onFailure),
-    onRevoke: optionalFunction('onRevoke', options.onRevoke)
+    onRevoke: optionalFunction('onRevoke', options.onRevoke),
+    onDisconnect: optionalFunction('onDisconnect', options.onDisconnect)
   })
 }
 
@@ -179,7 +184,7 @@ function resolveDispatcher (value: Dispatcher | undefined): Dispatcher | null {
   return value
 }
 
-function oneOf<T extends string> (option: string, value: unknown, values: readonly T[]): T {
+function oneOf<T extends string | boolean> (option: string, value: unknown, values: readonly T[]): T {
   return values.find((candidate) => candidate === value) ?? refuseOption(option, `must be one of ${values.join(', ')}`)
 }
 

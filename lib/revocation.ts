@@ -1,27 +1,71 @@
 import type { FastifyRequest } from 'fastify'
 import type { Context } from './context.ts'
-import { describeForeign } from './errors.ts'
-import type { WebflowToken } from './token.ts'
+import { describeForeign, toError } from './errors.ts'
+import type { QueryKind } from './installation.ts'
+import { Limit } from './limit.ts'
+import { WebflowToken } from './token.ts'
 import type { Upstream } from './webflow-answers.ts'
+
+/** How many tokens are revoked at a time. */
+const maxAtOnce = 8
+
+/** What became of one of the tokens that were to be revoked. */
+export type TokenRevocation =
+  /** Webflow has ended it, and it is forgotten. */
+  | { id: string, revoked: true, upstream: Upstream, error: null }
+  /**
+   * It is kept. With `failed` Webflow or the store failed: try again. With `unknown` nobody could tell
+   * whether it is one of them.
+   */
+  | { id: string, revoked: false, upstream: 'failed' | 'unknown', error: Error }
 
 /**
  * Revokes a token: Webflow first, then the store. While Webflow cannot be told, the record stays,
- * so that a token that Webflow knows is not lost; unless `force` says otherwise.
+ * so that a token that Webflow knows is not lost.
  */
-export async function revokeToken (context: Context, token: WebflowToken, request: FastifyRequest | null, force: boolean): Promise<Upstream | 'failed'> {
-  const { records, settings, webflow } = context
-  const log = request?.log ?? context.log
-  const upstream = await webflow.revoke(token.accessToken).catch((err: unknown) => {
-    if (!force) throw err
-    log.warn({ tokenId: token.id, err }, 'webflow-oauth: a token is forgotten though Webflow could not be told')
+export async function revokeToken (context: Context, token: WebflowToken, request: FastifyRequest | null): Promise<Upstream> {
+  const upstream = await context.webflow.revoke(token.accessToken)
+  await forgetEverywhere(context, token, request)
+  return upstream
+}
+
+/** Revokes a token, and forgets it even when Webflow could not be told. */
+export async function forceRevocation (context: Context, token: WebflowToken): Promise<Upstream | 'failed'> {
+  const upstream = await context.webflow.revoke(token.accessToken).catch((err: unknown) => {
+    context.log.warn({ tokenId: token.id, err }, 'webflow-oauth: a token is forgotten though Webflow could not be told')
     return 'failed' as const
   })
-  if (await records.forget(token.id, token.accessToken)) {
-    try {
-      await settings.onRevoke?.(token, request)
-    } catch (error) {
-      log.error({ err: describeForeign(error) }, 'webflow-oauth: `onRevoke` threw an error')
-    }
-  }
+  if (upstream === 'failed') await forget(context, token, null)
+  else await forgetEverywhere(context, token, null)
   return upstream
+}
+
+/** Revokes all tokens that match, a bounded number at a time, and tells of each what happened. */
+export async function revokeAll (context: Context, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
+  const { tokens, unjudged } = await context.installations.find(kind, id, { thorough: true })
+  const limit = new Limit(maxAtOnce)
+  const revocations = tokens.map(({ tokenId, record }) => limit.run(async (): Promise<TokenRevocation> => {
+    try {
+      return { id: tokenId, revoked: true, upstream: await revokeToken(context, new WebflowToken(tokenId, record), null), error: null }
+    } catch (error) {
+      return { id: tokenId, revoked: false, upstream: 'failed', error: toError(error) }
+    }
+  }))
+  const unknown = [...unjudged].map(([tokenId, error]): TokenRevocation => ({ id: tokenId, revoked: false, upstream: 'unknown', error }))
+  return [...await Promise.all(revocations), ...unknown]
+}
+
+/** Forgets a token that has ended for whoever holds it. If the store fails, a retry finds those that are left by the token's own, the last. */
+async function forgetEverywhere (context: Context, token: WebflowToken, request: FastifyRequest | null): Promise<void> {
+  context.checks.revoked(token.accessToken)
+  for (const holder of await context.ended.holdersOf(token)) await forget(context, holder, request)
+}
+
+async function forget ({ log, records, settings }: Context, token: WebflowToken, request: FastifyRequest | null): Promise<void> {
+  if (!await records.forget(token.id, token.accessToken)) return
+  try {
+    await settings.onRevoke?.(token, request)
+  } catch (error) {
+    (request?.log ?? log).error({ err: describeForeign(error) }, 'webflow-oauth: `onRevoke` threw an error')
+  }
 }

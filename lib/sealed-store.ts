@@ -1,7 +1,16 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { BoundedSet } from './bounded-set.ts'
-import { unavailable, type GuardedStore } from './guarded-store.ts'
+import { BoundedMap } from './bounded-map.ts'
+import { unavailable, type GuardedStore, type Page } from './guarded-store.ts'
 import type { Sealer } from './seal.ts'
+
+/** What is said of a value as it is written. */
+export interface SealedOptions {
+  /** When it ends, in Unix milliseconds. */
+  expiresAt: number
+  tags?: readonly string[]
+  /** Writes only over this sealed value, or only over none. */
+  if?: string | null
+}
 
 /** A value as it was read: the sealed form is what conditional writes compare with. */
 export interface Sealed {
@@ -17,7 +26,7 @@ export class SealedStore {
   readonly #store: GuardedStore
   readonly #sealer: Sealer
   readonly #log: FastifyBaseLogger
-  readonly #reported = new BoundedSet(1000)
+  readonly #reported = new BoundedMap<true>(1000)
 
   constructor (store: GuardedStore, sealer: Sealer, log: FastifyBaseLogger) {
     this.#store = store
@@ -37,19 +46,24 @@ export class SealedStore {
   }
 
   /** Seals and writes; resolves with the sealed value, or null when the condition did not hold. */
-  async set (key: string, text: string, options: { expiresAt: number, if?: string | null }): Promise<string | null> {
+  async set (key: string, text: string, options: SealedOptions): Promise<string | null> {
     const sealed = this.#sealer.seal(key, text)
     return await this.#store.set(key, sealed, options) ? sealed : null
   }
 
   /** Like `set`; a write that the store carries out after it was given up is taken back. */
-  async setOrUndo (key: string, text: string, options: { expiresAt: number, if?: string | null }): Promise<string | null> {
+  async setOrUndo (key: string, text: string, options: SealedOptions): Promise<string | null> {
     const sealed = this.#sealer.seal(key, text)
     return await this.#store.setOrUndo(key, sealed, options) ? sealed : null
   }
 
   delete (key: string, options?: { if?: string }): Promise<boolean> {
     return this.#store.delete(key, options)
+  }
+
+  /** Names the keys whose value was written with the tag, a page at a time. */
+  find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
+    return this.#store.find(tag, options)
   }
 
   /** Opens a value that was just read; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when its secret is unknown. */
@@ -59,10 +73,16 @@ export class SealedStore {
       case 'opened':
         return opened.text
       case 'foreign':
-        if (this.#reported.add(key)) this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
+        this.#report(key)
         return null
       case 'unknown_key':
         throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
     }
+  }
+
+  #report (key: string): void {
+    if (this.#reported.get(key) !== undefined) return
+    this.#reported.set(key, true)
+    this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
   }
 }

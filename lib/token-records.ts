@@ -1,11 +1,19 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { BoundedMap } from './bounded-map.ts'
+import type { WebflowOAuthError } from './errors.ts'
 import { unavailable } from './guarded-store.ts'
+import type { Installation } from './installation.ts'
 import type { SealedStore } from './sealed-store.ts'
-import { parseRecord, serializeRecord, type TokenRecord } from './token.ts'
+import type { TagNames } from './tag-names.ts'
+import { absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from './token.ts'
 import type { Grant } from './webflow-answers.ts'
 
 const maxOpened = 1000
-const maxTries = 3
+// Of several writers at once all but one have to read again, each time.
+const maxTries = 10
+const pageSize = 100
+const largestPage = 1000
+const prefix = 'token:'
 
 /** A record as it was read: the sealed value is what conditional writes compare with. */
 export interface StoredToken {
@@ -14,19 +22,30 @@ export interface StoredToken {
   record: TokenRecord
 }
 
+/** The tokens under a tag, or a page of them. */
+export interface FoundTokens {
+  tokens: StoredToken[]
+  /** The ids of those that were sealed under a secret that this process does not know. */
+  unreadable: string[]
+  /** Where the next page begins; null after the last. */
+  cursor: string | null
+}
+
 /**
- * The tokens in the store: sealed on the way in, opened on the way out, renewed by use.
+ * The tokens in the store: sealed on the way in, opened on the way out, renewed by use, found by tags.
  */
 export class TokenRecords {
   readonly #store: SealedStore
+  readonly #tags: TagNames
   readonly #maxAge: number
   readonly #log: FastifyBaseLogger
-  readonly #opened = new Map<string, StoredToken>()
+  readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
-  constructor (store: SealedStore, maxAge: number, log: FastifyBaseLogger) {
+  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger) {
     this.#store = store
+    this.#tags = tags
     this.#maxAge = maxAge * 1000
     this.#log = log
   }
@@ -40,21 +59,32 @@ export class TokenRecords {
       scope: grant.scope ?? requestedScope,
       createdAt: now,
       expiresAt: this.#deadline(now, endsAt),
-      endsAt
+      endsAt,
+      authorization: null,
+      user: null,
+      askedAt: 0,
+      told: false,
+      reviewed: false
     }
   }
 
   /**
-   * Writes a token over whatever stands there now, and over nothing newer: a write that is carried out
-   * late, when the user has connected again meanwhile, changes nothing.
+   * Writes a token over whatever stands there, but over nothing newer: neither a slow callback nor a write
+   * that is carried out late undoes what the user has done meanwhile. Resolves with the record that stands
+   * there then. `replaced` is the one that stood there before the token was asked for, null for none; left
+   * out, nothing counts as newer.
    */
-  async write (tokenId: string, record: TokenRecord): Promise<void> {
+  async write (tokenId: string, record: TokenRecord, replaced?: TokenRecord | null): Promise<StoredToken> {
     const text = serializeRecord(record)
     for (let tries = 0; tries < maxTries; tries++) {
       const current = await this.readSealed(tokenId)
+      const standing = current === null ? null : this.#standing(tokenId, current)
       // ioredis sends a command again whose answer was lost: what stands there may be this very record.
-      if (tries > 0 && current !== null && this.#store.open(storeKey(tokenId), current) === text) return
-      if (await this.#store.set(storeKey(tokenId), text, { expiresAt: record.expiresAt, if: current }) !== null) return
+      if (standing !== null && tries > 0 && serializeRecord(standing.record) === text) return standing
+      if (standing !== null && replaced !== undefined && hasOvertaken(standing.record, record, replaced)) return standing
+      const merged = standing === null ? record : keepTold(record, standing.record)
+      const sealed = await this.#set(tokenId, merged, current)
+      if (sealed !== null) return { tokenId, sealed, record: merged }
     }
     throw unavailable('The token store did not write a token that it was given.')
   }
@@ -67,10 +97,16 @@ export class TokenRecords {
     return sealed
   }
 
-  /** Reads and opens a token; null when there is none. */
+  /** Reads and opens a token, which counts as use; null when there is none. */
   async read (tokenId: string): Promise<StoredToken | null> {
     const sealed = await this.readSealed(tokenId)
     return sealed === null ? null : this.open(tokenId, sealed)
+  }
+
+  /** Reads and opens a token without using it; null when there is none. */
+  async peek (tokenId: string): Promise<StoredToken | null> {
+    const sealed = await this.readSealed(tokenId)
+    return sealed === null ? null : this.#living(tokenId, sealed)
   }
 
   /**
@@ -79,12 +115,77 @@ export class TokenRecords {
    * sealed under a secret that this process does not know, which is no logout.
    */
   open (tokenId: string, sealed: string): StoredToken | null {
-    const known = this.#opened.get(tokenId)
-    const token = known !== undefined && known.sealed === sealed ? known : this.#unseal(tokenId, sealed)
-    const now = Date.now()
-    if (token === null || token.record.expiresAt <= now) return null
-    this.#renewIfDue(token, now)
+    const token = this.#living(tokenId, sealed)
+    if (token === null) return null
+    if (this.#opened.get(tokenId) !== token) this.#opened.set(tokenId, token)
+    this.renewIfDue(token)
     return token
+  }
+
+  /** Moves the deadline when half of its life is over; nobody waits for it, and it writes only over the very value that was read. */
+  renewIfDue ({ tokenId, sealed, record }: StoredToken): void {
+    const now = Date.now()
+    if (record.expiresAt - now >= this.#maxAge / 2 || this.#renewing.has(tokenId)) return
+    const expiresAt = this.#deadline(now, record.endsAt)
+    if (expiresAt <= record.expiresAt) return
+    this.#renewing.add(tokenId)
+    this.#set(tokenId, { ...record, expiresAt }, sealed)
+      .catch((err: unknown) => { this.#log.warn({ err }, 'webflow-oauth: a token could not be renewed; the next use tries again') })
+      .finally(() => { this.#renewing.delete(tokenId) })
+  }
+
+  /**
+   * Changes a record that still holds the access token, by writing over nothing but what was read.
+   * Resolves with the record that stands there then; null when it has gone or holds a newer token.
+   */
+  async change (tokenId: string, accessToken: string, changed: (record: TokenRecord) => TokenRecord): Promise<StoredToken | null> {
+    for (let tries = 0; tries < maxTries; tries++) {
+      const current = await this.peek(tokenId)
+      if (current === null || current.record.accessToken !== accessToken) return null
+      const record = changed(current.record)
+      if (record === current.record) return current
+      const sealed = await this.#set(tokenId, record, current.sealed)
+      if (sealed !== null) return { tokenId, sealed, record }
+    }
+    throw unavailable('The token store did not change a token that it was told to.')
+  }
+
+  /** Records what Webflow told of a token; resolves with the record that stands there then, null when it has gone or holds a newer token. */
+  async learn (token: StoredToken, installation: Installation): Promise<StoredToken | null> {
+    // Mostly there is nothing new, and then nothing more to read.
+    if (absorb(token.record, installation) === token.record) return token
+    return await this.change(token.tokenId, token.record.accessToken, (record) => absorb(record, installation))
+  }
+
+  /** Reads a page of the tokens under a tag, without using them. */
+  async page (tag: string, cursor: string | null, limit = pageSize): Promise<FoundTokens> {
+    const page = await this.#store.find(tag, { limit, ...cursor === null ? {} : { cursor } })
+    const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : [])
+    const unreadable: string[] = []
+    const sealed = await Promise.all(tokenIds.map(async (tokenId) => ({ tokenId, sealed: await this.readSealed(tokenId) })))
+    const tokens = sealed.flatMap(({ tokenId, sealed }) => {
+      try {
+        return sealed === null ? [] : this.#living(tokenId, sealed) ?? []
+      } catch {
+        unreadable.push(tokenId)
+        return []
+      }
+    })
+    return { tokens, unreadable, cursor: page.cursor }
+  }
+
+  /** Reads all tokens under a tag, without using them; each once. */
+  async all (tag: string): Promise<FoundTokens> {
+    const tokens = new Map<string, StoredToken>()
+    const unreadable = new Set<string>()
+    let cursor: string | null = null
+    do {
+      const page: FoundTokens = await this.page(tag, cursor, largestPage)
+      for (const token of page.tokens) tokens.set(token.tokenId, token)
+      for (const tokenId of page.unreadable) unreadable.add(tokenId)
+      cursor = page.cursor
+    } while (cursor !== null)
+    return { tokens: [...tokens.values()], unreadable: [...unreadable], cursor }
   }
 
   /**
@@ -112,38 +213,57 @@ export class TokenRecords {
     throw unavailable('The token store did not delete a token that it was told to.')
   }
 
+  #set (tokenId: string, record: TokenRecord, over: string | null): Promise<string | null> {
+    return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.#tags.of(record), if: over })
+  }
+
   #deadline (now: number, endsAt: number | null): number {
     return Math.min(now + this.#maxAge, endsAt ?? Infinity)
+  }
+
+  /** Opens what is about to be written over; null where it cannot be compared. */
+  #standing (tokenId: string, sealed: string): StoredToken | null {
+    try {
+      return this.#living(tokenId, sealed)
+    } catch {
+      return null
+    }
+  }
+
+  #living (tokenId: string, sealed: string): StoredToken | null {
+    const known = this.#opened.get(tokenId)
+    const token = known !== undefined && known.sealed === sealed ? known : this.#unseal(tokenId, sealed)
+    return token === null || token.record.expiresAt <= Date.now() ? null : token
   }
 
   #unseal (tokenId: string, sealed: string): StoredToken | null {
     const text = this.#store.open(storeKey(tokenId), sealed)
     const record = text === null ? null : parseRecord(text)
-    if (record === null) return null
-    const token = { tokenId, sealed, record }
-    this.#remember(token)
-    return token
-  }
-
-  #remember (token: StoredToken): void {
-    this.#opened.delete(token.tokenId)
-    const [oldest] = this.#opened.keys()
-    if (oldest !== undefined && this.#opened.size >= maxOpened) this.#opened.delete(oldest)
-    this.#opened.set(token.tokenId, token)
-  }
-
-  /** Moves the deadline; nobody waits for it, and it writes only over the very value that was read. */
-  #renewIfDue ({ tokenId, sealed, record }: StoredToken, now: number): void {
-    if (record.expiresAt - now >= this.#maxAge / 2 || this.#renewing.has(tokenId)) return
-    const expiresAt = this.#deadline(now, record.endsAt)
-    if (expiresAt <= record.expiresAt) return
-    this.#renewing.add(tokenId)
-    this.#store.set(storeKey(tokenId), serializeRecord({ ...record, expiresAt }), { expiresAt, if: sealed })
-      .catch((err: unknown) => { this.#log.warn({ err }, 'webflow-oauth: a token could not be renewed; the next use tries again') })
-      .finally(() => { this.#renewing.delete(tokenId) })
+    return record === null ? null : { tokenId, sealed, record }
   }
 }
 
+/** Makes the error for tokens that cannot be read. */
+export function unreadable (): WebflowOAuthError {
+  return unavailable('A stored token was sealed under a secret that this process does not know: add the missing one to `secret`.')
+}
+
+/** Orders tokens, the newest first. */
+export function newestFirst (tokens: readonly StoredToken[]): StoredToken[] {
+  return tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)
+}
+
+/** Tells whether somebody else has written a newer record since. By the clocks of two replicas the one that is replaced may look newer. */
+function hasOvertaken (standing: TokenRecord, record: TokenRecord, replaced: TokenRecord | null): boolean {
+  const isReplaced = standing.accessToken === replaced?.accessToken && standing.accessToken !== record.accessToken
+  return !isReplaced && isNewer(standing, record)
+}
+
+/** Keeps what is known of the very same token, where Webflow told nothing this time; it is asked again. */
+function keepTold (record: TokenRecord, { accessToken, authorization, user, askedAt }: TokenRecord): TokenRecord {
+  return record.askedAt === 0 && record.accessToken === accessToken ? { ...record, authorization, user, askedAt } : record
+}
+
 function storeKey (tokenId: string): string {
-  return `token:${tokenId}`
+  return prefix + tokenId
 }

@@ -1,4 +1,5 @@
 import { WebflowOAuthError, type ErrorCode } from './errors.ts'
+import { parseAuthorization, parseScope, parseUser, type Authorization, type WebflowUser } from './installation.ts'
 import { isObject } from './json.ts'
 
 /** What Webflow granted for a code. */
@@ -35,12 +36,33 @@ export function readRevocation (answer: Answer): Upstream {
   return hasRevoked(answer) ? 'revoked' : refuse(answer, 'revoke the token')
 }
 
+/** What a token opens; or that Webflow takes it no longer; or that Webflow takes it and will not tell. */
+export type Introspection = { kind: 'active', authorization: Authorization } | { kind: 'revoked' } | { kind: 'refused' }
+
+/** Reads the answer to an introspection. A 401 with any other body may come from a gateway: it says nothing of the token. */
+export function readIntrospection (answer: Answer): Introspection {
+  const { status, body } = answer
+  const code = isObject(body) && typeof body.code === 'string' ? body.code : null
+  if (status === 401 && code === 'not_authorized') return { kind: 'revoked' }
+  if (status === 403 && code !== null) return { kind: 'refused' }
+  const authorization = isSuccess(status) && isObject(body) && errorOf(body) === null ? parseAuthorization(body.authorization) : null
+  return authorization === null ? refuseData(answer, 'tell what a token opens') : { kind: 'active', authorization }
+}
+
+/** Reads the answer to the question who authorized a token; null when the token may not ask. */
+export function readUser (answer: Answer): WebflowUser | null {
+  const { status, body } = answer
+  // Webflow's own refusal; that of a gateway would not have a code.
+  if (status === 403 && isObject(body) && typeof body.code === 'string') return null
+  const user = isSuccess(status) && errorOf(body) === null ? parseUser(body) : null
+  return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'tell who authorized a token') : user
+}
+
 function parseGrant ({ status, body }: Answer): Grant | null {
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return null
   const { access_token: accessToken, token_type: tokenType, scope, expires_in: expiresIn } = body
   if (typeof accessToken !== 'string' || accessToken === '') return null
-  // Webflow separates by comma in introspection, by space everywhere else.
-  const granted = typeof scope === 'string' ? scope.split(/[\s,]+/).filter((name) => name !== '') : []
+  const granted = typeof scope === 'string' ? parseScope(scope) : []
   const seconds = typeof expiresIn === 'string' ? Number(expiresIn) : expiresIn
   return {
     accessToken,
@@ -56,11 +78,17 @@ function hasRevoked ({ status, body }: Answer): boolean {
 }
 
 /** Turns an answer that is not what was asked for into an error. */
-function refuse ({ status, body }: Answer, purpose: string): never {
+function refuse (answer: Answer, purpose: string): never {
+  const { status, body } = answer
   const error = errorOf(body)
   if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
     throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', 'Webflow rejected the app\'s credentials: check `clientId` and `clientSecret`.')
   }
+  return refuseData(answer, purpose)
+}
+
+/** Turns an answer to a call that carries no credentials of the app into an error. */
+function refuseData ({ status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
     throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: it answered with status ${status}.`)
   }

@@ -1,7 +1,8 @@
 import { Agent, request, type Dispatcher } from 'undici'
 import { WebflowOAuthError, codeOf, describeForeign } from './errors.ts'
+import type { WebflowUser } from './installation.ts'
 import { parseJson } from './json.ts'
-import { readGrant, readRevocation, type Answer, type Grant, type Upstream } from './webflow-answers.ts'
+import { readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './webflow-answers.ts'
 
 export type { Dispatcher } from 'undici'
 
@@ -13,6 +14,10 @@ export interface Endpoints {
   token: string
   /** The revocation endpoint. Defaults to `https://webflow.com/oauth/revoke_authorization`. */
   revoke: string
+  /** Where a token is asked what it opens. Defaults to `/v2/token/introspect` at the origin of `token`: no token goes where it did not come from. */
+  introspect: string
+  /** Where a token is asked who granted it. Defaults to `/v2/token/authorized_by` at the origin of `token`. */
+  authorizedBy: string
 }
 
 /** What the client needs to know of the app. */
@@ -26,13 +31,24 @@ export interface ClientOptions {
 }
 
 const maxBodyLength = 64 * 1024
+// Of a token that opens thousands of sites, each with an id of 24 digits.
+const maxInstallationLength = 256 * 1024
 // Below the idle limit of any server, so that no request is written to a connection that is being closed.
 const keepAlive = 4000
 // With these no connection was opened, so that no byte of the request can have left.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 
-/** Speaks to Webflow's token and revocation endpoints, each call within its deadline. */
+/** A request to Webflow. */
+interface Call {
+  url: string
+  method: 'GET' | 'POST'
+  headers: Record<string, string>
+  body: string | null
+  maxLength: number
+}
+
+/** Speaks to Webflow's endpoints, each call within its deadline. */
 export class WebflowClient {
   readonly #options: ClientOptions
   readonly #own: Agent | null = null
@@ -77,24 +93,42 @@ export class WebflowClient {
     return readRevocation(answer)
   }
 
+  /** Asks what a token opens, which takes no scope; within so many milliseconds. */
+  async introspect (accessToken: string, timeout: number): Promise<Introspection> {
+    return readIntrospection(await this.#get(this.#options.endpoints.introspect, accessToken, timeout))
+  }
+
+  /** Asks who granted a token, within so many milliseconds; null when it lacks the scope for that. */
+  async authorizedBy (accessToken: string, timeout: number): Promise<WebflowUser | null> {
+    return readUser(await this.#get(this.#options.endpoints.authorizedBy, accessToken, timeout))
+  }
+
   /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
   async close (): Promise<void> {
     await this.#own?.close()
   }
 
-  async #post (url: string, fields: Record<string, string>): Promise<Answer> {
-    const { timeout } = this.#options
+  #post (url: string, fields: Record<string, string>): Promise<Answer> {
+    const headers = { 'content-type': 'application/json' }
+    return this.#call({ url, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
+  }
+
+  #get (url: string, accessToken: string, timeout: number): Promise<Answer> {
+    const headers = { authorization: `Bearer ${accessToken}` }
+    return this.#call({ url, method: 'GET', headers, body: null, maxLength: maxInstallationLength }, timeout)
+  }
+
+  async #call (call: Call, timeout: number): Promise<Answer> {
     const controller = new AbortController()
-    const body = JSON.stringify(fields)
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(timedOut(timeout))
         controller.abort()
       }, timeout)
-      this.#send(url, body, controller.signal)
+      this.#send(call, timeout, controller.signal)
         .catch((error: unknown) => {
           if (!isNeverSent(error) || controller.signal.aborted) throw error
-          return this.#send(url, body, controller.signal)
+          return this.#send(call, timeout, controller.signal)
         })
         .then(resolve, (error: unknown) => {
           reject(error instanceof WebflowOAuthError ? error : unreachable(error, timeout))
@@ -103,27 +137,26 @@ export class WebflowClient {
     })
   }
 
-  async #send (url: string, body: string, signal: AbortSignal): Promise<Answer> {
-    const { timeout } = this.#options
+  async #send ({ url, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
     const response = await request(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
+      method,
+      headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
       body,
       signal,
       dispatcher: this.#dispatcher,
       headersTimeout: timeout,
       bodyTimeout: timeout
     })
-    return { status: response.statusCode, body: parseJson(await readBody(response.body)) }
+    return { status: response.statusCode, body: parseJson(await readBody(response.body, maxLength)) }
   }
 }
 
-async function readBody (body: AsyncIterable<Buffer>): Promise<string> {
+async function readBody (body: AsyncIterable<Buffer>, maxLength: number): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > maxBodyLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow answered with more than ${maxBodyLength} bytes.`)
+    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow answered with more than ${maxLength} bytes.`)
     chunks.push(chunk)
   }
   return new TextDecoder().decode(Buffer.concat(chunks))

@@ -2,8 +2,11 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
-import { buildPackage, startExample } from './support/examples-process.ts'
-import { Visitor } from './support/examples-visitor.ts'
+import { startApp } from './support/examples-app.ts'
+import { buildPackage, runExample, startExample } from './support/examples-process.ts'
+import { Visitor, type Page } from './support/examples-visitor.ts'
+import { ada, grace, startWebflow } from './support/examples-webflow.ts'
+import { sendWebhook, type Webhook } from './support/examples-webhook.ts'
 import { findRedis, startRedis } from './support/redis-server.ts'
 import { freePort } from './support/free-port.ts'
 
@@ -182,6 +185,179 @@ t.test('the minimal example guards its route and begins at Webflow', async (t) =
   await startsAtWebflow(t, minimal.found)
 })
 
+t.test('the webhook receiver', async (t) => {
+  const { webflow, home, env, assertNothingPrinted } = await startWebflow(t, credentials)
+  const receiver = await startExample(t, 'examples/webhook.ts', { env, up: listening })
+  const siteId = '62f3b1f7eafac55d0c64ef91'
+  const send = (webhook: Partial<Webhook> = {}) => sendWebhook(`${home}/webhooks/webflow`, { siteId, secret: credentials.WEBFLOW_CLIENT_SECRET, ...webhook })
+  const visitor = new Visitor()
+  t.equal((await connectAt(home, visitor)).text, '{"connected":true}')
+
+  t.test('calls Webflow with the token that opens the site', async (t) => {
+    t.strictSame(await send(), { status: 200, answer: { handled: true } })
+    await receiver.printed(/form_submission at Difference Engine/)
+    t.strictSame(await send({ timestamp: Date.now() - 4 * 60_000 }), { status: 200, answer: { handled: true } }, 'and takes a webhook that was a while on its way')
+  })
+
+  t.test('refuses what Webflow has not signed', async (t) => {
+    const asked = webflow.requests.sites.length
+    const forged: Array<Partial<Webhook>> = [
+      { secret: credentials.APP_SECRET },
+      { body: JSON.stringify({ triggerType: 'form_submission', payload: { siteId } }) },
+      { body: '{' },
+      { headers: { 'x-webflow-timestamp': String(Date.now() + 1000) } },
+      { headers: { 'x-webflow-timestamp': '' } },
+      { headers: { 'x-webflow-signature': '' } },
+      { headers: { 'x-webflow-signature': 'f'.repeat(64) } }
+    ]
+    for (const webhook of forged) t.equal((await send(webhook)).status, 401)
+    t.equal((await send({ headers: { 'content-type': 'text/plain' } })).status, 415, 'no other parser lets it pass')
+    t.equal((await request(`${home}/webhooks/webflow`, { method: 'POST' })).statusCode, 400, 'nor does nothing at all')
+    t.equal(webflow.requests.sites.length, asked)
+  })
+
+  t.test('refuses what was signed more than five minutes ago', async (t) => {
+    t.equal((await send({ timestamp: Date.now() - 5 * 60_000 })).status, 401)
+    t.equal((await send({ timestamp: 0 })).status, 401)
+    t.equal((await send({ timestamp: NaN })).status, 401)
+  })
+
+  t.test('refuses what is no id of a site', async (t) => {
+    for (const malformed of ['', 'x', `${siteId}0`, `${siteId}\n`, 'g'.repeat(24), null, 7, {}, [], ['x'], undefined]) {
+      t.equal((await send({ siteId: malformed })).status, 400)
+    }
+  })
+
+  t.test('takes note of a site that nobody opens', async (t) => {
+    t.strictSame(await send({ siteId: 'a'.repeat(24) }), { status: 200, answer: { handled: false } })
+  })
+
+  t.test('lets Webflow try again while it does not list the sites, and keeps the token', async (t) => {
+    webflow.fail('sites', { status: 503 })
+    t.equal((await send()).status, 503)
+    webflow.fail('sites', { reset: true })
+    t.equal((await send()).status, 503)
+    webflow.fail('sites', { status: 401, body: { code: 'not_authorized' } })
+    t.equal((await send()).status, 503, 'not even a 401 is believed that Webflow does not confirm')
+    t.strictSame(await send(), { status: 200, answer: { handled: true } })
+  })
+
+  t.test('notices an uninstall, and goes on with the token of another user', async (t) => {
+    webflow.signIn(grace)
+    const other = new Visitor()
+    await connectAt(home, other)
+    webflow.uninstall()
+    t.strictSame(await send(), { status: 200, answer: { handled: true } })
+    t.equal((await other.open(home)).text, '{"connected":false}')
+    t.equal((await visitor.open(home)).text, '{"connected":true}')
+    await receiver.printed(/"reason":"revoked","msg":"Webflow has ended a connection"/)
+  })
+
+  t.test('forgets the last token after an uninstall', async (t) => {
+    webflow.signIn(ada)
+    webflow.uninstall()
+    t.strictSame(await send(), { status: 200, answer: { handled: false } })
+    t.equal((await visitor.open(home)).text, '{"connected":false}')
+    const asked = webflow.requests.sites.length
+    t.strictSame(await send(), { status: 200, answer: { handled: false } })
+    t.equal(webflow.requests.sites.length, asked, 'and asks Webflow no more')
+  })
+
+  t.test('lets Webflow try again while it does not tell what a token opens', async (t) => {
+    webflow.fail('introspect', { status: 503, times: Infinity })
+    await connectAt(home, visitor)
+    t.equal((await send()).status, 502)
+  })
+
+  t.test('prints no secret', async (t) => {
+    await receiver.stop()
+    assertNothingPrinted(t, receiver.output)
+  })
+})
+
+t.test('the app with users of its own', async (t) => {
+  const { webflow, home, env, assertNothingPrinted } = await startWebflow(t, credentials)
+  const example = await startExample(t, 'examples/users.ts', { env, up: listening })
+  const [first, second] = [new Visitor(), new Visitor()]
+  const signIn = async (visitor: Visitor, name: string) => {
+    await visitor.open(home)
+    return await visitor.press(`Sign in as ${name}`)
+  }
+
+  t.test('shows strangers the way to sign in', async (t) => {
+    const stranger = new Visitor()
+    t.match((await stranger.open(`${home}/sites`)).text, 'Sign in as ada')
+    t.equal((await stranger.fetch('DELETE', '/account')).status, 401)
+    t.equal((await request(`${home}/login`, { method: 'POST', body: 'user=eve', headers: { 'content-type': 'application/x-www-form-urlencoded' } })).statusCode, 400)
+    t.match((await request(home, { headers: { cookie: 'user=ada' } }).then(({ body }) => body.text())), 'Sign in as ada', 'a cookie that is not signed is nobody\'s')
+  })
+
+  t.test('connects each user to sites of their own', async (t) => {
+    t.match((await signIn(first, 'ada')).text, 'ada is signed in. Webflow is not connected')
+    t.match((await first.click('Your sites')).text, 'asks for access')
+    t.match((await first.press('Approve')).text, 'Difference Engine')
+    t.equal(first.page.url, `${home}/sites`)
+
+    webflow.signIn(grace)
+    t.match((await signIn(second, 'grace')).text, 'grace is signed in. Webflow is not connected')
+    const consent = await second.click('Your sites')
+    const sites = await second.open(await webflow.approve(consent.url, { siteIds: ['62f3b1f7eafac55d0c64ef93'] }))
+    t.match(sites.text, 'Ockham Gardens')
+    t.notMatch(sites.text, 'Difference Engine')
+    t.match((await first.open(`${home}/sites`)).text, 'Difference Engine')
+  })
+
+  t.test('keeps the connection of a user who signs out', async (t) => {
+    await first.open(home)
+    t.match((await first.press('Sign out')).text, 'Sign in as ada')
+    t.match((await first.open(`${home}/sites`)).text, 'Sign in as ada')
+    t.match((await signIn(first, 'ada')).text, 'ada is signed in. Webflow is connected')
+    const phone = new Visitor()
+    t.match((await signIn(phone, 'ada')).text, 'Webflow is connected', 'on another device too')
+    t.equal(webflow.requests.revoke.length, 0)
+  })
+
+  t.test('disconnects a user on all devices', async (t) => {
+    const phone = new Visitor()
+    await signIn(phone, 'ada')
+    await first.open(home)
+    t.match((await first.press('Disconnect Webflow')).text, 'ada is signed in. Webflow is not connected')
+    t.match((await phone.open(home)).text, 'ada is signed in. Webflow is not connected')
+    t.match((await second.open(home)).text, 'Webflow is connected', 'and nobody else')
+    t.equal(webflow.requests.revoke.length, 1)
+  })
+
+  t.test('notices that a user uninstalled the app', async (t) => {
+    webflow.uninstall()
+    t.match((await second.open(`${home}/sites`)).text, 'grace is signed in. Webflow is not connected')
+    await second.click('Your sites')
+    t.match((await second.press('Approve')).text, 'Difference Engine', 'and connects anew')
+  })
+
+  t.test('keeps an account whose connection Webflow does not revoke', async (t) => {
+    await second.open(home)
+    webflow.fail('revoke', { status: 503 })
+    t.equal((await second.fetch('DELETE', '/account')).status, 502)
+    t.match((await second.open(home)).text, 'grace is signed in. Webflow is connected')
+  })
+
+  t.test('revokes the connection of an account that is deleted', async (t) => {
+    const before = webflow.requests.revoke.length
+    t.equal((await second.fetch('DELETE', '/account')).status, 204)
+    t.equal(webflow.requests.revoke.length, before + 1)
+    t.notOk(webflow.revokeToken(String(webflow.requests.revoke.at(-1)?.parameters['access_token'])), 'it works no longer')
+    t.match((await second.open(home)).text, 'Sign in as ada')
+    t.notMatch(second.page.text, 'grace')
+    t.equal((await first.fetch('DELETE', '/account')).status, 204, 'an account without a connection goes too')
+    t.equal(webflow.requests.revoke.length, before + 1)
+  })
+
+  t.test('prints no secret', async (t) => {
+    await example.stop()
+    assertNothingPrinted(t, example.output)
+  })
+})
+
 if (findRedis() !== null) {
   t.test('with Redis', async (t) => {
     const redis = await startRedis()
@@ -195,6 +371,65 @@ if (findRedis() !== null) {
       await refusesStrangers(t, example.found)
       await startsAtWebflow(t, example.found)
       t.equal(await example.stop(), 0)
+    })
+
+    t.test('the nightly job', async (t) => {
+      const surroundings = await startWebflow(t, credentials, { authorizationOf: 'grant' })
+      const { webflow, home, assertNothingPrinted } = surroundings
+      await startApp(t, surroundings, redis.url)
+      const [laptop, phone, other] = [new Visitor(), new Visitor(), new Visitor()]
+      const run = async (t: Test, env: Record<string, string> = {}) => {
+        const job = await runExample(t, 'examples/nightly.ts', { ...surroundings.env, REDIS_URL: redis.url, ...env })
+        assertNothingPrinted(t, job)
+        return job
+      }
+
+      await connectAt(home, laptop)
+      webflow.signIn(grace)
+      await connectAt(home, other)
+
+      t.test('visits the others when one installation fails, and says so by its exit code', async (t) => {
+        webflow.fail('sites', { status: 404 })
+        const job = await run(t)
+        t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 1 failed\n$/)
+        t.match(job.stderr, /^\S{43} failed: /)
+        t.equal(job.exitCode, 1)
+      })
+
+      t.test('visits an installation once, however many sessions hold it', async (t) => {
+        webflow.signIn(ada)
+        await connectAt(home, phone)
+        const asked = webflow.requests.sites.length
+        const job = await run(t)
+        t.match(job.stdout, 'Installations: 2 done, 0 ended, 0 failed')
+        t.equal(webflow.requests.sites.length, asked + 2)
+        t.equal(job.stderr, '')
+        t.equal(job.exitCode, 0)
+      })
+
+      t.test('notices an uninstall', async (t) => {
+        webflow.uninstall()
+        const job = await run(t)
+        t.match(job.stdout, 'Installations: 1 done, 1 ended, 0 failed')
+        t.equal(job.stdout.match(/^\S{43} is disconnected: revoked$/gm)?.length, 2, 'and tells of both sessions')
+        t.equal(job.stderr, '')
+        t.equal(job.exitCode, 0)
+        for (const visitor of [laptop, phone]) t.equal((await visitor.open(home)).text, '{"connected":false}')
+        t.equal((await other.open(home)).text, '{"connected":true}')
+      })
+
+      t.test('finds the other installation alone from then on', async (t) => {
+        const job = await run(t)
+        t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 0 failed\n$/)
+        t.equal(job.exitCode, 0)
+      })
+
+      t.test('fails, and ends, when Redis cannot be reached', async (t) => {
+        const job = await run(t, { REDIS_URL: `redis://127.0.0.1:${await freePort()}` })
+        t.equal(job.stdout, '')
+        t.match(job.stderr, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
+        t.equal(job.exitCode, 1)
+      })
     })
 
     t.test('the demo keeps its tokens there', async (t) => {
@@ -224,6 +459,11 @@ if (findRedis() !== null) {
   t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
 } else {
   t.comment('No redis-server on PATH: the examples with Redis were left out')
+}
+
+async function connectAt (home: string, visitor: Visitor): Promise<Page> {
+  await visitor.open(`${home}/webflow/authorize`)
+  return await visitor.press('Approve')
 }
 
 async function refusesStrangers (t: Test, url: string): Promise<void> {

@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import { format, inspect } from 'node:util'
 import { serialize } from 'node:v8'
 import t, { type Test } from 'tap'
+import { BoundedMap } from '../lib/bounded-map.ts'
 import { WebflowOAuthError, codeOf, describeForeign, isErrorCode, statusOf, toError } from '../lib/errors.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie } from '../lib/flow-cookie.ts'
 import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.ts'
@@ -14,12 +15,14 @@ import { FlowRecords } from '../lib/flow-records.ts'
 import { GuardedStore } from '../lib/guarded-store.ts'
 import { isObject, parseJson } from '../lib/json.ts'
 import { createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
+import { Limit } from '../lib/limit.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { createSealer, type Sealer } from '../lib/seal.ts'
 import { SealedStore } from '../lib/sealed-store.ts'
 import { createState, flowHandle, readState } from '../lib/state.ts'
+import { TagNames } from '../lib/tag-names.ts'
 import { TokenRecords } from '../lib/token-records.ts'
-import { WebflowToken, parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
+import { WebflowToken, absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import type { TokenStore } from '../stores/token-store.ts'
 
@@ -452,7 +455,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
   const { log, lines } = createLog()
   const guarded = new GuardedStore(inner, 1000)
   const sealed = new SealedStore(guarded, sealer, log)
-  const recordsFor = (maxAge: number) => new TokenRecords(sealed, maxAge, log)
+  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log)
   return { inner, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }
 }
 
@@ -512,16 +515,55 @@ t.test('SealedStore', async (t) => {
   })
 })
 
+const untold = { authorization: null, user: null, askedAt: 0, told: false, reviewed: false }
 const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
+
+t.test('Limit lets so many tasks run at a time, the others in their order, though some fail', async (t) => {
+  const limit = new Limit(2)
+  const started: number[] = []
+  const gates: Array<{ open: () => void, fail: () => void }> = []
+  const tasks = [0, 1, 2, 3, 4].map((number) => limit.run(async () => {
+    started.push(number)
+    await new Promise<void>((resolve, reject) => { gates[number] = { open: resolve, fail: () => reject(new Error('failed')) } })
+    return number
+  }))
+  await setImmediate()
+  t.strictSame(started, [0, 1])
+  gates[1]?.fail()
+  const failing: Promise<unknown> | undefined = tasks[1]
+  await t.rejects(failing ?? Promise.resolve(), { message: 'failed' })
+  t.strictSame(started, [0, 1, 2])
+  gates[0]?.open()
+  gates[2]?.open()
+  t.strictSame(await Promise.all([tasks[0], tasks[2]]), [0, 2])
+  t.strictSame(started, [0, 1, 2, 3, 4])
+  gates[3]?.open()
+  gates[4]?.open()
+  t.strictSame(await Promise.all([tasks[3], tasks[4]]), [3, 4])
+  t.equal(await limit.run(async () => 'free again'), 'free again')
+})
+
+t.test('BoundedMap forgets what was set longest ago', (t) => {
+  const map = new BoundedMap<number>(2)
+  map.set('a', 1)
+  map.set('b', 2)
+  map.set('a', 3)
+  map.set('c', 4)
+  t.strictSame(['a', 'b', 'c'].map((key) => map.get(key)), [3, undefined, 4])
+  map.delete('a')
+  map.set('d', 5)
+  t.strictSame(['a', 'b', 'c', 'd'].map((key) => map.get(key)), [undefined, undefined, 4, 5])
+  t.end()
+})
 
 t.test('TokenRecords', async (t) => {
   t.test('a record has the granted scope, else the requested one, and ends with the token', async (t) => {
     const { records } = createStores(keyringOf('old'))
     t.strictSame(records.create(grant, ['sites:read'], start), {
-      accessToken, tokenType: 'bearer', scope: ['sites:read'], createdAt: start, expiresAt: start + 100_000, endsAt: null
+      accessToken, tokenType: 'bearer', scope: ['sites:read'], createdAt: start, expiresAt: start + 100_000, endsAt: null, ...untold
     })
     t.strictSame(records.create({ ...grant, scope: ['cms:read'], expiresIn: 50.5 }, ['sites:read'], start), {
-      accessToken, tokenType: 'bearer', scope: ['cms:read'], createdAt: start, expiresAt: start + 50_500, endsAt: start + 50_500
+      accessToken, tokenType: 'bearer', scope: ['cms:read'], createdAt: start, expiresAt: start + 50_500, endsAt: start + 50_500, ...untold
     })
     t.equal(records.create({ ...grant, expiresIn: 1000 }, ['sites:read'], start).expiresAt, start + 100_000)
     t.ok(Number.isInteger(records.create({ ...grant, expiresIn: 0.0017 }, ['sites:read'], start).expiresAt), 'a store takes integers only')
@@ -762,6 +804,53 @@ t.test('TokenRecords', async (t) => {
     t.strictSame((await records.read('id'))?.record.scope, ['cms:write'])
   })
 
+  t.test('what is written over is not asked for its secret', async (t) => {
+    const inner = new MemoryStore()
+    const before = createStores(keyringOf('new'), inner).records
+    await before.write('id', before.create(grant, ['sites:read'], Date.now()))
+    const { records } = createStores(keyringOf('old'), inner)
+    t.match(await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now())), { record: { accessToken: 'newer' } })
+    t.match(await records.read('id'), { record: { accessToken: 'newer' } })
+  })
+
+  t.test('a change is made to the token that was meant, and to no other', async (t) => {
+    const { records, inner } = createStores(keyringOf('old'))
+    await records.write('id', records.create(grant, ['sites:read'], Date.now()))
+    const complete = (record: TokenRecord) => ({ ...record, told: true })
+    t.match(await records.change('id', accessToken, complete), { tokenId: 'id', record: { accessToken, told: true } })
+    t.match(await records.peek('id'), { record: { told: true } })
+    const before = await inner.get('token:id')
+    t.match(await records.change('id', accessToken, (record) => record), { record: { told: true } })
+    t.equal(await inner.get('token:id'), before, 'nothing new is not written')
+    t.equal(await records.change('id', 'another token', complete), null)
+    t.equal(await records.change('another id', accessToken, complete), null)
+    t.equal(await inner.get('token:id'), before)
+  })
+
+  t.test('a change goes on top of what others have changed meanwhile', async (t) => {
+    const memory = new MemoryStore()
+    const { records: others } = createStores(keyringOf('old'), memory)
+    await others.write('id', others.create(grant, ['sites:read'], Date.now()))
+    let changes = 0
+    const { records } = createStores(keyringOf('old'), storeWith({
+      get: memory.get.bind(memory),
+      set: async (...call: Parameters<MemoryStore['set']>) => {
+        if (changes++ === 0) await others.change('id', accessToken, (record) => ({ ...record, scope: ['cms:read'] }))
+        return await memory.set(...call)
+      }
+    }))
+    t.match(await records.change('id', accessToken, (record) => ({ ...record, told: true })), { record: { scope: ['cms:read'], told: true } })
+    t.equal(changes, 2)
+  })
+
+  t.test('a store that never takes a change is an outage', async (t) => {
+    const memory = new MemoryStore()
+    const { records: others } = createStores(keyringOf('old'), memory)
+    await others.write('id', others.create(grant, ['sites:read'], Date.now()))
+    const { records } = createStores(keyringOf('old'), storeWith({ get: memory.get.bind(memory), set: async () => false }))
+    t.equal((await failureOf(records.change('id', accessToken, (record) => ({ ...record, told: true })))).code, outage)
+  })
+
   t.test('a store that deletes nothing when it is told to drop is an outage', async (t) => {
     const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
@@ -817,12 +906,22 @@ t.test('TokenRecords', async (t) => {
   })
 })
 
-const record: TokenRecord = { accessToken, tokenType: 'bearer', scope: ['sites:read', 'cms:read'], createdAt: start, expiresAt: start + 1, endsAt: null }
+const record: TokenRecord = { accessToken, tokenType: 'bearer', scope: ['sites:read', 'cms:read'], createdAt: start, expiresAt: start + 1, endsAt: null, ...untold }
 
 t.test('the text of a record', async (t) => {
   t.test('reads as it was written', async (t) => {
     t.strictSame(parseRecord(serializeRecord(record)), record)
     t.strictSame(parseRecord(serializeRecord({ ...record, endsAt: start + 5 })), { ...record, endsAt: start + 5 })
+    const authorization = { id: 'a1'.repeat(12), siteIds: ['b2'.repeat(12)], workspaceIds: [], userIds: [], scope: ['sites:read'], createdOn: new Date(start) }
+    const user = { id: 'c3'.repeat(12), email: 'ada@example.com', firstName: null, lastName: 'Lovelace' }
+    const told = { ...record, authorization, user, askedAt: start, told: true, reviewed: true }
+    t.strictSame(parseRecord(serializeRecord(told)), told)
+  })
+
+  t.test('is one of an earlier version when it tells nothing of an installation', async (t) => {
+    const written = '{"token":"token-51d7a0c29e","type":"bearer","scope":"sites:read cms:read","created":1800000000000,"expires":1800000000001}'
+    t.strictSame(parseRecord(written), record)
+    t.equal(serializeRecord(record), written)
   })
 
   t.test('is refused when anything is wrong with it', async (t) => {
@@ -833,9 +932,46 @@ t.test('the text of a record', async (t) => {
         t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { [name]: value }))), null, `${name}: ${String(value)}`)
       }
     }
-    t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { ends: 'soon' }))), null)
+    for (const wrong of [{ ends: 'soon' }, { asked: 'then' }, { told: 1 }, { reviewed: 'yes' }]) t.equal(parseRecord(JSON.stringify(Object.assign({}, right, wrong))), null)
     for (const text of ['', 'null', '[]', '5', '"text"', '{']) t.equal(parseRecord(text), null, text)
   })
+})
+
+t.test('what Webflow told of a token', async (t) => {
+  const authorization = (site: string) => ({ id: null, siteIds: [site], workspaceIds: [], userIds: [], scope: [], createdOn: null })
+  const told = absorb(record, { authorization: authorization('new'), user: null, askedAt: start + 10 })
+
+  t.test('replaces what it told before, and nothing that it told since', async (t) => {
+    t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, told: true })
+    t.equal(absorb(told, { authorization: authorization('old'), user: null, askedAt: start + 9 }), told)
+    t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'nothing new is no change')
+    t.strictSame(absorb(told, { authorization: authorization('newer'), user: null, askedAt: start + 10 }).authorization?.siteIds, ['newer'])
+  })
+
+  t.test('leaves the user who is known, and the scope that was asked for, where it says nothing of them', async (t) => {
+    const user = { id: null, email: 'ada@example.com', firstName: null, lastName: null }
+    const known = absorb(told, { authorization: { ...authorization('new'), scope: ['cms:read'] }, user, askedAt: start + 20 })
+    t.match(known, { user, scope: ['cms:read'], told: true })
+    t.match(absorb(known, { authorization: authorization('newer'), user: undefined, askedAt: start + 30 }), { user, scope: ['cms:read'], told: true })
+    t.match(absorb(record, { authorization: authorization('new'), user: undefined, askedAt: start }), { user: null, scope: record.scope, told: false })
+  })
+})
+
+t.test('of two records the newer', async (t) => {
+  const issued = (token: string, createdAt: number, createdOn: number | null, askedAt = 0): TokenRecord => ({
+    ...record, accessToken: token, createdAt, askedAt, authorization: createdOn === null ? null : { id: null, siteIds: [], workspaceIds: [], userIds: [], scope: [], createdOn: new Date(createdOn) }
+  })
+  const rows: ReadonlyArray<readonly [name: string, one: TokenRecord, other: TokenRecord]> = [
+    ['has the later authorization by Webflow\'s clock', issued('a', start, start + 2), issued('b', start + 9, start + 1)],
+    ['was issued later by ours, where Webflow does not say', issued('a', start + 2, null), issued('b', start + 1, start + 9)],
+    ['or where Webflow says the same of both', issued('a', start + 2, start), issued('b', start + 1, start)],
+    ['of one token is the one of which Webflow told later', issued('a', start, start, start + 2), issued('a', start + 9, start + 9, start + 1)]
+  ]
+  for (const [name, one, other] of rows) {
+    t.equal(isNewer(one, other), true, name)
+    t.equal(isNewer(other, one), false, name)
+    t.equal(isNewer(one, one), false, name)
+  }
 })
 
 t.test('WebflowToken', async (t) => {

@@ -78,22 +78,26 @@ t.test('every option that is left out has its default', async (t) => {
     timeout: 10_000,
     storeTimeout: 1000,
     dispatcher: null,
+    introspect: true,
     endpoints: {
       authorize: 'https://webflow.com/oauth/authorize',
       token: 'https://api.webflow.com/oauth/access_token',
-      revoke: 'https://webflow.com/oauth/revoke_authorization'
+      revoke: 'https://webflow.com/oauth/revoke_authorization',
+      introspect: 'https://api.webflow.com/v2/token/introspect',
+      authorizedBy: 'https://api.webflow.com/v2/token/authorized_by'
     },
     identify: undefined,
     beforeStore: undefined,
     onSuccess: undefined,
     onFailure: undefined,
-    onRevoke: undefined
+    onRevoke: undefined,
+    onDisconnect: undefined
   })
 })
 
 t.test('an option that is undefined counts as left out', async (t) => {
   const names = ['store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
-    'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke']
+    'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })
 
@@ -206,12 +210,14 @@ const wrong: Record<string, readonly Row[]> = {
   timeout: noDuration,
   storeTimeout: noDuration,
   dispatcher: [null, 'http://proxy', {}, { dispatch: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici/]),
-  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs: authorize, token, revoke/]),
+  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs: authorize, token, revoke, introspect and authorizedBy/]),
+  introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
   identify: noFunction,
   beforeStore: noFunction,
   onSuccess: noFunction,
   onFailure: noFunction,
-  onRevoke: noFunction
+  onRevoke: noFunction,
+  onDisconnect: noFunction
 }
 
 for (const [option, rows] of Object.entries(wrong)) {
@@ -221,22 +227,26 @@ for (const [option, rows] of Object.entries(wrong)) {
 }
 
 t.test('an endpoint that is none or no URL fails register by name', async (t) => {
-  for (const name of ['authorize', 'token', 'revoke']) {
+  for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy']) {
     for (const value of ['', '/oauth', 'webflow.com/oauth', 'ftp://webflow.com/', 'javascript:alert(1)', 'https://', 'https://webflow.com/#x', 'https://ada@webflow.com/', 'https://webflow.com/ x', 'https://webflow.com\\', 5, {}, new URL('https://webflow.com/')]) {
       const error = await refusalOf({ endpoints: { [name]: value } })
       assertRefused(t, error, `endpoints.${name}`, /must be an absolute http\(s\) URL without fragment and userinfo/, `${name}: ${JSON.stringify(value)}`)
     }
   }
-  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /there are authorize, token and revoke/, 'an unknown endpoint')
+  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /there are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
 })
 
-t.test('an endpoint that is left out stays Webflow\'s', async (t) => {
+t.test('an endpoint that is left out stays Webflow\'s, and a token is shown only to the origin that issued it', async (t) => {
   const { endpoints } = settingsOf({ endpoints: { token: 'http://127.0.0.1:1/token?tenant=1', revoke: undefined } })
   t.strictSame(endpoints, {
     authorize: 'https://webflow.com/oauth/authorize',
     token: 'http://127.0.0.1:1/token?tenant=1',
-    revoke: 'https://webflow.com/oauth/revoke_authorization'
+    revoke: 'https://webflow.com/oauth/revoke_authorization',
+    introspect: 'http://127.0.0.1:1/v2/token/introspect',
+    authorizedBy: 'http://127.0.0.1:1/v2/token/authorized_by'
   })
+  const told = { introspect: 'https://gateway.example.com/introspect', authorizedBy: 'https://gateway.example.com/who' }
+  t.match(settingsOf({ endpoints: told }).endpoints, told)
 })
 
 t.test('the ends of what is allowed are allowed', async (t) => {
@@ -544,7 +554,7 @@ t.test('a callback without a state begins a flow, or is refused', async (t) => {
 
 t.test('null is no way of leaving an option out', async (t) => {
   for (const name of Object.keys(baseOptions(null)).concat('store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
-    'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke')) {
+    'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect')) {
     await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: null })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
   }
 })

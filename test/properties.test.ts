@@ -194,13 +194,26 @@ t.test('no string that was not sealed opens, and none does harm', async () => {
   }))
 })
 
+const webflowId = fc.stringMatching(/^[0-9a-f]{24}$/)
 const record: Arbitrary<TokenRecord> = fc.record({
   accessToken: anyString,
   tokenType: anyString,
   scope: scopes,
   createdAt: instant,
   expiresAt: instant,
-  endsAt: fc.option(instant)
+  endsAt: fc.option(instant),
+  authorization: fc.option(fc.record({
+    id: fc.option(webflowId),
+    siteIds: fc.uniqueArray(webflowId),
+    workspaceIds: fc.uniqueArray(webflowId),
+    userIds: fc.uniqueArray(webflowId),
+    scope: fc.oneof(scopes, fc.constant([])),
+    createdOn: fc.option(fc.date({ noInvalidDate: true, min: new Date(0), max: new Date('9999-12-31') }))
+  }, { noNullPrototype: true })),
+  user: fc.option(fc.record({ id: fc.option(webflowId), email: fc.option(anyString), firstName: fc.option(anyString), lastName: fc.option(anyString) }, { noNullPrototype: true })),
+  askedAt: instant,
+  told: fc.boolean(),
+  reviewed: fc.boolean()
 }, { noNullPrototype: true })
 
 t.test('a token record gives back what it was made of, sealed or not', async () => {
@@ -214,7 +227,8 @@ t.test('a token record gives back what it was made of, sealed or not', async () 
 })
 
 t.test('a text that is no token record is read as none, and whatever is read has its types', async () => {
-  const members = fc.record({ token: fc.anything(), type: fc.anything(), scope: fc.anything(), created: fc.anything(), expires: fc.anything(), ends: fc.anything() }, { requiredKeys: [] })
+  const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'asked', 'told', 'reviewed']
+  const members = fc.record(Object.fromEntries(names.map((name) => [name, fc.anything()])), { requiredKeys: [] })
   fc.assert(fc.property(fc.oneof(anyString, fc.json(), members.map(toJson), fc.tuple(record, mutation).map(([made, change]) => mutate(serializeRecord(made), change))), (value) => {
     const read = parseRecord(value)
     if (read === null) return
@@ -484,7 +498,7 @@ t.test('whatever Webflow answers is a grant, a revocation or an error of the lis
   const server = await startHttp(t, (response) => respond(response))
   const dispatcher = new Agent()
   t.teardown(() => dispatcher.close())
-  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url }, timeout: 5000, dispatcher })
+  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url }, timeout: 5000, dispatcher })
   const codes = ['WEBFLOW_OAUTH_CODE_REJECTED', 'WEBFLOW_OAUTH_CLIENT_REJECTED', 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID']
   const status = fc.oneof({ weight: 2, arbitrary: fc.constantFrom(200, 201, 400, 401) }, { weight: 1, arbitrary: fc.integer({ min: 200, max: 599 }) })
   const type = fc.constantFrom('application/json', 'text/html', 'application/x-www-form-urlencoded', 'nonsense', '')

@@ -17,7 +17,7 @@ const names = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(p
 const preambles: Readonly<Record<string, string>> = {
   app: [
     'import Fastify, { type FastifyRequest } from \'fastify\'',
-    'import webflowOAuth, { WebflowOAuthError, type WebflowOAuthOptions } from \'fastify-webflow-oauth\'',
+    'import webflowOAuth, { WebflowOAuthError, type WebflowOAuthOptions, type WebflowToken } from \'fastify-webflow-oauth\'',
     'import { RedisStore } from \'fastify-webflow-oauth/stores/redis\'',
     'const fastify = Fastify()',
     'declare const options: WebflowOAuthOptions',

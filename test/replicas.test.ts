@@ -65,9 +65,12 @@ if (present) {
     const reader = new Redis(redis.port)
     t.teardown(() => reader.disconnect())
     const keys = await reader.keys('*')
-    const dump = keys.concat(await Promise.all(keys.map(async (key) => String(await reader.get(key))))).join('\n')
+    const contents = keys.map(async (key) => await reader.type(key) === 'zset' ? (await reader.zrange(key, 0, -1)).join('\n') : String(await reader.get(key)))
+    const dump = keys.concat(await Promise.all(contents)).join('\n')
     t.ok(keys.some((key) => key.startsWith('webflow:token:')) && keys.some((key) => key.startsWith('webflow:flow:')))
-    for (const secret of [accessToken, browser.cookies.get('__Host-webflow')]) t.notOk(dump.includes(String(secret)))
+    t.ok(keys.some((key) => key.startsWith('webflow:tag:')))
+    const [ada, engine] = ['545bbecb7bdd6769632504a7', '62f3b1f7eafac55d0c64ef91']
+    for (const hidden of [accessToken, browser.cookies.get('__Host-webflow'), ada, engine]) t.notOk(dump.includes(String(hidden)))
     for (const key of keys) t.ok(await reader.pttl(key) > 0, 'everything ends by itself')
   })
 

@@ -8,7 +8,7 @@ import { WebflowClient } from 'webflow-api'
 import { createSimulator } from '../lib/simulator/index.ts'
 import type { BehaviorOptions } from '../lib/simulator/index.ts'
 import { describeScope, isKnownScope } from '../lib/simulator/scope.ts'
-import { app, ids, member, parameter, start } from './support/simulator-start.ts'
+import { app, ids, member, parameter, start, type Bench } from './support/simulator-start.ts'
 
 const [redirectUri, localRedirectUri] = app.redirectUris
 const form = { 'content-type': 'application/x-www-form-urlencoded' }
@@ -746,6 +746,23 @@ t.test('switches', async (t) => {
     t.match(await get('/v2/token/introspect', await connect()), { body: { authorization: { scope: app.scope.join(' ') } } })
   })
 
+  t.test('authorizationOf: one for the grant, however many tokens it has', async (t) => {
+    const idOf = async ({ get }: Bench, accessToken: string) => /"id":"(\w{24})","createdOn":"([^"]+)"/.exec(JSON.stringify((await get('/v2/token/introspect', accessToken)).body))?.slice(1)
+    let clock = 1_800_000_000_000
+    const now = () => clock++
+    const byToken = await start(t, { now })
+    t.notSame(await idOf(byToken, await byToken.connect()), await idOf(byToken, await byToken.connect()))
+    const byGrant = await start(t, { now, behavior: { authorizationOf: 'grant' } })
+    const first = await idOf(byGrant, await byGrant.connect())
+    t.equal(first?.length, 2)
+    t.strictSame(await idOf(byGrant, await byGrant.connect()), first)
+  })
+
+  t.test('introspectionListsUsers: nobody', async (t) => {
+    const { connect, get } = await start(t, { behavior: { introspectionListsUsers: false } })
+    t.match(await get('/v2/token/introspect', await connect()), { status: 200, body: { authorization: { authorizedTo: { userIds: [] } } } })
+  })
+
   t.test('workspaceGrantListsSites: the sites beside the workspace', async (t) => {
     const { connect, get } = await start(t, { behavior: { workspaceGrantListsSites: true } })
     t.match(await get('/v2/token/introspect', await connect({ workspaceId: ids.studio })), {
@@ -890,7 +907,9 @@ t.test('the simulator', async (t) => {
     t.strictSame(webflow.endpoints, {
       authorize: `${url}/oauth/authorize`,
       token: `${url}/oauth/access_token`,
-      revoke: `${url}/oauth/revoke_authorization`
+      revoke: `${url}/oauth/revoke_authorization`,
+      introspect: `${url}/v2/token/introspect`,
+      authorizedBy: `${url}/v2/token/authorized_by`
     })
     await webflow.close()
     t.throws(() => webflow.url, /not listening/)

@@ -58,8 +58,6 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
       case 'failed':
         return send(reply.code(502), connectedPage(surroundings, token, null))
       case 'token_ended':
-        // Webflow tells nobody of an uninstall: a token that it no longer takes is the only sign.
-        await app.webflowOAuth.endSession(request, reply)
         return send(reply, disconnectedPage(surroundings, 'Webflow has ended this connection, so it was forgotten here too. You can connect again at any time.'))
     }
   })
@@ -80,10 +78,10 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
     return send(reply.code(status), errorPage(surroundings, status))
   })
 
-  async function listSites ({ accessToken }: WebflowToken): Promise<SiteList> {
+  async function listSites (token: WebflowToken): Promise<SiteList> {
     // Somebody waits for the page: better no list soon than a list after three patient attempts.
     const webflow = new WebflowClient({
-      accessToken,
+      accessToken: token.accessToken,
       maxRetries: 0,
       timeoutInSeconds: 5,
       ...(simulator !== undefined && { baseUrl: `${simulator.url}/v2` })
@@ -92,8 +90,9 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
       const { sites = [] } = await webflow.sites.list()
       return { kind: 'sites', sites }
     } catch (error) {
-      if (error instanceof WebflowError && error.statusCode === 401) return { kind: 'token_ended' }
       if (!(error instanceof WebflowError || error instanceof WebflowTimeoutError)) throw error
+      // Webflow tells nobody of an uninstall: a 401 is the first sign of it. It is confirmed, and then the token is forgotten.
+      if (await app.webflowOAuth.reportUnauthorized(token, error) === 'revoked') return { kind: 'token_ended' }
       app.log.warn(`Webflow did not list the sites: ${error.message}`)
       return { kind: 'failed' }
     }

@@ -18,6 +18,8 @@ import { WebflowToken } from '../token.ts'
 
 /** How long a browser remembers that an install was begun again, in seconds. */
 const restartMaxAge = 60
+/** How long a browser waits for the review of the user's other tokens at most, in milliseconds. */
+const reviewPatience = 2000
 /** The errors of RFC 6749, section 4.1.2.1, that are told on as a reason. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
 
@@ -102,15 +104,16 @@ async function repeat ({ cookies, flows, records }: Context, { flow, ownerTokenI
 /** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
 async function finish (context: Context, attempt: Attempt, claim: Claim, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, ownerTokenId } = attempt
-  const { callers, cookies, flowRecords, flows, records, settings: { onSuccess } } = context
+  const { callers, cookies, flowRecords, flows, records, siblings, settings: { onSuccess, timeout } } = context
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
     if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
   }
   const previous = ownerTokenId === null ? callers.sessionTokenId(request) : null
+  const startedAt = Date.now()
   flows.end(reply, flow, Date.now())
   try {
-    const { token, sessionId } = await connect(context, attempt, request)
+    const { token, stored, sessionId } = await connect(context, attempt, request, startedAt)
     const returnTo = flows.destination(flow)
     if (sessionId !== null) cookies.setSession(reply, sessionId)
     const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
@@ -120,6 +123,9 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
         request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the token of the previous session could not be dropped; it ends by itself')
       })
     }
+    await siblings.review(stored, Math.min(startedAt + timeout, Date.now() + reviewPatience)).catch((err: unknown) => {
+      request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the other tokens of the user could not be checked; one that Webflow has ended stays until it is used')
+    })
     return answered ? reply : redirect(reply, returnTo, 303)
   } catch (thrown) {
     const error = toError(thrown)
@@ -129,28 +135,35 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
 }
 
 /** Turns what Webflow answered into a stored token. */
-async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest) {
-  const { callers, identity, records, settings, webflow } = context
+async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
+  const { callers, identity, installations, records, settings, webflow } = context
   if (query.error !== null) throw refusal(query.error)
-  const grant = await webflow.exchange(query.code)
   const { sessionId, tokenId } = ownerTokenId === null ? createSession(identity) : { sessionId: null, tokenId: ownerTokenId }
-  const record = records.create(grant, flow.cookie.scope, Date.now())
-  const token = new WebflowToken(tokenId, record)
+  // Undefined where it cannot be told: then the token is written over whatever stands there.
+  const [replaced, grant] = await Promise.all([
+    ownerTokenId === null ? null : records.peek(ownerTokenId).catch(() => undefined),
+    webflow.exchange(query.code)
+  ])
+  const issuedAt = Date.now()
+  const record = await installations.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline: startedAt + settings.timeout })
+  const issued = new WebflowToken(tokenId, record)
 
   try {
-    await settings.beforeStore?.(token, request)
+    await settings.beforeStore?.(issued, request)
   } catch (error) {
     request.log.warn({ tokenId }, 'webflow-oauth: `beforeStore` refused a token: nothing is stored, though Webflow has issued it')
     throw error
   }
-  try {
-    await records.write(tokenId, record)
-  } catch (err) {
+  const stored = await records.write(tokenId, record, replaced === null ? null : replaced?.record).catch((err: unknown) => {
     request.log.error({ tokenId, err }, 'webflow-oauth: a token that Webflow has issued could not be stored')
     throw err
+  })
+  if (stored.record.accessToken !== record.accessToken) {
+    request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile: the one that Webflow has issued before is not kept')
   }
+  const token = new WebflowToken(tokenId, stored.record)
   callers.replace(request, token)
-  return { token, sessionId }
+  return { token, stored, sessionId }
 }
 
 /** A session id is new with every connection: one that was planted before is never taken over. */

@@ -11,7 +11,7 @@ export async function revoke (context: Context, request: FastifyRequest, reply: 
   assertNotForged(context, request)
   await callers.userOf(request)
   const token = callers.tokenOf(request)
-  const upstream = token === null ? null : await revokeToken(context, token, request, false)
+  const upstream = token === null ? null : await revokeToken(context, token, request)
   if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
   if (isNavigation(request)) return redirect(reply, context.settings.revokeRedirect, 303)

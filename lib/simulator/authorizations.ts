@@ -6,6 +6,8 @@ const codeLifetime = 15 * 60 * 1000
 
 /** What one user has ever allowed one app. */
 export interface Grant {
+  readonly id: string
+  readonly createdAt: number
   readonly user: User
   readonly app: App
   readonly scope: Set<string>
@@ -144,7 +146,7 @@ export class Authorizations {
 
   #widenGrant ({ user, app, scope, selection }: Consent): Grant {
     const grant = this.grantOf(user, app) ??
-      { user, app, scope: new Set(), siteIds: new Set(), workspaceIds: new Set(), tokens: new Set() }
+      { id: hex(12), createdAt: this.#config.now(), user, app, scope: new Set(), siteIds: new Set(), workspaceIds: new Set(), tokens: new Set() }
     for (const name of scope) grant.scope.add(name)
     for (const id of selection.siteIds) grant.siteIds.add(id)
     for (const id of selection.workspaceIds) grant.workspaceIds.add(id)

@@ -54,6 +54,13 @@ export interface Behavior {
   readonly revocationErrorStatus: Readonly<Record<RevocationErrorCode, number>>
   /** Whether revoking one token ends the user's other tokens of the app. Unknown; defaults to false. */
   readonly revocationEndsSiblings: boolean
+  /**
+   * What an authorization, with its id and its date, stands for in an introspection: one `token`, or the `grant` of a
+   * user to an app, however many tokens it has. Unknown; defaults to `token`.
+   */
+  readonly authorizationOf: 'token' | 'grant'
+  /** Whether an introspection names the user who made the grant; every field is optional. Defaults to true. */
+  readonly introspectionListsUsers: boolean
   /** What stands between scopes in an introspection; both are seen. Defaults to a comma. */
   readonly introspectionScopeSeparator: ',' | ' '
   /**
@@ -81,6 +88,8 @@ const defaults: Behavior = {
   revokedMember: 'did_revoke',
   revocationErrorStatus: { invalid_client: 401, invalid_token: 400, invalid_request: 400 },
   revocationEndsSiblings: false,
+  authorizationOf: 'token',
+  introspectionListsUsers: true,
   introspectionScopeSeparator: ',',
   workspaceGrantListsSites: false
 }

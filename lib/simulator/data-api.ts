@@ -8,8 +8,10 @@ import type { Webflow } from './webflow.ts'
 
 /** Answers `GET /v2/token/introspect`: what a token stands for. */
 export function introspect (webflow: Webflow, call: Call): Answer {
-  return withToken(webflow, call, null, ({ id, grant, scope, createdAt, lastUsedAt }) => {
+  return withToken(webflow, call, null, (token) => {
     const { config } = webflow
+    const { grant, scope, lastUsedAt } = token
+    const { id, createdAt } = config.behavior.authorizationOf === 'grant' ? grant : token
     return {
       authorization: {
         id,
@@ -21,7 +23,7 @@ export function introspect (webflow: Webflow, call: Call): Answer {
         authorizedTo: {
           siteIds: siteIdsOf(grant, config),
           workspaceIds: [...grant.workspaceIds],
-          userIds: [grant.user.id]
+          userIds: config.behavior.introspectionListsUsers ? [grant.user.id] : []
         }
       },
       application: applicationOf(grant.app)

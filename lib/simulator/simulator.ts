@@ -22,7 +22,7 @@ export interface Simulator {
   /** Its origin, `http://127.0.0.1:port`; the Data API is under `/v2` of it. Throws before `listen` and after `close`. */
   readonly url: string
   /** The URLs an app sends people and requests to, in the shape of the plugin's option. Throws before `listen`. */
-  readonly endpoints: { readonly authorize: string, readonly token: string, readonly revoke: string }
+  readonly endpoints: Readonly<Record<'authorize' | 'token' | 'revoke' | 'introspect' | 'authorizedBy', string>>
   /** What each endpoint was asked, oldest first, with secrets and tokens as sent; the last 1000. */
   readonly requests: RecordedRequests
   /** Listens, on a free port of 127.0.0.1 unless told otherwise, and resolves with `url`. */
@@ -104,7 +104,9 @@ export function createSimulator (options: SimulatorOptions): Simulator {
       return {
         authorize: `${origin}/oauth/authorize`,
         token: `${origin}/oauth/access_token`,
-        revoke: `${origin}/oauth/revoke_authorization`
+        revoke: `${origin}/oauth/revoke_authorization`,
+        introspect: `${origin}/v2/token/introspect`,
+        authorizedBy: `${origin}/v2/token/authorized_by`
       }
     },
     async listen ({ port = 0, host = '127.0.0.1' } = {}) {

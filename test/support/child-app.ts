@@ -223,7 +223,7 @@ async function runApp (config: ChildConfig): Promise<void> {
     ...(byUser === true ? { identify: ({ headers }: { headers: Record<string, unknown> }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null } : {})
   })
   app.get('/token', async ({ webflowToken: token }) => {
-    return { connected: token !== null, id: token?.id ?? null, accessToken: token?.accessToken ?? null, expiresAt: token?.expiresAt ?? null }
+    return { connected: token !== null, id: token?.id ?? null, accessToken: token?.accessToken ?? null, expiresAt: token?.expiresAt ?? null, told: token !== null && token.authorization !== null }
   })
   app.get('/free', async () => ({ free: true }))
   app.post('/logout', async (request, reply) => {

@@ -8,12 +8,20 @@ import type { Test } from 'tap'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
+/** What a program prints. */
+export interface Output {
+  stdout: string
+  stderr: string
+}
+
 /** An example that runs. */
 export interface Example {
   /** What it printed when it was up: the part that the pattern's group matched. */
   found: string
   /** All that it has printed so far. */
-  output: { stdout: string, stderr: string }
+  output: Output
+  /** Resolves once its standard output matches, with the part that the pattern's group matched. Rejects after 30 seconds. */
+  printed (pattern: RegExp): Promise<string>
   /** Asks it to end; resolves with its exit code, and with null when it had to be killed. */
   stop (): Promise<number | null>
 }
@@ -23,6 +31,47 @@ export interface Example {
  * matches. Rejects with what it printed when it ends before, or is not up after 30 seconds.
  */
 export async function startExample (t: Test, file: string, { env = {}, up }: { env?: Record<string, string>, up: RegExp }): Promise<Example> {
+  const { child, exited, kill, output } = launch(t, file, env)
+  const printed = async (pattern: RegExp): Promise<string> => {
+    const isThere = new Promise<string>((resolve) => {
+      const look = (): void => {
+        const match = pattern.exec(output.stdout)
+        if (match === null) return
+        child.stdout.off('data', look)
+        resolve(match[1] ?? '')
+      }
+      child.stdout.on('data', look)
+      look()
+    })
+    const found = await within(30_000, Promise.race([isThere, exited.then(() => null)]))
+    if (found === null) throw new Error(`${file} did not print ${pattern.source}:\n${output.stdout}${output.stderr}`)
+    return found
+  }
+
+  return {
+    found: await printed(up),
+    output,
+    printed,
+    async stop () {
+      child.kill('SIGTERM')
+      await within(10_000, exited)
+      const { exitCode } = child
+      kill()
+      return exitCode
+    }
+  }
+}
+
+/** Runs a program of this repository to its end; resolves with its exit code, null when it had to be killed after 30 seconds, and all that it printed. */
+export async function runExample (t: Test, file: string, env: Record<string, string>): Promise<Output & { exitCode: number | null }> {
+  const { child, exited, kill, output } = launch(t, file, env)
+  await within(30_000, exited)
+  kill()
+  await exited
+  return { exitCode: child.exitCode, ...output }
+}
+
+function launch (t: Test, file: string, env: Record<string, string>) {
   // As a program of Node: the command `tsx` gives its own child 30 ms to take a signal, which is not much on a busy machine.
   const child = spawn(process.execPath, ['--import', 'tsx', file], {
     cwd: root,
@@ -35,29 +84,10 @@ export async function startExample (t: Test, file: string, { env = {}, up }: { e
   process.on('exit', kill)
   t.teardown(() => { kill(); process.off('exit', kill) })
 
-  const output = { stdout: '', stderr: '' }
+  const output: Output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => { output.stdout += String(chunk) })
   child.stderr.on('data', (chunk) => { output.stderr += String(chunk) })
-  const isUp = new Promise<string>((resolve) => {
-    child.stdout.on('data', (chunk) => {
-      output.stdout += String(chunk)
-      const match = up.exec(output.stdout)
-      if (match !== null) resolve(match[1] ?? '')
-    })
-  })
-  const found = await within(30_000, Promise.race([isUp, exited.then(() => null)]))
-  if (found === null) throw new Error(`${file} did not come up:\n${output.stdout}${output.stderr}`)
-
-  return {
-    found,
-    output,
-    async stop () {
-      child.kill('SIGTERM')
-      await within(10_000, exited)
-      const { exitCode } = child
-      kill()
-      return exitCode
-    }
-  }
+  return { child, exited, kill, output }
 }
 
 /** Builds the package where the build is missing or older than its sources, since the examples import it by its name. */

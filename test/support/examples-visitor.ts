@@ -11,10 +11,12 @@ export interface Page {
 }
 
 interface Visit {
-  method: 'GET' | 'POST'
+  method: 'GET' | 'POST' | 'DELETE'
   body?: string
   /** The page that led there. */
   from?: string
+  /** Whether a script of that page asks, and not the browser for another page. */
+  script?: true
 }
 
 /** A person with a browser without scripts: follows redirects, keeps cookies, clicks links and presses buttons. */
@@ -50,6 +52,11 @@ export class Visitor {
     throw new Error(`There is no button "${text}" on:\n${this.page.text}`)
   }
 
+  /** Asks for a path with the method, as a script of this page does; the page is then what came back. */
+  async fetch (method: 'GET' | 'DELETE', path: string): Promise<Page> {
+    return this.#go(new URL(path, this.page.url).href, { method, from: this.page.url, script: true })
+  }
+
   async #go (url: string, visit: Visit): Promise<Page> {
     for (let redirects = 0; redirects < 10; redirects++) {
       this.trail.push(url)
@@ -59,9 +66,9 @@ export class Visitor {
       const { statusCode, headers, body } = await request(url, {
         method: visit.method,
         headers: {
-          accept: 'text/html',
-          'sec-fetch-mode': 'navigate',
-          'sec-fetch-dest': 'document',
+          ...visit.script
+            ? { accept: '*/*', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }
+            : { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' },
           'sec-fetch-site': visit.from === undefined ? 'none' : new URL(visit.from).origin === new URL(url).origin ? 'same-origin' : 'cross-site',
           cookie: [...jar].map((pair) => pair.join('=')).join('; '),
           ...(visit.body !== undefined && { 'content-type': 'application/x-www-form-urlencoded' })

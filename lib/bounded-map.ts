@@ -1,0 +1,24 @@
+/** A map that forgets what was set longest ago when it is full. */
+export class BoundedMap<Value> {
+  readonly #values = new Map<string, Value>()
+  readonly #limit: number
+
+  constructor (limit: number) {
+    this.#limit = limit
+  }
+
+  get (key: string): Value | undefined {
+    return this.#values.get(key)
+  }
+
+  set (key: string, value: Value): void {
+    this.#values.delete(key)
+    const [oldest] = this.#values.keys()
+    if (oldest !== undefined && this.#values.size >= this.#limit) this.#values.delete(oldest)
+    this.#values.set(key, value)
+  }
+
+  delete (key: string): void {
+    this.#values.delete(key)
+  }
+}

@@ -1,0 +1,57 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { describeForeign } from './errors.ts'
+import type { Settings } from './resolve-options.ts'
+import type { TagNames } from './tag-names.ts'
+import type { TokenRecords } from './token-records.ts'
+import { WebflowToken } from './token.ts'
+
+/**
+ * Why Webflow ended a token: `revoked`, by the user or by Webflow; `superseded`, because the same user
+ * has connected again.
+ */
+export type DisconnectReason = 'revoked' | 'superseded'
+
+/**
+ * Forgets tokens that Webflow has ended.
+ */
+export class EndedTokens {
+  readonly #records: TokenRecords
+  readonly #tags: TagNames
+  readonly #onDisconnect: Settings['onDisconnect']
+  readonly #log: FastifyBaseLogger
+
+  constructor ({ onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+    this.#onDisconnect = onDisconnect
+    this.#records = parts.records
+    this.#tags = parts.tags
+    this.#log = parts.log
+  }
+
+  /** The sessions or users that hold the access token of a token: what ends it ends them all. Its own comes last. */
+  async holdersOf (token: WebflowToken): Promise<WebflowToken[]> {
+    // What the app holds may be from before Webflow told.
+    const standing = await this.#records.peek(token.id)
+    const own = standing !== null && standing.record.accessToken === token.accessToken ? new WebflowToken(token.id, standing.record) : token
+    const authorizationId = own.authorization?.id ?? null
+    // Of a twin Webflow may not have told yet.
+    const tags = [this.#tags.incomplete, ...authorizationId === null ? [] : [this.#tags.named('authorizationId', authorizationId)]]
+    const found = await Promise.all(tags.map((tag) => this.#records.all(tag)))
+    const holders = new Map(found.flatMap(({ tokens }) => tokens)
+      .filter(({ tokenId, record }) => tokenId !== own.id && record.accessToken === own.accessToken)
+      .map(({ tokenId, record }) => [tokenId, new WebflowToken(tokenId, record)]))
+    return [...holders.values(), own]
+  }
+
+  /** Forgets every record of an access token that Webflow has ended, and tells the app of each. */
+  async forget (token: WebflowToken, reason: DisconnectReason): Promise<void> {
+    for (const ended of await this.holdersOf(token)) {
+      if (!await this.#records.forget(ended.id, ended.accessToken)) continue
+      this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
+      try {
+        await this.#onDisconnect?.(ended, reason)
+      } catch (error) {
+        this.#log.error({ err: describeForeign(error) }, 'webflow-oauth: `onDisconnect` threw an error')
+      }
+    }
+  }
+}

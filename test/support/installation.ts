@@ -1,0 +1,101 @@
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import type { TokenStore, WebflowOAuthOptions, WebflowToken } from '../../lib/index.ts'
+import type { BehaviorOptions, Simulator } from '../../lib/simulator/index.ts'
+import { createApp, startWebflow } from './app.ts'
+import { Browser } from './browser.ts'
+import { rememberSecrets } from './logs.ts'
+
+/** People, sites and workspaces of the simulator's defaults, and one more user. */
+export const ids = {
+  ada: '545bbecb7bdd6769632504a7',
+  studio: '52f3b1f7eafac55d0c64ef91',
+  engine: '62f3b1f7eafac55d0c64ef91',
+  notes: '62f3b1f7eafac55d0c64ef92',
+  park: '52f3b1f7eafac55d0c64ef92',
+  gardens: '62f3b1f7eafac55d0c64ef93'
+} as const
+export const charles = { id: '545bbecb7bdd6769632504a8', email: 'charles@example.com', firstName: 'Charles', lastName: 'Babbage' } as const
+
+/** What a user picks on the consent page. */
+export type Pick = Parameters<Simulator['approve']>[1]
+
+/** An app, its Webflow, and what its hooks were told. */
+export interface Bench {
+  webflow: Simulator
+  app: FastifyInstance
+  /** The tokens that were connected, oldest first. */
+  connected: WebflowToken[]
+  /** What `onDisconnect` was told. */
+  disconnected: Array<{ id: string, accessToken: string, reason: string }>
+  /** Takes somebody, in a new browser unless one is given, through a flow. */
+  install (pick?: Pick, how?: { browser?: Browser, headers?: Record<string, string>, path?: string, app?: FastifyInstance }): Promise<{ browser: Browser, token: WebflowToken }>
+  /** The access tokens that a search finds. */
+  found (query: Parameters<FastifyInstance['webflowOAuth']['findTokens']>[0]): Promise<string[]>
+}
+
+/** Starts an app and a Webflow for the length of a test. */
+export async function startBench (t: Test, { behavior = {}, options = {} }: { behavior?: BehaviorOptions, options?: Partial<WebflowOAuthOptions> } = {}): Promise<Bench> {
+  const webflow = await startWebflow(t, behavior)
+  const connected: WebflowToken[] = []
+  const disconnected: Bench['disconnected'] = []
+  const hooks: Partial<WebflowOAuthOptions> = {
+    onSuccess (token) {
+      rememberSecrets(token.accessToken)
+      connected.push(token)
+    },
+    onDisconnect (token, reason) { disconnected.push({ id: token.id, accessToken: token.accessToken, reason }) }
+  }
+  const app = await createApp(t, {
+    webflow,
+    options: { ...hooks, ...options },
+    after: (app) => {
+      app.get('/guarded', { preHandler: app.webflowOAuth.requireToken() }, async () => 'ok')
+      app.get('/opens', async ({ webflowToken }) => webflowToken === null ? null : { authorization: webflowToken.authorization, user: webflowToken.user })
+    }
+  })
+  return {
+    webflow,
+    app,
+    connected,
+    disconnected,
+    async install (pick, how = {}) {
+      const { browser = new Browser(how.app ?? app), headers = {}, path = '/webflow/authorize' } = how
+      const { location } = await browser.navigate(path, headers)
+      const { statusCode } = await browser.navigate(await webflow.approve(String(location), pick), headers)
+      const token = connected.at(-1)
+      if (statusCode !== 303 || token === undefined) throw new Error(`The callback was answered with ${statusCode}`)
+      return { browser, token }
+    },
+    async found (query) {
+      return (await app.webflowOAuth.findTokens(query)).map(({ accessToken }) => accessToken)
+    }
+  }
+}
+
+/** A store whose calls are counted, and may be made to fail. */
+export function watchStore (store: TokenStore): TokenStore & { calls: Record<'get' | 'set' | 'delete' | 'find', number>, down: boolean } {
+  const calls = { get: 0, set: 0, delete: 0, find: 0 }
+  const watched = {
+    calls,
+    down: false,
+    get: (key: string) => through('get', () => store.get(key)),
+    set: (...args: Parameters<TokenStore['set']>) => through('set', () => store.set(...args)),
+    delete: (...args: Parameters<TokenStore['delete']>) => through('delete', () => store.delete(...args)),
+    find: (...args: Parameters<TokenStore['find']>) => through('find', () => store.find(...args))
+  }
+  function through<T> (name: keyof typeof calls, run: () => Promise<T>): Promise<T> {
+    calls[name]++
+    return watched.down ? Promise.reject(new Error('down')) : run()
+  }
+  return watched
+}
+
+/** Waits for what happens in the background. */
+export async function eventually (holds: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (await holds()) return true
+    await new Promise((resolve) => { setTimeout(resolve, 10) })
+  }
+  return false
+}
