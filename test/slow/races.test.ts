@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import type { BehaviorOptions } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, clientId, clientSecret, redirectUri, scope, secret, startWebflow } from '../support/app.ts'
 import { RemoteBrowser, startChildApp, type ChildConfig } from '../support/child-app.ts'
 import { findRedis, startRedis, type RedisServer } from '../support/redis-server.ts'
@@ -26,9 +27,9 @@ if (findRedis() === null) {
   })
 
   /** Starts two processes of one app on one Redis. */
-  const startPair = async (t: Test, config: Partial<ChildConfig> = {}) => {
+  const startPair = async (t: Test, config: Partial<ChildConfig> = {}, behavior: BehaviorOptions = {}) => {
     await client.flushall()
-    const webflow = await startWebflow(t)
+    const webflow = await startWebflow(t, behavior)
     const options = { clientId, clientSecret, redirectUri, scope, secret, endpoints: webflow.endpoints, redis: { port: redis.port }, ...config }
     const [one, two] = await Promise.all([startChildApp(t, options), startChildApp(t, options)])
     return { webflow, one, two }
@@ -151,6 +152,28 @@ if (findRedis() === null) {
       const seen = (await Promise.all([browser.at(two.url), other.at(one.url), before].map(async (tab) => (await tab.get('/token')).json.connected))).join()
       if (answers.some(({ status }) => status !== 303) || seen !== 'true,true,false') wrong.push({ statuses: answers.map(({ status }) => status), seen })
       return 'two sessions, the old one gone'
+    })
+    t.strictSame(wrong, [])
+  })
+
+  t.test('of two connections at once, of which one ends the other at Webflow, no dead one stays', async (t) => {
+    const { webflow, one, two } = await startPair(t, {}, { repeatedAuthorization: 'new-ends-old' })
+    const wrong: unknown[] = []
+    await race('two browsers of a user, one token', 1, async (round) => {
+      webflow.signIn({ id: round.toString(16).padStart(24, 'a'), email: 'round@example.com', firstName: 'Round', lastName: String(round) })
+      const browsers = [new RemoteBrowser(one.url), new RemoteBrowser(two.url)]
+      const urls = await Promise.all(browsers.map((browser) => browser.approve(webflow)))
+      const answers = await Promise.all(browsers.map(async (browser, place) => {
+        if (place === 1) await sleep(round * 3 % 40)
+        return await browser.get(urls[place] ?? '')
+      }))
+      const tokens = await Promise.all(browsers.map(async (browser) => (await browser.get('/token')).json))
+      const left = tokens.filter(({ connected }) => connected === true).map(({ accessToken, told }) => ({ alive: webflow.revokeToken(String(accessToken)), told }))
+      // One that was ended before Webflow told of it is kept, and found by no search.
+      if (answers.some(({ status }) => status !== 303) || left.filter(({ alive }) => alive).length !== 1 || left.some(({ alive, told }) => !alive && told === true)) {
+        wrong.push({ round, statuses: answers.map(({ status }) => status), left })
+      }
+      return left.length === 1 ? 'the living one is left' : 'the other ended before Webflow told of it'
     })
     t.strictSame(wrong, [])
   })
