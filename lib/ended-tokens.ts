@@ -35,7 +35,10 @@ export class EndedTokens {
     const authorizationId = own.authorization?.id ?? null
     // Of a twin Webflow may not have told yet.
     const tags = [this.#tags.incomplete, ...authorizationId === null ? [] : [this.#tags.named('authorizationId', authorizationId)]]
-    const found = await Promise.all(tags.map((tag) => this.#records.all(tag)))
+    const found = await Promise.all(tags.map((tag) => this.#records.all(tag))).catch((err: unknown) => {
+      this.#log.warn({ tokenId: own.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
+      return []
+    })
     const holders = new Map(found.flatMap(({ tokens }) => tokens)
       .filter(({ tokenId, record }) => tokenId !== own.id && record.accessToken === own.accessToken)
       .map(({ tokenId, record }) => [tokenId, new WebflowToken(tokenId, record)]))

@@ -55,7 +55,7 @@ export async function revokeAll (context: Context, kind: QueryKind, id: string):
   return [...await Promise.all(revocations), ...unknown]
 }
 
-/** Forgets a token that has ended for whoever holds it. If the store fails, a retry finds those that are left by the token's own, the last. */
+/** Forgets a token that has ended for whoever holds it. If the store fails, a retry finds those that are left by the token's own record, the last. */
 async function forgetEverywhere (context: Context, token: WebflowToken, request: FastifyRequest | null): Promise<void> {
   context.checks.revoked(token.accessToken)
   for (const holder of await context.ended.holdersOf(token)) await forget(context, holder, request)

@@ -506,6 +506,20 @@ t.test('revoking one token', async (t) => {
     t.equal(await app.webflowOAuth.getToken(token.id), null)
   })
 
+  t.test('works though the other sessions that hold it cannot be found, and the log tells', async (t) => {
+    const inner = new MemoryStore()
+    const lines: string[] = []
+    const webflow = await startWebflow(t, { repeatedAuthorization: 'same' })
+    const store: TokenStore = { get: inner.get.bind(inner), set: inner.set.bind(inner), delete: inner.delete.bind(inner), find: async () => await Promise.reject(new Error('down')) }
+    const app = await createApp(t, { webflow, server: { logger: { level: 'warn', stream: { write: (line) => { lines.push(line) } } } }, options: { store } })
+    const browser = new Browser(app)
+    const { location } = await browser.navigate('/webflow/authorize')
+    await browser.navigate(await webflow.approve(String(location)))
+    t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
+    t.equal((await browser.get('/token')).json().connected, false)
+    t.match(lines.join(''), 'could not be found; they end when they are used')
+  })
+
   t.test('by force is like any other where Webflow agrees', async (t) => {
     const { app, install } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install()
