@@ -17,10 +17,12 @@ export type DisconnectReason = 'revoked' | 'superseded'
 export class EndedTokens {
   readonly #records: TokenRecords
   readonly #tags: TagNames
+  readonly #introspect: boolean
   readonly #onDisconnect: Settings['onDisconnect']
   readonly #log: FastifyBaseLogger
 
-  constructor ({ onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+  constructor ({ introspect, onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+    this.#introspect = introspect
     this.#onDisconnect = onDisconnect
     this.#records = parts.records
     this.#tags = parts.tags
@@ -33,9 +35,11 @@ export class EndedTokens {
     const standing = await this.#records.peek(token.id)
     const own = standing !== null && standing.record.accessToken === token.accessToken ? new WebflowToken(token.id, standing.record) : token
     const authorizationId = own.authorization?.id ?? null
-    // Of a twin Webflow may not have told yet.
-    const tags = [this.#tags.incomplete, ...authorizationId === null ? [] : [this.#tags.named('authorizationId', authorizationId)]]
-    const found = await Promise.all(tags.map((tag) => this.#records.all(tag))).catch((err: unknown) => {
+    const found = await Promise.all([
+      ...authorizationId === null ? [] : [this.#records.all(this.#tags.named('authorizationId', authorizationId))],
+      // Of a twin Webflow may not have told yet. Without introspection that is true of all tokens there are.
+      ...this.#introspect ? [this.#records.page(this.#tags.incomplete, null)] : []
+    ]).catch((err: unknown) => {
       this.#log.warn({ tokenId: own.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
       return []
     })

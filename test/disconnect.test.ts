@@ -506,6 +506,16 @@ t.test('revoking one token', async (t) => {
     t.equal(await app.webflowOAuth.getToken(token.id), null)
   })
 
+  t.test('reads none of the other tokens where Webflow is not asked what they open', async (t) => {
+    const store = watchStore(new MemoryStore())
+    const { app, install } = await startBench(t, { options: { store, introspect: false } })
+    for (let index = 0; index < 5; index++) await install()
+    const { token } = await install()
+    Object.assign(store.calls, { get: 0, set: 0, delete: 0, find: 0 })
+    t.strictSame(await app.webflowOAuth.revoke(token), { revoked: true, upstream: 'revoked' })
+    t.strictSame(store.calls, { get: 2, set: 0, delete: 1, find: 0 })
+  })
+
   t.test('works though the other sessions that hold it cannot be found, and the log tells', async (t) => {
     const inner = new MemoryStore()
     const lines: string[] = []
