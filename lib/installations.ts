@@ -8,7 +8,7 @@ import { settleAll } from './settle-all.ts'
 import type { Siblings } from './siblings.ts'
 import type { TagNames } from './tag-names.ts'
 import type { TokenChecks, Verdict } from './token-checks.ts'
-import { newestFirst, unreadable, type FoundTokens, type StoredToken, type TokenRecords } from './token-records.ts'
+import { newestFirst, type FoundTokens, type StoredToken, type TokenRecords } from './token-records.ts'
 import { absorb, isComplete, type TokenRecord, type WebflowToken } from './token.ts'
 
 /** What Webflow says of a token; `unknown` when it could not be asked, which is no sign of anything. */
@@ -105,7 +105,7 @@ export class Installations {
     const tag = this.#tags.named(kind, id)
     // Read before the other: a token that somebody completes meanwhile is found there.
     const incomplete = await this.#records.all(this.#tags.incomplete)
-    const unjudged = new Map<string, Error>(incomplete.unreadable.map((tokenId) => [tokenId, unreadable()]))
+    const unjudged = new Map(incomplete.unreadable)
     if (incomplete.tokens.length > 0) {
       const isFound = !thorough && matching(await this.#records.all(tag), kind, id).length > 0
       const deadline = Date.now() + (isFound ? Math.min(this.#settings.timeout, patienceOnceFound) : this.#settings.timeout)
@@ -123,21 +123,21 @@ export class Installations {
       }))
     }
     const found = await this.#records.all(tag)
-    for (const tokenId of found.unreadable) unjudged.set(tokenId, unreadable())
+    for (const [tokenId, error] of found.unreadable) unjudged.set(tokenId, error)
     return { tokens: matching(found, kind, id), unjudged }
   }
 
   /** Walks over all tokens, a page at a time. Throws in the end if some could not be read. */
   async * walk (): AsyncGenerator<StoredToken, void, undefined> {
     let cursor: string | null = null
-    let isWhole = true
+    let problem: Error | undefined
     do {
       const page: FoundTokens = await this.#records.page(this.#tags.all, cursor)
-      if (page.unreadable.length > 0) isWhole = false
+      problem ??= [...page.unreadable.values()][0]
       yield * page.tokens
       cursor = page.cursor
     } while (cursor !== null)
-    if (!isWhole) throw unreadable()
+    if (problem !== undefined) throw problem
   }
 
   /** Checks whether a token still works, and records what it opens. */

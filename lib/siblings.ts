@@ -49,7 +49,7 @@ export class Siblings {
   /** Tells whether there is another token to review: mostly there is none, and then nothing to write down. */
   async mayExist (tokenId: string, record: TokenRecord): Promise<boolean> {
     const pages = await Promise.all(idsOf(record, 'userId').map((id) => this.#records.page(this.#tags.named('userId', id), null, 2)))
-    return pages.some(({ tokens, unreadable, cursor }) => tokens.some((token) => token.tokenId !== tokenId) || unreadable.length > 0 || cursor !== null)
+    return pages.some(({ tokens, unreadable, cursor }) => tokens.some((token) => token.tokenId !== tokenId) || unreadable.size > 0 || cursor !== null)
   }
 
   /** Resolves whether all could be judged. */
@@ -87,7 +87,7 @@ export class Siblings {
       let cursor: string | null = null
       do {
         const page: FoundTokens = await this.#records.page(this.#tags.named('userId', id), cursor, maxSiblings)
-        if (page.unreadable.length > 0) isReadable = false
+        if (page.unreadable.size > 0) isReadable = false
         for (const sibling of page.tokens) siblings.set(sibling.tokenId, sibling)
         cursor = page.cursor
       } while (cursor !== null && siblings.size < maxSiblings)

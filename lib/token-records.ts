@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from './bounded-map.ts'
-import type { WebflowOAuthError } from './errors.ts'
+import { toError } from './errors.ts'
 import { unavailable } from './guarded-store.ts'
 import type { Installation } from './installation.ts'
 import type { SealedStore } from './sealed-store.ts'
@@ -25,8 +25,8 @@ export interface StoredToken {
 /** The tokens under a tag, or a page of them. */
 export interface FoundTokens {
   tokens: StoredToken[]
-  /** The ids of those that were sealed under a secret that this process does not know. */
-  unreadable: string[]
+  /** Those that were sealed under a secret that this process does not know: by their ids, with the error. */
+  unreadable: Map<string, Error>
   /** Where the next page begins; null after the last. */
   cursor: string | null
 }
@@ -74,7 +74,7 @@ export class TokenRecords {
    * there then. `replaced` is the one that stood there before the token was asked for, null for none; left
    * out, nothing counts as newer.
    */
-  async write (tokenId: string, record: TokenRecord, replaced?: TokenRecord | null): Promise<StoredToken> {
+  async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
     const text = serializeRecord(record)
     for (let tries = 0; tries < maxTries; tries++) {
       const current = await this.readSealed(tokenId)
@@ -161,13 +161,13 @@ export class TokenRecords {
   async page (tag: string, cursor: string | null, limit = pageSize): Promise<FoundTokens> {
     const page = await this.#store.find(tag, { limit, ...cursor === null ? {} : { cursor } })
     const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : [])
-    const unreadable: string[] = []
+    const unreadable = new Map<string, Error>()
     const sealed = await Promise.all(tokenIds.map(async (tokenId) => ({ tokenId, sealed: await this.readSealed(tokenId) })))
     const tokens = sealed.flatMap(({ tokenId, sealed }) => {
       try {
         return sealed === null ? [] : this.#living(tokenId, sealed) ?? []
-      } catch {
-        unreadable.push(tokenId)
+      } catch (error) {
+        unreadable.set(tokenId, toError(error))
         return []
       }
     })
@@ -177,15 +177,15 @@ export class TokenRecords {
   /** Reads all tokens under a tag, without using them; each once. */
   async all (tag: string): Promise<FoundTokens> {
     const tokens = new Map<string, StoredToken>()
-    const unreadable = new Set<string>()
+    const unreadable = new Map<string, Error>()
     let cursor: string | null = null
     do {
       const page: FoundTokens = await this.page(tag, cursor, largestPage)
       for (const token of page.tokens) tokens.set(token.tokenId, token)
-      for (const tokenId of page.unreadable) unreadable.add(tokenId)
+      for (const [tokenId, error] of page.unreadable) unreadable.set(tokenId, error)
       cursor = page.cursor
     } while (cursor !== null)
-    return { tokens: [...tokens.values()], unreadable: [...unreadable], cursor }
+    return { tokens: [...tokens.values()], unreadable, cursor }
   }
 
   /**
@@ -243,19 +243,14 @@ export class TokenRecords {
   }
 }
 
-/** Makes the error for tokens that cannot be read. */
-export function unreadable (): WebflowOAuthError {
-  return unavailable('A stored token was sealed under a secret that this process does not know: add the missing one to `secret`.')
-}
-
 /** Orders tokens, the newest first. */
 export function newestFirst (tokens: readonly StoredToken[]): StoredToken[] {
   return tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)
 }
 
 /** Tells whether somebody else has written a newer record since. By the clocks of two replicas the one that is replaced may look newer. */
-function hasOvertaken (standing: TokenRecord, record: TokenRecord, replaced: TokenRecord | null): boolean {
-  const isReplaced = standing.accessToken === replaced?.accessToken && standing.accessToken !== record.accessToken
+function hasOvertaken (standing: TokenRecord, record: TokenRecord, replaced: StoredToken | null): boolean {
+  const isReplaced = standing.accessToken === replaced?.record.accessToken && standing.accessToken !== record.accessToken
   return !isReplaced && isNewer(standing, record)
 }
 

@@ -2,18 +2,12 @@ import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { WebflowClient } from 'webflow-api'
-import { MemoryStore, WebflowOAuthError, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../lib/index.ts'
+import { MemoryStore, WebflowOAuthError, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import type { Fault } from '../lib/simulator/index.ts'
 import { assertNothingLeaked, createApp, secret, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
-import { charles, eventually, ids, startBench, watchStore, type Bench } from './support/installation.ts'
+import { charles, eventually, identify, ids, methodsOf, outage, startBench, startCrowded, unavailable, watchStore, type Bench } from './support/installation.ts'
 import { rememberSecrets } from './support/logs.ts'
-import { startHttp } from './support/server-http.ts'
-
-const unavailable = 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE'
-const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
-/** The user of the app: whoever a header names. */
-const identify: WebflowOAuthOptions['identify'] = ({ headers }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null
 
 /** Answers that say nothing of a token. */
 const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
@@ -104,16 +98,7 @@ t.test('checking a token', async (t) => {
   })
 
   t.test('asks about eight tokens at a time at most', async (t) => {
-    let underWay = 0
-    let most = 0
-    const server = await startHttp(t, (response) => {
-      most = Math.max(most, ++underWay)
-      setTimeout(() => {
-        underWay--
-        response.setHeader('content-type', 'application/json')
-        response.end('{"authorization":{}}')
-      }, 5)
-    })
+    const server = await startCrowded(t, '{"authorization":{}}')
     const { app, connected, install, webflow } = await startBench(t)
     for (let index = 0; index < 30; index++) {
       webflow.signIn({ ...charles, id: index.toString(16).padStart(24, 'a') })
@@ -122,7 +107,7 @@ t.test('checking a token', async (t) => {
     const elsewhere = await createApp(t, { options: { endpoints: { introspect: server.url } } })
     const answers = await Promise.all(connected.map((token) => elsewhere.webflowOAuth.checkToken(token)))
     t.strictSame([...new Set(answers)], ['active'])
-    t.equal(most, 8)
+    t.equal(server.most(), 8)
     await app.close()
   })
 
@@ -388,22 +373,13 @@ t.test('revoking all', async (t) => {
   })
 
   t.test('eight at a time', async (t) => {
-    let underWay = 0
-    let most = 0
-    const server = await startHttp(t, (response) => {
-      most = Math.max(most, ++underWay)
-      setTimeout(() => {
-        underWay--
-        response.setHeader('content-type', 'application/json')
-        response.end('{"did_revoke":true}')
-      }, 5)
-    })
+    const server = await startCrowded(t, '{"did_revoke":true}')
     const store = new MemoryStore()
     const { install } = await startBench(t, { options: { store } })
     for (let index = 0; index < 30; index++) await install()
     const elsewhere = await createApp(t, { options: { store, endpoints: { revoke: server.url } } })
     t.equal((await elsewhere.webflowOAuth.revokeAll({ siteId: ids.engine })).filter(({ revoked }) => revoked).length, 30)
-    t.equal(most, 8)
+    t.equal(server.most(), 8)
   })
 
   t.test('keeps what Webflow could not be told, and finishes when it is called again', async (t) => {
@@ -476,7 +452,7 @@ t.test('revoking all', async (t) => {
 
   t.test('a store that fails after Webflow agreed is told of, and the next call finishes', async (t) => {
     const inner = new MemoryStore()
-    const store = { get: inner.get.bind(inner), set: inner.set.bind(inner), find: inner.find.bind(inner), delete: inner.delete.bind(inner) }
+    const store = methodsOf(inner)
     const { app, install } = await startBench(t, { options: { store } })
     const { token } = await install()
     store.delete = async () => { throw new Error('down') }
@@ -520,7 +496,7 @@ t.test('revoking one token', async (t) => {
     const inner = new MemoryStore()
     const lines: string[] = []
     const webflow = await startWebflow(t, { repeatedAuthorization: 'same' })
-    const store: TokenStore = { get: inner.get.bind(inner), set: inner.set.bind(inner), delete: inner.delete.bind(inner), find: async () => await Promise.reject(new Error('down')) }
+    const store: TokenStore = { ...methodsOf(inner), find: async () => await Promise.reject(new Error('down')) }
     const app = await createApp(t, { webflow, server: { logger: { level: 'warn', stream: { write: (line) => { lines.push(line) } } } }, options: { store } })
     const browser = new Browser(app)
     const { location } = await browser.navigate('/webflow/authorize')
@@ -691,9 +667,7 @@ t.test('connecting again', async (t) => {
     const inner = new MemoryStore()
     let failures = 0
     const store: TokenStore = {
-      get: inner.get.bind(inner),
-      set: inner.set.bind(inner),
-      delete: inner.delete.bind(inner),
+      ...methodsOf(inner),
       find: async (...args) => failures-- > 0 ? await Promise.reject(new Error('down')) : await inner.find(...args)
     }
     const { disconnected, found, install } = await startBench(t, { behavior: { repeatedAuthorization: 'new-ends-old' }, options: { store } })
@@ -790,7 +764,7 @@ t.test('connecting again', async (t) => {
     const app = await createApp(t, {
       webflow,
       server: { logger: { level: 'warn', stream: { write: (line) => { lines.push(line) } } } },
-      options: { store: { get: inner.get.bind(inner), set: inner.set.bind(inner), delete: inner.delete.bind(inner), find: async () => await Promise.reject(new Error('down')) } }
+      options: { store: { ...methodsOf(inner), find: async () => await Promise.reject(new Error('down')) } }
     })
     const browser = new Browser(app)
     const { location } = await browser.navigate('/webflow/authorize')
@@ -912,13 +886,7 @@ t.test('connecting again', async (t) => {
 
   t.test('a record that could not be read before is written over', async (t) => {
     const inner = new MemoryStore()
-    let failures = 0
-    const store: TokenStore = {
-      get: async (key) => key.startsWith('token:') && failures-- > 0 ? await Promise.reject(new Error('down')) : await inner.get(key),
-      set: inner.set.bind(inner),
-      delete: inner.delete.bind(inner),
-      find: inner.find.bind(inner)
-    }
+    const store = methodsOf(inner)
     const { app, install, webflow } = await startBench(t, { options: { identify, store } })
     const headers = { 'x-user': 'ada' }
     await install(undefined, { headers })
@@ -927,10 +895,8 @@ t.test('connecting again', async (t) => {
     const browser = new Browser(app)
     const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
     // The first read is of the caller, the second of what is to be replaced.
-    failures = 0
-    const before = inner.get.bind(inner)
     let reads = 0
-    store.get = async (key) => key.startsWith('token:') && ++reads === 2 ? await Promise.reject(new Error('down')) : await before(key)
+    store.get = async (key) => key.startsWith('token:') && ++reads === 2 ? await Promise.reject(new Error('down')) : await inner.get(key)
     await browser.navigate(url, headers)
     t.strictSame((await app.webflowOAuth.getToken({ user: 'ada' }))?.authorization?.userIds, [charles.id])
   })

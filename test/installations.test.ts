@@ -1,20 +1,15 @@
 import { mock } from 'node:test'
 import Fastify from 'fastify'
 import t from 'tap'
-import { MemoryStore, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../lib/index.ts'
+import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import type { Fault } from '../lib/simulator/index.ts'
 import { createContext } from '../lib/context.ts'
 import { storeId } from '../lib/keyring.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { assertNothingLeaked, baseOptions, clientId, createApp } from './support/app.ts'
 import { Browser } from './support/browser.ts'
-import { charles, eventually, ids, startBench, watchStore } from './support/installation.ts'
+import { charles, eventually, identify, ids, methodsOf, outage, startBench, unavailable, watchStore } from './support/installation.ts'
 import { startHttp } from './support/server-http.ts'
-
-const unavailable = 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE'
-const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
-/** The user of the app: whoever a header names. */
-const identify: WebflowOAuthOptions['identify'] = ({ headers }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null
 
 /** The ways in which Webflow does not tell what a token opens. */
 const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
@@ -628,7 +623,3 @@ t.test('walking over all tokens', async (t) => {
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
-
-function methodsOf (store: MemoryStore): TokenStore {
-  return { get: store.get.bind(store), set: store.set.bind(store), delete: store.delete.bind(store), find: store.find.bind(store) }
-}

@@ -154,7 +154,7 @@ async function connect (context: Context, { query, flow, ownerTokenId }: Attempt
     request.log.warn({ tokenId }, 'webflow-oauth: `beforeStore` refused a token: nothing is stored, though Webflow has issued it')
     throw error
   }
-  const stored = await records.write(tokenId, record, replaced === null ? null : replaced?.record).catch((err: unknown) => {
+  const stored = await records.write(tokenId, record, replaced).catch((err: unknown) => {
     request.log.error({ tokenId, err }, 'webflow-oauth: a token that Webflow has issued could not be stored')
     throw err
   })

@@ -1,21 +1,22 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import type { TokenStore, WebflowOAuthOptions, WebflowToken } from '../../lib/index.ts'
+import type { MemoryStore, TokenStore, WebflowOAuthOptions, WebflowToken } from '../../lib/index.ts'
 import type { BehaviorOptions, Simulator } from '../../lib/simulator/index.ts'
 import { createApp, startWebflow } from './app.ts'
 import { Browser } from './browser.ts'
 import { rememberSecrets } from './logs.ts'
+import { startHttp } from './server-http.ts'
+import { ids as simulated } from './simulator-start.ts'
 
-/** People, sites and workspaces of the simulator's defaults, and one more user. */
-export const ids = {
-  ada: '545bbecb7bdd6769632504a7',
-  studio: '52f3b1f7eafac55d0c64ef91',
-  engine: '62f3b1f7eafac55d0c64ef91',
-  notes: '62f3b1f7eafac55d0c64ef92',
-  park: '52f3b1f7eafac55d0c64ef92',
-  gardens: '62f3b1f7eafac55d0c64ef93'
-} as const
+/** A person, sites and workspaces of the simulator's defaults, and one more user. */
+export const ids = { ada: '545bbecb7bdd6769632504a7', ...simulated } as const
 export const charles = { id: '545bbecb7bdd6769632504a8', email: 'charles@example.com', firstName: 'Charles', lastName: 'Babbage' } as const
+
+export const unavailable = 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE'
+export const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
+
+/** The user of the app: whoever a header names. */
+export const identify: WebflowOAuthOptions['identify'] = ({ headers }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null
 
 /** What a user picks on the consent page. */
 export type Pick = Parameters<Simulator['approve']>[1]
@@ -71,6 +72,26 @@ export async function startBench (t: Test, { behavior = {}, options = {} }: { be
       return (await app.webflowOAuth.findTokens(query)).map(({ accessToken }) => accessToken)
     }
   }
+}
+
+/** A memory store of which a test replaces some methods. */
+export function methodsOf (store: MemoryStore): TokenStore {
+  return { get: store.get.bind(store), set: store.set.bind(store), delete: store.delete.bind(store), find: store.find.bind(store) }
+}
+
+/** Starts a server that gives one JSON answer to all, and tells how many it had to answer at once. */
+export async function startCrowded (t: Test, body: string): Promise<{ url: string, most: () => number }> {
+  let underWay = 0
+  let most = 0
+  const { url } = await startHttp(t, (response) => {
+    most = Math.max(most, ++underWay)
+    setTimeout(() => {
+      underWay--
+      response.setHeader('content-type', 'application/json')
+      response.end(body)
+    }, 5)
+  })
+  return { url, most: () => most }
 }
 
 /** A store whose calls are counted, and may be made to fail. */
