@@ -124,7 +124,7 @@ export function createApi (context: Context): WebflowOAuth {
 
     tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
-      if (token === null) throw tokenRequired()
+      if (token === null) throw tokenRequired(settings)
       return token
     },
 
@@ -132,6 +132,7 @@ export function createApi (context: Context): WebflowOAuth {
       refuseUnknown(options, ['returnTo', 'scope', 'user'])
       const { returnTo, scope, user } = options
       return await beginAuthorization(context, request, reply, {
+        trigger: 'app',
         returnTo: returnTo ?? null,
         scope: scope === undefined ? settings.scope : resolveScope('scope', scope),
         user: user === undefined ? undefined : requireUser(user)

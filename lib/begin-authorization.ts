@@ -1,8 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Context } from './context.ts'
+import { diagnostics, type FlowTrigger } from './diagnostics.ts'
 
 /** What an authorization may be begun with. */
 export interface AuthorizationOptions {
+  trigger: FlowTrigger
   /** Where to go in the end, or null for `successRedirect`. */
   returnTo: string | null
   scope: readonly string[]
@@ -12,10 +14,11 @@ export interface AuthorizationOptions {
 
 /** Begins a flow for the caller of a request; returns the URL at Webflow to go to. */
 export async function beginAuthorization (context: Context, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
-  const { callers, flows, identity } = context
-  const { returnTo, scope } = options
+  const { callers, flows, identity, settings } = context
+  const { returnTo, scope, trigger } = options
   const user = options.user ?? await callers.userOf(request)
   reply.header('cache-control', 'no-store')
+  diagnostics.flowStart.publish({ clientId: settings.clientId, trigger })
   return flows.begin(request, reply, {
     returnTo,
     scope,

@@ -70,7 +70,7 @@ export class Callers {
   /** Reads the caller's token. Throws where it was not loaded, and what kept it from being loaded. */
   tokenOf (request: FastifyRequest): WebflowToken | null {
     const caller = this.#callerOf(request)
-    if (caller === undefined || (caller.unchecked && isOptedOut(request))) throw notLoaded()
+    if (caller === undefined || (caller.unchecked && isOptedOut(request))) throw notLoaded(isOptedOut(request))
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
@@ -148,7 +148,8 @@ function isOptedOut (request: FastifyRequest): boolean {
   return request.routeOptions.config?.webflowToken === false
 }
 
-function notLoaded (): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED',
-    '`request.webflowToken` is there from `preValidation` on, and not on routes with `config: { webflowToken: false }`.')
+function notLoaded (isOptedOut: boolean): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED', isOptedOut
+    ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: take that away.'
+    : '`request.webflowToken` was read too early: it is there from `preValidation` on, not in `onRequest` and `preParsing`.')
 }

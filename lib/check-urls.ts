@@ -28,7 +28,8 @@ export function resolveRedirectUri (value: unknown): { redirectUri: string, url:
   return { redirectUri: value, url }
 }
 
-function isLoopback (hostname: string): boolean {
+/** Tells whether a host is this very machine, by its name. */
+export function isLoopback (hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 }
 

@@ -39,7 +39,7 @@ export interface Context {
 /** Puts the parts of an instance together. */
 export async function createContext (settings: Settings, log: FastifyBaseLogger): Promise<Context> {
   const keyring = createKeyring(settings.secrets, settings.clientId)
-  const store = new GuardedStore(settings.store, settings.storeTimeout)
+  const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
   const cookies = new Cookies(await loadCookieCodec(), settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
   const tags = new TagNames(settings.clientId)

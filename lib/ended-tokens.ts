@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { diagnostics } from './diagnostics.ts'
 import { describeForeign } from './errors.ts'
 import type { Settings } from './resolve-options.ts'
 import type { TagNames } from './tag-names.ts'
@@ -17,11 +18,13 @@ export type DisconnectReason = 'revoked' | 'superseded'
 export class EndedTokens {
   readonly #records: TokenRecords
   readonly #tags: TagNames
+  readonly #clientId: string
   readonly #introspect: boolean
   readonly #onDisconnect: Settings['onDisconnect']
   readonly #log: FastifyBaseLogger
 
-  constructor ({ introspect, onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+  constructor ({ clientId, introspect, onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+    this.#clientId = clientId
     this.#introspect = introspect
     this.#onDisconnect = onDisconnect
     this.#records = parts.records
@@ -54,6 +57,7 @@ export class EndedTokens {
     for (const ended of await this.holdersOf(token)) {
       if (!await this.#records.forget(ended.id, ended.accessToken)) continue
       this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
+      diagnostics.disconnect.publish({ clientId: this.#clientId, reason })
       try {
         await this.#onDisconnect?.(ended, reason)
       } catch (error) {

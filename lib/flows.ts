@@ -27,6 +27,8 @@ export interface FlowRequest {
 /** A state that is ours, with the flow that this browser has for it. */
 export interface Flow {
   state: string
+  /** When it began, in Unix milliseconds. */
+  startedAt: number
   expired: boolean
   /** Null when the browser does not hold the flow's cookie. */
   cookie: FlowCookie | null
@@ -94,6 +96,7 @@ export class Flows {
     const value = this.#cookies.read(request)[this.#cookieName(state)]
     return {
       state,
+      startedAt,
       expired: Date.now() - startedAt > this.#settings.flowMaxAge * 1000,
       cookie: value === undefined ? null : readFlowCookie(this.#cookieKeys, state, value)
     }

@@ -1,4 +1,5 @@
 import type { SetOptions, TokenStore } from '../stores/token-store.ts'
+import { diagnostics, type StoreFailure, type StoreMethod } from './diagnostics.ts'
 import { WebflowOAuthError, describeForeign } from './errors.ts'
 import { isObject } from './json.ts'
 
@@ -20,11 +21,13 @@ type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
 export class GuardedStore {
   readonly #store: TokenStore
   readonly #timeout: number
+  readonly #clientId: string
   #circuit: Circuit = 'closed'
 
-  constructor (store: TokenStore, timeout: number) {
+  constructor (store: TokenStore, timeout: number, clientId: string) {
     this.#store = store
     this.#timeout = timeout
+    this.#clientId = clientId
   }
 
   get (key: string): Promise<string | null> {
@@ -52,8 +55,13 @@ export class GuardedStore {
     return this.#call('find', () => this.#store.find(tag, options), isPage)
   }
 
-  #call<T> (method: string, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, onLate?: (value: T) => void): Promise<T> {
+  #call<T> (method: StoreMethod, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, onLate?: (value: T) => void): Promise<T> {
+    const startedAt = performance.now()
+    const publish = (reason: StoreFailure['reason']) => {
+      diagnostics.storeFailure.publish({ clientId: this.#clientId, method, reason, duration: performance.now() - startedAt })
+    }
     if (this.#circuit === 'open' || this.#circuit === 'probing') {
+      publish('resting')
       return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover.'))
     }
     const probes = this.#circuit === 'half-open'
@@ -64,6 +72,7 @@ export class GuardedStore {
       const timer = setTimeout(() => {
         late = true
         if (probes || this.#circuit === 'closed') this.#rest()
+        publish('timeout')
         reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms.`))
       }, this.#timeout)
       const settle = () => {
@@ -72,6 +81,7 @@ export class GuardedStore {
       }
       const fail = (error: unknown) => {
         settle()
+        if (!late) publish('error')
         reject(unavailable(`The token store failed to \`${method}\`.`, describeForeign(error)))
       }
       try {

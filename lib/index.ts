@@ -7,12 +7,15 @@ import { refuseOption } from './errors.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolveOptions, type Settings } from './resolve-options.ts'
 import { registerRoutes } from './routes/index.ts'
+import { checkSetup } from './self-check.ts'
 import type { WebflowToken } from './token.ts'
 
 export { MemoryStore } from '../stores/memory.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { SetOptions, TokenStore } from '../stores/token-store.ts'
 export type { Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
+export { diagnostics } from './diagnostics.ts'
+export type { Diagnostics, DiagnosticsChannel, DiagnosticsListener, Disconnect, Exchange, FlowEnd, FlowStart, FlowTrigger, Revoke, StoreFailure } from './diagnostics.ts'
 export type { DisconnectReason } from './ended-tokens.ts'
 export { WebflowOAuthError } from './errors.ts'
 export type { ErrorCode, StateReason } from './errors.ts'
@@ -52,9 +55,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
-  if (options.store === undefined && process.env.NODE_ENV === 'production') {
-    fastify.log.warn('webflow-oauth: tokens are kept in memory and end with this process: give `store` a RedisStore in production')
-  }
+  checkSetup(fastify, settings, options)
   const context = await createContext(settings, fastify.log)
 
   fastify.decorate('webflowOAuth', createApi(context))

@@ -5,6 +5,8 @@ import { normalizePath, plainPath } from './return-to.ts'
 export interface Paths {
   /** Route paths, as the router takes them, within the scope of the plugin. */
   routes: { authorize: string, callback: string, revoke: string | null }
+  /** The callback's path as the app sees it, with the prefix of its scope. */
+  callback: string
   /** What the world's paths have before the app's: a proxy took it off. */
   publicPrefix: string
   /** The absolute URL of the authorize route. */
@@ -45,6 +47,7 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
       callback: routePath(callbackPath === undefined ? 'redirectUri' : 'callbackPath', callback),
       revoke: revoke === null ? null : routePath('revokePath', revoke)
     },
+    callback: full(callback),
     publicPrefix,
     authorizeUrl: Object.assign(new URL(redirectUri.origin), { pathname: publicPrefix + full(authorize) }).href,
     own

@@ -4,7 +4,7 @@ import { beginAuthorization } from './begin-authorization.ts'
 import type { Context } from './context.ts'
 import { WebflowOAuthError, refuseOption, refuseUnknown, toError } from './errors.ts'
 import { isNavigation, isPrefetch } from './navigation.ts'
-import { resolveScope } from './resolve-options.ts'
+import { resolveScope, type Settings } from './resolve-options.ts'
 import { redirect } from './redirect.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './token.ts'
@@ -37,7 +37,7 @@ export function createGuard (context: Context, options: RequireTokenOptions): Re
 
   const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
     await callers.userOf(request)
-    const error = problem(callers.tokenOf(request), needed)
+    const error = problem(callers.tokenOf(request), needed, settings)
     if (error === null) return 'passed'
     if (onMissing === 'error' || request.method !== 'GET') throw error
     if (isPrefetch(request)) {
@@ -46,13 +46,13 @@ export function createGuard (context: Context, options: RequireTokenOptions): Re
     }
     if (!isNavigation(request) || context.flows.isLooping(request)) throw error
     const returnTo = settings.paths.publicPrefix + request.originalUrl
-    redirect(reply, await beginAuthorization(context, request, reply, { returnTo, scope: asked }), 302)
+    redirect(reply, await beginAuthorization(context, request, reply, { trigger: 'guard', returnTo, scope: asked }), 302)
     return 'answered'
   }
 
   return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => {
     try {
-      if (problem(callers.tokenOf(request), needed) === null) return done()
+      if (problem(callers.tokenOf(request), needed, settings) === null) return done()
     } catch (error) {
       return done(toError(error))
     }
@@ -60,14 +60,14 @@ export function createGuard (context: Context, options: RequireTokenOptions): Re
   }
 }
 
-function problem (token: WebflowToken | null, needed: readonly string[]): WebflowOAuthError | null {
-  if (token === null) return tokenRequired()
+function problem (token: WebflowToken | null, needed: readonly string[], settings: Settings): WebflowOAuthError | null {
+  if (token === null) return tokenRequired(settings)
   const missing = needed.filter((name) => !token.scope.includes(name))
   if (missing.length === 0) return null
-  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}: the user must connect again and consent to it.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}, it has ${token.scope.join(' ')}: the user must connect again and consent to it.`)
 }
 
 /** Makes the error for a request that has no token. */
-export function tokenRequired (): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'Webflow is not connected: send the user to the authorize route.')
+export function tokenRequired ({ paths }: Settings): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', `Webflow is not connected: send the user to ${paths.authorizeUrl}.`)
 }

@@ -5,7 +5,7 @@ import { WebflowOAuthError, type StateReason } from './errors.ts'
 const messages: Record<StateReason, string> = {
   state_missing: 'Webflow sent no `state` back: does a gateway in between drop it, or was the install begun twice? Begin again at the authorize route.',
   malformed: 'The `state` is not one of this app: it was cut, changed, or made with another `secret` or `clientId`. Do all replicas share one `secret`?',
-  expired: 'The attempt to connect has expired: more than `flowMaxAge` seconds went by. Begin again.',
+  expired: 'The attempt to connect has expired: Webflow\'s page was open for too long, or an old link was used. Begin again.',
   already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
   host_mismatch: 'The callback came in under another host than that of `redirectUri`: cookies do not cross hosts.',
   cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them?',
@@ -16,6 +16,11 @@ const messages: Record<StateReason, string> = {
 /** Makes the error for a state that is refused. */
 export function stateInvalid (reason: StateReason, detail = ''): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', messages[reason] + detail, { reason })
+}
+
+/** Makes the error for a flow that took too long. */
+export function flowExpired (startedAt: number, flowMaxAge: number): WebflowOAuthError {
+  return stateInvalid('expired', ` It began ${Math.round((Date.now() - startedAt) / 1000)} seconds ago, and \`flowMaxAge\` is ${flowMaxAge}.`)
 }
 
 /** Finds the likeliest reason why a browser does not hold the cookie of a flow that is ours. */

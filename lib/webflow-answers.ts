@@ -17,23 +17,31 @@ export type Upstream = 'revoked' | 'already_revoked'
 
 /** What came back from Webflow. */
 export interface Answer {
+  /** The host that answered. */
+  host: string
   status: number
   /** The parsed body, or undefined when it is no JSON. */
   body: unknown
 }
 
+/** The app in whose name Webflow was asked. */
+export interface Client {
+  clientId: string
+  redirectUri: string
+}
+
 /** Reads the answer to an access token request (RFC 6749, section 5.1). The `error` member decides before the status. */
-export function readGrant (answer: Answer): Grant {
+export function readGrant (answer: Answer, { clientId, redirectUri }: Client): Grant {
   if (errorOf(answer.body) === 'invalid_grant') {
-    throw failure('WEBFLOW_OAUTH_CODE_REJECTED', 'Webflow rejected the code: it was used before, it is older than 15 minutes, `redirectUri` is not exactly the one registered with Webflow, or `clientSecret` is wrong.')
+    throw failure('WEBFLOW_OAUTH_CODE_REJECTED', `Webflow rejected the code: it was used before, it is older than 15 minutes, \`redirectUri\` (${redirectUri}) is not exactly the one registered with Webflow, or \`clientSecret\` is not that of the app ${clientId}.`)
   }
-  return parseGrant(answer) ?? refuse(answer, 'exchange the code')
+  return parseGrant(answer) ?? refuse(answer, clientId, 'exchange the code')
 }
 
 /** Reads the answer to a revocation request. */
-export function readRevocation (answer: Answer): Upstream {
+export function readRevocation (answer: Answer, { clientId }: Client): Upstream {
   if (errorOf(answer.body) === 'invalid_token') return 'already_revoked'
-  return hasRevoked(answer) ? 'revoked' : refuse(answer, 'revoke the token')
+  return hasRevoked(answer) ? 'revoked' : refuse(answer, clientId, 'revoke the token')
 }
 
 /** What a token opens; or that Webflow takes it no longer; or that Webflow takes it and will not tell. */
@@ -78,21 +86,21 @@ function hasRevoked ({ status, body }: Answer): boolean {
 }
 
 /** Turns an answer that is not what was asked for into an error. */
-function refuse (answer: Answer, purpose: string): never {
+function refuse (answer: Answer, clientId: string, purpose: string): never {
   const { status, body } = answer
   const error = errorOf(body)
   if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
-    throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', 'Webflow rejected the app\'s credentials: check `clientId` and `clientSecret`.')
+    throw failure('WEBFLOW_OAUTH_CLIENT_REJECTED', `Webflow rejected the credentials of the app ${clientId}: check \`clientId\` and \`clientSecret\`.`)
   }
   return refuseData(answer, purpose)
 }
 
 /** Turns an answer to a call that carries no credentials of the app into an error. */
-function refuseData ({ status }: Answer, purpose: string): never {
+function refuseData ({ host, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
-    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: it answered with status ${status}.`)
+    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: ${host} answered with status ${status}.`)
   }
-  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: it answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: ${host} answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
 }
 
 function isSuccess (status: number): boolean {

@@ -1,5 +1,6 @@
 import { Agent, request, type Dispatcher } from 'undici'
-import { WebflowOAuthError, codeOf, describeForeign } from './errors.ts'
+import { diagnostics, ownCode, type CallEnd, type DiagnosticsChannel } from './diagnostics.ts'
+import { WebflowOAuthError, codeOf, describeForeign, type ErrorCode } from './errors.ts'
 import type { WebflowUser } from './installation.ts'
 import { parseJson } from './json.ts'
 import { readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './webflow-answers.ts'
@@ -72,25 +73,23 @@ export class WebflowClient {
   /** Exchanges a code for an access token (RFC 6749, section 4.1.3). */
   async exchange (code: string): Promise<Grant> {
     const { clientId, clientSecret, redirectUri, endpoints } = this.#options
-    const answer = await this.#post(endpoints.token, {
+    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readGrant(await this.#post(endpoints.token, {
       client_id: clientId,
       client_secret: clientSecret,
       code,
       grant_type: 'authorization_code',
       redirect_uri: redirectUri
-    })
-    return readGrant(answer)
+    }), this.#options))
   }
 
   /** Revokes an access token by Webflow's own request, which is not that of RFC 7009. */
   async revoke (accessToken: string): Promise<Upstream> {
     const { clientId, clientSecret, endpoints } = this.#options
-    const answer = await this.#post(endpoints.revoke, {
+    return await this.#observe(diagnostics.revoke, (upstream) => upstream, async () => readRevocation(await this.#post(endpoints.revoke, {
       client_id: clientId,
       client_secret: clientSecret,
       access_token: accessToken
-    })
-    return readRevocation(answer)
+    }), this.#options))
   }
 
   /** Asks what a token opens, which takes no scope; within so many milliseconds. */
@@ -108,6 +107,23 @@ export class WebflowClient {
     await this.#own?.close()
   }
 
+  /** Tells how a call ended and how long it took. */
+  async #observe<T, Outcome extends string> (channel: DiagnosticsChannel<CallEnd<Outcome>>, outcomeOf: (value: T) => Outcome, call: () => Promise<T>): Promise<T> {
+    const { clientId } = this.#options
+    const startedAt = performance.now()
+    const publish = (outcome: Outcome | 'failed', code: ErrorCode | null) => {
+      channel.publish({ clientId, outcome, code, duration: performance.now() - startedAt })
+    }
+    try {
+      const value = await call()
+      publish(outcomeOf(value), null)
+      return value
+    } catch (error) {
+      publish('failed', ownCode(error))
+      throw error
+    }
+  }
+
   #post (url: string, fields: Record<string, string>): Promise<Answer> {
     const headers = { 'content-type': 'application/json' }
     return this.#call({ url, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
@@ -122,7 +138,7 @@ export class WebflowClient {
     const controller = new AbortController()
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        reject(timedOut(timeout))
+        reject(timedOut(call, timeout))
         controller.abort()
       }, timeout)
       this.#send(call, timeout, controller.signal)
@@ -131,7 +147,7 @@ export class WebflowClient {
           return this.#send(call, timeout, controller.signal)
         })
         .then(resolve, (error: unknown) => {
-          reject(error instanceof WebflowOAuthError ? error : unreachable(error, timeout))
+          reject(error instanceof WebflowOAuthError ? error : unreachable(error, call, timeout))
         })
         .finally(() => clearTimeout(timer))
     })
@@ -147,16 +163,17 @@ export class WebflowClient {
       headersTimeout: timeout,
       bodyTimeout: timeout
     })
-    return { status: response.statusCode, body: parseJson(await readBody(response.body, maxLength)) }
+    const { host } = new URL(url)
+    return { host, status: response.statusCode, body: parseJson(await readBody(response.body, host, maxLength)) }
   }
 }
 
-async function readBody (body: AsyncIterable<Buffer>, maxLength: number): Promise<string> {
+async function readBody (body: AsyncIterable<Buffer>, host: string, maxLength: number): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow answered with more than ${maxLength} bytes.`)
+    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's answer cannot be read: ${host} sent more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
     chunks.push(chunk)
   }
   return new TextDecoder().decode(Buffer.concat(chunks))
@@ -172,11 +189,11 @@ function hasCode (error: unknown, code: string): boolean {
   return error instanceof Error && codeOf(error) === code
 }
 
-function unreachable (error: unknown, timeout: number): WebflowOAuthError {
-  if (error instanceof Error && timeouts.has(codeOf(error) ?? '')) return timedOut(timeout)
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow could not be reached, or the connection broke.', { cause: describeForeign(error) })
+function unreachable (error: unknown, call: Call, timeout: number): WebflowOAuthError {
+  if (error instanceof Error && timeouts.has(codeOf(error) ?? '')) return timedOut(call, timeout)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not be reached at ${new URL(call.url).host}, or the connection broke. Is that name resolved and that port open from here?`, { cause: describeForeign(error) })
 }
 
-function timedOut (timeout: number): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow did not answer within ${timeout} ms.`)
+function timedOut ({ url }: Call, timeout: number): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow did not answer within ${timeout} ms, by way of ${new URL(url).host}.`)
 }

@@ -77,7 +77,7 @@ function createLog () {
 
 t.test('GuardedStore', async (t) => {
   t.test('what the store is asked and what it answers pass through', async (t) => {
-    const store = new GuardedStore(new MemoryStore(), 1000)
+    const store = new GuardedStore(new MemoryStore(), 1000, 'client')
     t.equal(await store.get('key'), null)
     t.equal(await store.set('key', 'one', { expiresAt: inAMinute(), if: null }), true)
     t.equal(await store.set('key', 'two', { expiresAt: inAMinute(), if: null }), false)
@@ -89,7 +89,7 @@ t.test('GuardedStore', async (t) => {
   t.test('a call that takes too long is an outage, and its late answer is nobody\'s', async (t) => {
     useClock(t)
     const late: { answer?: (value: string) => void, fail?: (error: Error) => void } = {}
-    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve, reject) => { Object.assign(late, { answer: resolve, fail: reject }) }) }), 300)
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve, reject) => { Object.assign(late, { answer: resolve, fail: reject }) }) }), 300, 'client')
     const call = store.get('key')
     mock.timers.tick(299)
     t.equal(await stateOf(call), 'pending')
@@ -116,7 +116,7 @@ t.test('GuardedStore', async (t) => {
           if (broken) throw new Error('down')
           return await memory.delete(...call)
         }
-      }), 100)
+      }), 100, 'client')
       const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
       mock.timers.tick(100)
       t.equal((await failureOf(pending)).code, outage)
@@ -141,7 +141,7 @@ t.test('GuardedStore', async (t) => {
           await memory.set('key', 'of a successor', { expiresAt: inAMinute() })
           return await memory.delete(...call)
         }
-      }), 100)
+      }), 100, 'client')
       const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
       mock.timers.tick(100)
       await failureOf(pending)
@@ -155,7 +155,7 @@ t.test('GuardedStore', async (t) => {
   t.test('answers that come late decide nothing: the rest is as long as it is', async (t) => {
     useClock(t)
     const pending: Array<(value: string | null) => void> = []
-    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300)
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
     const first = store.get('a')
     mock.timers.tick(200)
     const second = store.get('b')
@@ -189,7 +189,7 @@ t.test('GuardedStore', async (t) => {
   t.test('a call in time leaves no deadline behind', async (t) => {
     useClock(t)
     let calls = 0
-    const store = new GuardedStore(storeWith({ get: async () => { calls++; return null } }), 300)
+    const store = new GuardedStore(storeWith({ get: async () => { calls++; return null } }), 300, 'client')
     await store.get('key')
     mock.timers.tick(10_000)
     await store.get('key')
@@ -199,7 +199,7 @@ t.test('GuardedStore', async (t) => {
   t.test('after a timeout calls fail at once for a second, then exactly one probes', async (t) => {
     useClock(t)
     const pending: Array<(value: string | null) => void> = []
-    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300)
+    const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
     const together = [store.get('a'), store.get('b')]
     mock.timers.tick(300)
     for (const call of together) t.equal(await stateOf(call), outage)
@@ -228,7 +228,7 @@ t.test('GuardedStore', async (t) => {
   t.test('a probe that takes too long begins another second', async (t) => {
     useClock(t)
     let calls = 0
-    const store = new GuardedStore(storeWith({ get: () => { calls++; return never() } }), 300)
+    const store = new GuardedStore(storeWith({ get: () => { calls++; return never() } }), 300, 'client')
     for (const expected of [1, 2, 3]) {
       const probe = store.get('key')
       t.equal(calls, expected)
@@ -244,7 +244,7 @@ t.test('GuardedStore', async (t) => {
   t.test('a probe that is answered by an error ends the rest: the store answers', async (t) => {
     useClock(t)
     const answers = [never, () => Promise.reject(new Error(hidden)), async () => 'value']
-    const store = new GuardedStore(storeWith({ get: () => answers.shift()?.() }), 300)
+    const store = new GuardedStore(storeWith({ get: () => answers.shift()?.() }), 300, 'client')
     const first = store.get('key')
     mock.timers.tick(300)
     t.equal(await stateOf(first), outage)
@@ -255,7 +255,7 @@ t.test('GuardedStore', async (t) => {
 
   t.test('a store that fails is asked again at once', async (t) => {
     let calls = 0
-    const store = new GuardedStore(storeWith({ get: async () => { calls++; throw new Error(hidden) } }), 300)
+    const store = new GuardedStore(storeWith({ get: async () => { calls++; throw new Error(hidden) } }), 300, 'client')
     for (const expected of [1, 2, 3]) {
       t.equal(await stateOf(store.get('key')), outage)
       t.equal(calls, expected)
@@ -264,7 +264,7 @@ t.test('GuardedStore', async (t) => {
 
   t.test('a store that throws instead of rejecting is an outage', async (t) => {
     const broken = () => { throw new TypeError(hidden) }
-    const store = new GuardedStore(storeWith({ get: broken, set: broken, delete: broken }), 300)
+    const store = new GuardedStore(storeWith({ get: broken, set: broken, delete: broken }), 300, 'client')
     for (const [name, call] of [['get', store.get('key')], ['set', store.set('key', 'value', { expiresAt: inAMinute() })], ['delete', store.delete('key')]] as const) {
       const error = await failureOf(call)
       t.match(error, { code: outage, message: `The token store failed to \`${name}\`.`, cause: { message: 'TypeError' } })
@@ -274,18 +274,18 @@ t.test('GuardedStore', async (t) => {
 
   t.test('an answer that is none of a store\'s is an outage, never a missing token', async (t) => {
     for (const answer of [undefined, 5, true, {}, Buffer.from('value'), ['value']]) {
-      const store = new GuardedStore(storeWith({ get: async () => answer }), 300)
+      const store = new GuardedStore(storeWith({ get: async () => answer }), 300, 'client')
       t.equal(await stateOf(store.get('key')), outage, `get: ${inspect(answer)}`)
     }
     for (const answer of [undefined, null, 0, 1, 'OK', {}]) {
-      const store = new GuardedStore(storeWith({ set: async () => answer, delete: async () => answer }), 300)
+      const store = new GuardedStore(storeWith({ set: async () => answer, delete: async () => answer }), 300, 'client')
       t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, `set: ${inspect(answer)}`)
       t.equal(await stateOf(store.delete('key')), outage, `delete: ${inspect(answer)}`)
     }
   })
 
   t.test('an answer that needs no promise is one', async (t) => {
-    const store = new GuardedStore(storeWith({ get: () => 'value', delete: () => ({ then: (done: (value: boolean) => void) => done(true) }) }), 300)
+    const store = new GuardedStore(storeWith({ get: () => 'value', delete: () => ({ then: (done: (value: boolean) => void) => done(true) }) }), 300, 'client')
     t.equal(await store.get('key'), 'value')
     t.equal(await store.delete('key'), true)
   })
@@ -319,7 +319,7 @@ t.test('GuardedStore', async (t) => {
       [{ message: hidden, stack: hidden, code: hidden }, 'Something that is not an Error was thrown.']
     ]
     for (const [thrown, message] of rows) {
-      const store = new GuardedStore(storeWith({ set: () => Promise.reject(thrown) }), 300)
+      const store = new GuardedStore(storeWith({ set: () => Promise.reject(thrown) }), 300, 'client')
       const error = await failureOf(store.set('key', hidden, { expiresAt: inAMinute() }))
       t.match(error, { code: outage, message: 'The token store failed to `set`.', cause: { message } }, message)
       t.notOk(printed(error).includes(hidden), message)
@@ -453,7 +453,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
   const counted = { opened: 0 }
   const sealer: Sealer = { seal: real.seal, open: (place, sealed) => { counted.opened++; return real.open(place, sealed) } }
   const { log, lines } = createLog()
-  const guarded = new GuardedStore(inner, 1000)
+  const guarded = new GuardedStore(inner, 1000, 'client')
   const sealed = new SealedStore(guarded, sealer, log)
   const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log)
   return { inner, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }

@@ -1,5 +1,4 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import { Writable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { MockAgent } from 'undici'
 import webflowOAuth, { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
@@ -632,36 +631,6 @@ t.test('timeout ends a call to Webflow, storeTimeout a call to the store', async
   t.equal(stuck.statusCode, 503)
   t.equal(stuck.json().code, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
   t.match(stuck.json().message, /within 20 ms/)
-})
-
-async function warningsOf (t: Test, environment: string | undefined, options: Record<string, unknown>): Promise<string[]> {
-  const before = process.env.NODE_ENV
-  const restore = () => {
-    if (before === undefined) delete process.env.NODE_ENV
-    else process.env.NODE_ENV = before
-  }
-  t.teardown(restore)
-  if (environment === undefined) delete process.env.NODE_ENV
-  else process.env.NODE_ENV = environment
-  const lines: string[] = []
-  const stream = new Writable({ write (chunk, _encoding, done) { lines.push(String(chunk)); done() } })
-  const app = Fastify({ logger: { level: 'warn', stream } })
-  await app.register(webflowOAuth, withBase(options))
-  await app.ready()
-  await app.inject('/webflow/authorize')
-  await app.inject('/webflow/authorize')
-  await app.close()
-  restore()
-  return lines
-}
-
-t.test('the default store warns once in production, and then only', async (t) => {
-  const lines = await warningsOf(t, 'production', {})
-  t.equal(lines.length, 1)
-  t.match(JSON.parse(lines[0] ?? '{}'), { level: 40, msg: /tokens are kept in memory and end with this process: give `store` a RedisStore in production/ })
-  t.strictSame(await warningsOf(t, 'production', { store: new MemoryStore() }), [], 'a store that was chosen is meant')
-  t.strictSame(await warningsOf(t, 'development', {}), [])
-  t.strictSame(await warningsOf(t, undefined, {}), [])
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

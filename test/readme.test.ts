@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
-import { stateInvalid } from '../lib/state-invalid.ts'
+import { flowExpired } from '../lib/state-invalid.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
 import { createProject, read, run, typeErrors } from './support/readme-project.ts'
 import { freePort } from './support/free-port.ts'
@@ -83,7 +83,7 @@ t.test('the commands name scripts and packages that there are', async (t) => {
 })
 
 t.test('an error reads as printed, diagrams speak of those who take part, and no block is left unchecked', (t) => {
-  const { statusCode, code, message, reason } = stateInvalid('expired')
+  const { statusCode, code, message, reason } = flowExpired(Date.now() - 1_042_000, 900)
   for (const { text } of inLanguage('json')) t.strictSame(JSON.parse(text), { statusCode, code, error: 'Bad Request', message, reason })
   for (const { text } of inLanguage('mermaid')) {
     const [first, ...lines] = text.trimEnd().split('\n')

@@ -14,5 +14,5 @@ export async function authorize (context: Context, request: FastifyRequest, repl
   if (isPrefetch(request)) return reply.code(503).send()
 
   const returnTo = readOnce(readQuery(request), 'returnTo')
-  return redirect(reply, await beginAuthorization(context, request, reply, { returnTo, scope: settings.scope }), 302)
+  return redirect(reply, await beginAuthorization(context, request, reply, { trigger: 'authorize', returnTo, scope: settings.scope }), 302)
 }

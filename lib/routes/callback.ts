@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from '../begin-authorization.ts'
 import type { Context } from '../context.ts'
+import { diagnostics, ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
 import { answersByItself } from '../failure.ts'
 import type { FlowCookie } from '../flow-cookie.ts'
@@ -13,7 +14,8 @@ import { isCrossSite, isNavigation } from '../navigation.ts'
 import { sendPage } from '../page.ts'
 import { parseCallback, type CallbackQuery } from '../query.ts'
 import { redirect } from '../redirect.ts'
-import { explainMissingCookie, stateInvalid } from '../state-invalid.ts'
+import type { Settings } from '../resolve-options.ts'
+import { explainMissingCookie, flowExpired, stateInvalid } from '../state-invalid.ts'
 import { WebflowToken } from '../token.ts'
 
 /** How long a browser remembers that an install was begun again, in seconds. */
@@ -31,29 +33,65 @@ interface Attempt {
   ownerTokenId: string | null
 }
 
-/** Takes the browser back from Webflow. The order of the checks is the contract: nothing is written before the last of them. */
+/** What the checks of a callback lead to. */
+type Entrance = { kind: 'answered', reply: FastifyReply } | { kind: 'entered', attempt: Attempt, entry: Claim | Done }
+
+/** Takes the browser back from Webflow. */
 export async function callback (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { cookies, flowRecords, flows, underWay } = context
+  const { underWay } = context
+  const calledAt = performance.now()
+  const entrance = await enter(context, request, reply).catch((error: unknown) => {
+    publishEnd(context, calledAt, null, error)
+    throw error
+  })
+  if (entrance.kind === 'answered') return entrance.reply
+  const { attempt, entry } = entrance
+  if (entry.kind === 'done') return await repeat(context, attempt, entry, reply)
+  const finished = finish(context, attempt, entry, request, reply).then(
+    (answer) => {
+      publishEnd(context, calledAt, attempt, null)
+      return answer
+    },
+    (error: unknown) => {
+      publishEnd(context, calledAt, attempt, error)
+      throw error
+    }
+  )
+  underWay.add(finished)
+  return await finished.finally(() => { underWay.delete(finished) })
+}
+
+/** Checks a callback and enters its flow. The order of the checks is the contract: nothing is written before the last of them. */
+async function enter (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<Entrance> {
+  const { cookies, flowRecords, flows, settings } = context
   const query = parseCallback(request)
-  if (query.state === null) return await restart(context, query, request, reply)
+  if (query.state === null) return { kind: 'answered', reply: await restart(context, query, request, reply) }
 
   const flow = flows.recognise(request, query.state)
   if (flow === null) throw stateInvalid('malformed')
-  const { cookie, expired, state } = flow
+  const { cookie, expired, startedAt, state } = flow
   // A flow that ended in time may be repeated for a moment, though it could not be begun any more.
-  if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw stateInvalid('expired')
+  if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw flowExpired(startedAt, settings.flowMaxAge)
   if (cookie === null) throw await explainMissingCookie(context, request, state)
   const owner = await findOwner(context, cookie, request)
-  if (owner.kind === 'reload') return sendReload(reply)
+  if (owner.kind === 'reload') return { kind: 'answered', reply: sendReload(reply) }
 
   const attempt = { query, flow: { ...flow, cookie }, ownerTokenId: owner.tokenId }
   const entry = await flowRecords.enter(state, cookie.startedAt, expired)
-  if (entry === null) throw stateInvalid(expired ? 'expired' : 'already_used')
+  if (entry === null) throw expired ? flowExpired(startedAt, settings.flowMaxAge) : stateInvalid('already_used')
   if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
-  if (entry.kind === 'done') return await repeat(context, attempt, entry, reply)
-  const finished = finish(context, attempt, entry, request, reply)
-  underWay.add(finished)
-  return await finished.finally(() => { underWay.delete(finished) })
+  return { kind: 'entered', attempt, entry }
+}
+
+function publishEnd ({ settings }: Context, calledAt: number, attempt: Attempt | null, error: unknown): void {
+  diagnostics.flowEnd.publish({
+    clientId: settings.clientId,
+    outcome: error === null ? 'connected' : 'failed',
+    code: ownCode(error),
+    reason: error instanceof WebflowOAuthError ? error.reason ?? null : null,
+    duration: performance.now() - calledAt,
+    elapsed: attempt === null ? null : Date.now() - attempt.flow.cookie.startedAt
+  })
 }
 
 /** An install that began at Webflow comes without a state of ours: its code is dropped and a flow begun. */
@@ -62,7 +100,7 @@ async function restart (context: Context, query: CallbackQuery, request: Fastify
   // The marker keeps a provider that loses states from sending the browser round and round.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
-  const url = await beginAuthorization(context, request, reply, { returnTo: null, scope: settings.scope })
+  const url = await beginAuthorization(context, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
   cookies.set(reply, cookies.names.restart, '1', restartMaxAge)
   return redirect(reply, url, 302)
 }
@@ -137,7 +175,7 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
 /** Turns what Webflow answered into a stored token. */
 async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
   const { callers, identity, installations, records, settings, webflow } = context
-  if (query.error !== null) throw refusal(query.error)
+  if (query.error !== null) throw refusal(query.error, flow, settings)
   const { sessionId, tokenId } = ownerTokenId === null ? createSession(identity) : { sessionId: null, tokenId: ownerTokenId }
   // Undefined where it cannot be told: then the token is written over whatever stands there.
   const [replaced, grant] = await Promise.all([
@@ -172,9 +210,9 @@ function createSession (identity: Identity) {
   return { sessionId, tokenId: identity.sessionTokenId(sessionId) }
 }
 
-function refusal (error: string): WebflowOAuthError {
+function refusal (error: string, { cookie }: OwnFlow, { redirectUri }: Settings): WebflowOAuthError {
   if (error === 'access_denied') return new WebflowOAuthError('WEBFLOW_OAUTH_ACCESS_DENIED', 'The user declined the request for access.')
   const reason = knownErrors.has(error) ? error : undefined
   return new WebflowOAuthError('WEBFLOW_OAUTH_AUTHORIZATION_FAILED',
-    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}: check the scopes and the redirect URI in the app's settings at Webflow.`, { reason })
+    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. It was asked for ${cookie.scope.join(' ')}, to return to ${redirectUri}: compare both with the app's settings at Webflow.`, { reason })
 }

@@ -29,5 +29,10 @@ function assertNotForged ({ identity, settings }: Context, request: FastifyReque
   if (site === undefined && origin === undefined && (!identity.byUser || authorization !== undefined)) return
   throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE', site === undefined && origin === undefined
     ? 'The request was not carried out: with `identify`, a program must send an `Authorization` header.'
-    : 'The request came from another site and was not carried out. Send it from the app\'s own pages, or add their origin to `allowedOrigins`.')
+    : `The request came from another site${isPlainOrigin(origin) ? `, ${origin},` : ''} and was not carried out. Send it from ${settings.returnRules.origin}, or add the other origin to \`allowedOrigins\`.`)
+}
+
+/** What anybody may send is told only if it is what a browser sends. */
+function isPlainOrigin (origin: string | undefined): origin is string {
+  return origin !== undefined && /^https?:\/\/[\w.:[\]-]{1,255}$/.test(origin)
 }

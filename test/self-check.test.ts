@@ -1,0 +1,159 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import t, { type Test } from 'tap'
+import webflowOAuth, { MemoryStore, type WebflowOAuthOptions } from '../lib/index.ts'
+
+const local = 'http://localhost:3000/webflow/callback'
+const base: WebflowOAuthOptions = {
+  clientId: 'c'.repeat(64),
+  clientSecret: randomBytes(32).toString('hex'),
+  redirectUri: local,
+  scope: ['sites:read'],
+  secret: randomBytes(32).toString('base64')
+}
+
+/** Makes a server speak TLS; without a certificate, since nobody connects. */
+const overTls: FastifyServerOptions = { serverFactory: (handler) => createServer({}, handler) }
+
+/** Starts an app; resolves with it and with the warnings of the plugin that it has logged, then and later. */
+async function start (t: Test, options: Partial<WebflowOAuthOptions> = {}, server: FastifyServerOptions = {}, prefix = ''): Promise<{ app: FastifyInstance, warnings: string[] }> {
+  const warnings: string[] = []
+  const stream = new Writable({
+    write (line, _encoding, done) {
+      const { level, msg } = JSON.parse(String(line))
+      if (level === 40) warnings.push(msg)
+      done()
+    }
+  })
+  const app = Fastify({ ...server, logger: { stream } })
+  t.teardown(() => app.close())
+  await app.register(async (scope) => { await scope.register(webflowOAuth, { ...base, ...options }) }, { prefix })
+  await app.ready()
+  return { app, warnings }
+}
+
+/** Sets NODE_ENV for the length of a test. */
+function inEnvironment (t: Test, value: string): void {
+  const before = process.env['NODE_ENV']
+  process.env['NODE_ENV'] = value
+  t.teardown(() => {
+    if (before === undefined) delete process.env['NODE_ENV']
+    else process.env['NODE_ENV'] = before
+  })
+}
+
+t.test('an app that is set up well starts without a word', async (t) => {
+  t.strictSame((await start(t)).warnings, [], 'on this machine')
+  inEnvironment(t, 'production')
+  const { warnings } = await start(t, { redirectUri: 'https://app.example.com/webflow/callback', store: new MemoryStore() }, { trustProxy: '10.0.0.1' })
+  t.strictSame(warnings, [], 'behind a proxy')
+})
+
+t.test('tokens in memory are warned of in production, unless they are meant', async (t) => {
+  inEnvironment(t, 'production')
+  const options = { redirectUri: 'https://app.example.com/webflow/callback' }
+  const { app, warnings } = await start(t, options, { trustProxy: true })
+  await app.inject('/webflow/authorize')
+  t.match(warnings, [/tokens are kept in memory .* RedisStore/])
+  t.equal(warnings.length, 1)
+  t.strictSame((await start(t, { ...options, store: new MemoryStore() }, { trustProxy: true })).warnings, [], 'a store that was chosen is meant')
+})
+
+t.test('a redirect URI of http is warned of where https is spoken', async (t) => {
+  const { warnings } = await start(t, {}, overTls)
+  t.match(warnings, [/`redirectUri` is http:\/\/localhost:3000\/webflow\/callback though this server speaks https: .*Give the public https URL/])
+  inEnvironment(t, 'production')
+  const { warnings: inProduction } = await start(t, { store: new MemoryStore() })
+  t.match(inProduction, [/`redirectUri` is http:.* though NODE_ENV is production: /])
+})
+
+t.test('a callback route that the redirect URI does not reach is warned of, with both paths', async (t) => {
+  const { warnings } = await start(t, { callbackPath: '/oauth/back' }, {}, '/api')
+  t.match(warnings, [/`redirectUri` leads to \/webflow\/callback, but the callback route is \/api\/oauth\/back: /])
+  const { warnings: rewritten } = await start(t, { redirectUri: 'http://localhost:3000/api/webflow/callback', callbackPath: '/webflow/callback' })
+  t.strictSame(rewritten, [], 'a proxy that takes a prefix off is what the option is for')
+})
+
+t.test('a port that the redirect URI does not reach is warned of, with both ports', async (t) => {
+  const { app, warnings } = await start(t)
+  const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
+  t.match(warnings, [`webflow-oauth: \`redirectUri\` names localhost:3000, but this server listens on port ${port}: `])
+
+  for (const redirectUri of ['http://localhost/webflow/callback', 'https://localhost/webflow/callback']) {
+    const { app, warnings } = await start(t, { redirectUri })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    t.match(warnings, [/`redirectUri` names localhost, but .* Webflow leads browsers to port (?:80|443)\./])
+  }
+})
+
+t.test('a port is no matter where a proxy is in front, and a socket has none', async (t) => {
+  const { app, warnings } = await start(t, { redirectUri: 'https://app.example.com/webflow/callback' }, { trustProxy: true })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.strictSame(warnings, [])
+
+  const folder = mkdtempSync(join(tmpdir(), 'self-check-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const onSocket = await start(t)
+  await onSocket.app.listen({ path: join(folder, 'socket') })
+  t.strictSame(onSocket.warnings, [])
+
+  const fitting = await start(t, { redirectUri: 'http://localhost:3000/webflow/callback' })
+  t.strictSame(fitting.warnings, [])
+})
+
+t.test('the port that the redirect URI names is the right one', async (t) => {
+  const probe = Fastify()
+  const { port } = new URL(await probe.listen({ port: 0, host: '127.0.0.1' }))
+  await probe.close()
+  const { app, warnings } = await start(t, { redirectUri: `http://localhost:${port}/webflow/callback` })
+  await app.listen({ port: Number(port), host: '127.0.0.1' })
+  t.strictSame(warnings, [])
+})
+
+t.test('a proxy that is not trusted is warned of', async (t) => {
+  const options = { redirectUri: 'https://app.example.com/webflow/callback' }
+  t.match((await start(t, options)).warnings, [/`trustProxy` is not set: .*Set `trustProxy`/])
+  t.strictSame((await start(t, options, overTls)).warnings, [], 'where this server speaks https itself')
+  t.strictSame((await start(t, { redirectUri: 'https://localhost:3000/webflow/callback' })).warnings, [], 'on this machine')
+})
+
+t.test('a scope that is not known is warned of, with the one that may be meant', async (t) => {
+  const { warnings } = await start(t, { scope: ['sites:read', 'site:read', 'Custom-Code:write', 'workspaces:read', 'brand_new:read'] })
+  t.match(warnings, [
+    /`scope` holds site:read, .* Is sites:read meant\?/,
+    /`scope` holds Custom-Code:write, .* Is custom_code:write meant\?/,
+    /`scope` holds workspaces:read, .* Is workspace:read meant\?/,
+    /`scope` holds brand_new:read, .* Is it misspelled\?/
+  ])
+  t.equal(warnings.length, 4)
+})
+
+t.test('a secret that a person made up is warned of, and never shown', async (t) => {
+  const placeholders = ['a-string-secret-at-least-32-characters', 'your_app_key_0123456789_0123456789', 'x'.repeat(32), '0'.repeat(64), 'CHANGE ME before you go to production', '12345678901234567890123456789012']
+  for (const secret of placeholders) {
+    for (const value of [secret, Buffer.from(secret), [randomBytes(32), secret]]) {
+      const { warnings } = await start(t, { secret: value })
+      t.match(warnings, [/`secret` looks like a placeholder.*openssl rand -base64 32/])
+      t.notOk(warnings.join().includes(secret))
+    }
+  }
+})
+
+t.test('a random secret is never taken for a placeholder', async (t) => {
+  for (let round = 0; round < 25; round++) {
+    for (const secret of [randomBytes(32), randomBytes(32).toString('base64'), randomBytes(32).toString('base64url'), randomBytes(16).toString('hex')]) {
+      t.strictSame((await start(t, { secret })).warnings, [])
+    }
+  }
+})
+
+t.test('an endpoint that is asked in the clear is warned of, but for one on this machine', async (t) => {
+  const { warnings } = await start(t, { endpoints: { authorize: 'http://127.0.0.1:4000/oauth/authorize', token: 'https://gateway.example.com/token', revoke: 'http://gateway.example.com/revoke' } })
+  t.match(warnings, [/`endpoints.revoke` is at http:\/\/gateway\.example\.com: .* Use https/])
+  t.equal(warnings.length, 1)
+})
