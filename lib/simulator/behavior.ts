@@ -94,14 +94,41 @@ const defaults: Behavior = {
   workspaceGrantListsSites: false
 }
 
-/** Completes the switches; throws a TypeError for a name that is none, since a misspelt switch would test nothing. */
+/** What each switch can be set to. */
+const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unknown) => boolean)>> = {
+  repeatedAuthorization: ['new', 'same', 'new-ends-old'],
+  repeatedConsent: ['show', 'skip'],
+  omittedRedirectUri: ['first', 'refuse'],
+  omittedScope: ['configured', 'refuse'],
+  denialError: (value) => typeof value === 'string' && value !== '',
+  wrongCredentials: ['invalid_grant', 'invalid_client'],
+  reusedCodeEndsToken: [true, false],
+  scopeInTokenResponse: [true, false],
+  expiresIn: (value) => value === null || (typeof value === 'number' && value > 0),
+  revokedMember: ['did_revoke', 'didRevoke'],
+  revocationErrorStatus: (value) => typeof value === 'object' && value !== null,
+  revocationEndsSiblings: [true, false],
+  authorizationOf: ['token', 'grant'],
+  introspectionListsUsers: [true, false],
+  introspectionScopeSeparator: [',', ' '],
+  workspaceGrantListsSites: [true, false]
+}
+
+/** Completes the switches; throws a TypeError for a name or a value that is none, since a misspelt switch would test nothing. */
 export function completeBehavior (options: BehaviorOptions): Behavior {
-  for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(defaults, name)) throw new TypeError(`\`behavior.${name}\` is no switch of the simulator`)
+  for (const [name, value] of Object.entries(options)) {
+    if (!isSwitch(name)) throw new TypeError(`\`behavior.${name}\` is no switch of the simulator`)
+    const choice = choices[name]
+    const isChoice = typeof choice === 'function' ? choice(value) : choice.includes(value)
+    if (!isChoice) throw new TypeError(`\`behavior.${name}\` cannot be ${JSON.stringify(value)}${typeof choice === 'function' ? '' : `: choose one of ${choice.join(', ')}`}`)
   }
   return Object.freeze({
     ...defaults,
     ...options,
     revocationErrorStatus: { ...defaults.revocationErrorStatus, ...options.revocationErrorStatus }
   })
+}
+
+function isSwitch (name: string): name is keyof Behavior {
+  return Object.hasOwn(defaults, name)
 }

@@ -1,14 +1,23 @@
 import { page, redirect } from './answer.ts'
 import type { Answer } from './answer.ts'
+import type { Call } from './call.ts'
+import type { Wiring } from './endpoint.ts'
+import { isEndpointName } from './endpoints.ts'
+import { isFaultName } from './faults.ts'
 import { dashboardPage, errorPage } from './pages.ts'
 import type { Webflow } from './webflow.ts'
 
-/** Answers `GET /`: the apps, with links to install and buttons to uninstall them. */
-export function dashboard ({ authorizations, config, user }: Webflow): Answer {
-  return page(200, dashboardPage(user, [...config.apps.values()].map((app) => ({
-    app,
-    installed: authorizations.grantOf(user, app) !== undefined
-  }))))
+/** How many of the latest requests are listed. */
+const listed = 10
+
+/** Answers `GET /`: who is signed in, the apps, what to break, and what was asked of late. */
+export function dashboard ({ recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
+  return page(200, dashboardPage({
+    user,
+    others: [...config.users.values()].filter(({ id }) => id !== user.id),
+    apps: [...config.apps.values()].map((app) => ({ app, installed: authorizations.grantOf(user, app) !== undefined })),
+    requests: Object.values(recorder.requests).flatMap((requests) => requests.slice(-listed)).sort((a, b) => b.at - a.at).slice(0, listed)
+  }))
 }
 
 /** Answers `GET /install/:clientId`, the App Install URL that Webflow recommends: a bare authorize link, without `state`. */
@@ -24,6 +33,22 @@ export function uninstall ({ authorizations, config, user }: Webflow, clientId: 
   const app = config.apps.get(clientId)
   if (app === undefined) return unknownApp()
   authorizations.uninstall(user, app)
+  return redirect('/')
+}
+
+/** Answers `POST /sign-in` with a `user`'s id: everything that follows is that user's doing. */
+export function signIn (webflow: Webflow, { body }: Call): Answer {
+  const user = webflow.config.users.get(String(body.fields.user))
+  if (user === undefined) return page(404, errorPage('There is no user with this id.'))
+  webflow.user = user
+  return redirect('/')
+}
+
+/** Answers `POST /fail` with an `endpoint` and a `fault`: the next call fails. */
+export function breakNext ({ faults }: Wiring, { body }: Call): Answer {
+  const { endpoint, fault } = body.fields
+  if (!isEndpointName(endpoint) || !isFaultName(fault)) return page(400, errorPage('There is no such endpoint, or no such fault.'))
+  faults.add(endpoint, fault)
   return redirect('/')
 }
 

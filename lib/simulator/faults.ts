@@ -1,5 +1,5 @@
 import type { Answer } from './answer.ts'
-import { endpointNames } from './endpoints.ts'
+import { endpointNames, isEndpointName } from './endpoints.ts'
 import type { EndpointName } from './endpoints.ts'
 
 /**
@@ -24,6 +24,26 @@ export interface Fault {
   readonly times?: number
 }
 
+/** The faults that are asked for most, by name. */
+export const namedFaults = {
+  slow: { delay: 3000 },
+  silent: { hang: true },
+  reset: { reset: true },
+  rate_limited: { status: 429, headers: { 'retry-after': '30' }, body: { message: 'Too many requests', code: 'too_many_requests' } },
+  unavailable: { status: 503, body: { message: 'Service unavailable', code: 'service_unavailable' } },
+  html: { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<!doctype html><title>Something else answers here</title>' },
+  half_body: { headers: { 'content-type': 'application/json; charset=utf-8' }, body: '{"access_token":"' },
+  error_in_200: { body: { error: 'server_error', error_description: 'This answer has the status 200' } }
+} as const satisfies Readonly<Record<string, Fault>>
+
+/** The name of a fault. */
+export type FaultName = keyof typeof namedFaults
+
+/** Tells whether a text is the name of a fault. */
+export function isFaultName (name: unknown): name is FaultName {
+  return typeof name === 'string' && Object.hasOwn(namedFaults, name)
+}
+
 const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'delay', 'hang', 'reset', 'handled', 'times'])
 
 /** Faults waiting for calls, in the order in which they were asked for. */
@@ -33,8 +53,9 @@ export class Faults {
   }
 
   /** Queues a fault; throws a TypeError when the endpoint or a number makes no sense. */
-  add (endpoint: EndpointName, fault: Fault): void {
-    if (!endpointNames.includes(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
+  add (endpoint: EndpointName, wanted: Fault | FaultName): void {
+    if (!isEndpointName(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
+    const fault = typeof wanted === 'string' ? faultOf(wanted) : wanted
     const unknown = Object.keys(fault).find((name) => !faultNames.has(name))
     if (unknown !== undefined) throw new TypeError(`A fault has no \`${unknown}\`: choose among ${[...faultNames].join(', ')}`)
     if (Object.keys(fault).every((name) => name === 'times' || name === 'handled')) throw new TypeError(`A fault needs one of ${[...faultNames].filter((name) => name !== 'times' && name !== 'handled').join(', ')}`)
@@ -54,6 +75,11 @@ export class Faults {
     if (next.left < 1) queue.shift()
     return next.fault
   }
+}
+
+function faultOf (name: string): Fault {
+  if (!isFaultName(name)) throw new TypeError(`The simulator has no fault of this name: choose one of ${Object.keys(namedFaults).join(', ')}, or describe one`)
+  return namedFaults[name]
 }
 
 /** Makes the answer that a fault gives in place of the endpoint's, or null when it gives none. */

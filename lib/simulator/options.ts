@@ -43,6 +43,8 @@ export interface SimulatorOptions {
   readonly apps?: readonly AppOptions[]
   /** Who is signed in. Defaults to Ada Lovelace. */
   readonly user?: User
+  /** Whom a person can sign in as on the simulator's pages, beside `user`. Defaults to Ada Lovelace and Grace Hopper. */
+  readonly users?: readonly User[]
   /** What the user may pick from. Defaults to two workspaces, with two sites and one. */
   readonly workspaces?: readonly Workspace[]
   readonly behavior?: BehaviorOptions
@@ -58,6 +60,8 @@ export interface Config {
   /** The app meant where none is named: the first. */
   readonly defaultApp: App
   readonly user: User
+  /** Whom a person can sign in as, by id. */
+  readonly users: ReadonlyMap<string, User>
   readonly workspaces: readonly Workspace[]
   readonly behavior: Behavior
   readonly now: () => number
@@ -72,6 +76,13 @@ const ada: User = {
   email: 'ada@example.com',
   firstName: 'Ada',
   lastName: 'Lovelace'
+}
+
+const grace: User = {
+  id: '545bbecb7bdd6769632504a8',
+  email: 'grace@example.com',
+  firstName: 'Grace',
+  lastName: 'Hopper'
 }
 
 const studios: readonly Workspace[] = [
@@ -99,10 +110,12 @@ export function completeOptions (options: SimulatorOptions): Config {
   if (defaultApp === undefined) throw new TypeError('`app` is missing: the simulator needs an app to authorize')
   const apps = new Map(list.map((app) => [app.clientId, app]))
   if (apps.size < list.length) throw new TypeError('`apps` has two apps of one `clientId`')
+  const { user = ada, users = [ada, grace] } = options
   return {
     apps,
     defaultApp,
-    user: options.user ?? ada,
+    user,
+    users: new Map([user, ...users].map((each) => [each.id, each])),
     workspaces: options.workspaces ?? studios,
     behavior: completeBehavior(options.behavior ?? {}),
     now: options.now ?? Date.now,

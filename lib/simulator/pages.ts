@@ -1,7 +1,10 @@
 import type { AuthorizationRequest } from './authorization-request.ts'
+import { endpointNames } from './endpoints.ts'
+import { namedFaults } from './faults.ts'
 import { html } from './html.ts'
 import type { Html } from './html.ts'
 import type { App, User, Workspace } from './options.ts'
+import type { RecordedRequest } from './requests.ts'
 import { describeScope } from './scope.ts'
 import type { Selection } from './selection.ts'
 import { style } from './style.ts'
@@ -60,17 +63,41 @@ export function errorPage (message: string): Html {
     <p class="soft">The app is not told. Its developer has to correct the link.</p>`)
 }
 
-/** Draws the page that lists the apps, to install and to uninstall. */
-export function dashboardPage (user: User, apps: ReadonlyArray<{ app: App, installed: boolean }>): Html {
+/** What the dashboard shows. */
+export interface DashboardView {
+  readonly user: User
+  /** Whom a person can sign in as instead. */
+  readonly others: readonly User[]
+  readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
+  /** What was asked of late, the latest first. */
+  readonly requests: readonly RecordedRequest[]
+}
+
+/** Draws the page on which a person installs and uninstalls apps, signs in as somebody else, and breaks the next call. */
+export function dashboardPage ({ user, others, apps, requests }: DashboardView): Html {
   return layout('Apps', html`
-    <h1>Apps</h1>
-    <p class="soft">${user.firstName} ${user.lastName} (${user.email})</p>
+    <h1>Apps of ${user.firstName} ${user.lastName}</h1>
+    <form class="actions" method="post" action="/sign-in">
+      ${others.map(({ id, firstName, lastName }) => html`<button name="user" value="${id}">Sign in as ${firstName} ${lastName}</button>`)}
+    </form>
     ${apps.map(({ app, installed }) => html`<h2>${app.name}</h2>
     <p class="soft">${installed ? 'Installed' : 'Not installed'}; returns to ${app.redirectUris.join(' or ')}</p>
     <form class="actions" method="post" action="/uninstall/${encodeURIComponent(app.clientId)}">
       <a class="button primary" href="/install/${encodeURIComponent(app.clientId)}">Install</a>
       ${installed ? html`<button>Uninstall</button>` : ''}
-    </form>`)}`)
+    </form>`)}
+    <h2>Make the next call fail</h2>
+    <form class="actions" method="post" action="/fail">
+      ${select('endpoint', 'Endpoint', endpointNames)}
+      ${select('fault', 'Fault', Object.keys(namedFaults))}
+      <button>Break it</button>
+    </form>
+    <h2>Latest calls</h2>
+    ${requests.length === 0 ? html`<p class="soft">None yet.</p>` : html`<ol>${requests.map(({ at, method, path }) => html`<li>${method} ${path} <span class="soft">${new Date(at).toISOString().slice(11, 19)} UTC</span></li>`)}</ol>`}`)
+}
+
+function select (name: string, label: string, values: readonly string[]): Html {
+  return html`<select name="${name}" aria-label="${label}">${values.map((value) => html`<option>${value}</option>`)}</select>`
 }
 
 function layout (title: string, content: Html): Html {

@@ -18,6 +18,9 @@ const things: ReadonlyMap<string, string> = new Map([
 
 const readOnly: ReadonlySet<string> = new Set(['authorized_user', 'app_subscriptions', 'site_activity'])
 
+/** All scopes that Webflow documents. */
+export const allScopes = [...things.keys()].flatMap((thing) => ['read', 'write'].map((action) => `${thing}:${action}`)).filter(isKnownScope)
+
 /** Tells whether Webflow knows the scope. */
 export function isKnownScope (scope: string): boolean {
   const [thing = '', action, ...rest] = scope.split(':')

@@ -5,7 +5,7 @@ import { dataApiError, oauthError } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { authorize, decide } from './authorize.ts'
 import { callOf, splitUrl } from './call.ts'
-import { dashboard, install, uninstall } from './dashboard.ts'
+import { breakNext, dashboard, install, signIn, uninstall } from './dashboard.ts'
 import { authorizedBy, introspect, sites } from './data-api.ts'
 import { endpoint, send } from './endpoint.ts'
 import type { Wiring } from './endpoint.ts'
@@ -47,9 +47,11 @@ export function createServer (wiring: Wiring): FastifyInstance {
   server.get('/v2/token/authorized_by', endpoint('authorizedBy', authorizedBy, wiring))
   server.get('/v2/sites', endpoint('sites', sites, wiring))
 
-  server.get('/', (_request, reply) => send(reply, dashboard(webflow)))
+  server.get('/', (_request, reply) => send(reply, dashboard(wiring)))
   server.get<AppRoute>('/install/:clientId', ({ params }, reply) => send(reply, install(webflow, params.clientId)))
   server.post<AppRoute>('/uninstall/:clientId', ({ params }, reply) => send(reply, uninstall(webflow, params.clientId)))
+  server.post('/sign-in', (request, reply) => send(reply, signIn(webflow, callOf(request))))
+  server.post('/fail', (request, reply) => send(reply, breakNext(wiring, callOf(request))))
   return server
 }
 

@@ -5,7 +5,7 @@ import { Authorizations } from './authorizations.ts'
 import { approve, deny } from './authorize.ts'
 import type { EndpointName } from './endpoints.ts'
 import { Faults } from './faults.ts'
-import type { Fault } from './faults.ts'
+import type { Fault, FaultName } from './faults.ts'
 import { completeOptions } from './options.ts'
 import type { App, SimulatorOptions, User } from './options.ts'
 import { RequestRecorder } from './requests.ts'
@@ -46,7 +46,7 @@ export interface Simulator {
   /** Makes somebody else the user of all that follows. */
   signIn (user: User): void
   /** Makes the next call, or the next `times` calls, to an endpoint fail; faults queue up. Throws a TypeError for a fault that makes no sense. */
-  fail (endpoint: EndpointName, fault: Fault): void
+  fail (endpoint: EndpointName, fault: Fault | FaultName): void
 }
 
 /** Creates a local Webflow; throws a TypeError that names the option at fault. */

@@ -12,13 +12,14 @@ main { width: 100%; max-width: 34rem; padding: clamp(1.25rem, 5vw, 2.5rem); back
 h1 { margin: 0 0 0.5rem; font-size: 1.5rem; line-height: 1.25 }
 h2 { margin: 1.5rem 0 0.5rem; font-size: 1rem }
 p { margin: 0.5rem 0 }
-ul { margin: 0.5rem 0; padding-left: 1.25rem }
+ul, ol { margin: 0.5rem 0; padding-left: 1.25rem }
 fieldset { margin: 0.75rem 0; padding: 0.5rem 1rem 0.75rem; border: 1px solid var(--line); border-radius: 0.5rem }
 legend { padding: 0 0.25rem; font-weight: 600 }
 label { display: flex; gap: 0.75rem; align-items: center; min-height: 2.75rem; cursor: pointer }
 input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: var(--key) }
 .actions { display: flex; flex-wrap: wrap; gap: 0.75rem; margin-top: 1.5rem }
-button, .button { flex: 1 1 8rem; min-height: 2.75rem; padding: 0.5rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: none; color: inherit; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer }
+button, select, .button { flex: 1 1 8rem; min-height: 2.75rem; padding: 0.5rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: none; color: inherit; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer }
+select { font-weight: 400; text-align: left; background: var(--paper) }
 .primary { border-color: #146ef5; background: #146ef5; color: #fff }
 a { color: var(--key) }
 :focus-visible { outline: 3px solid var(--key); outline-offset: 2px }

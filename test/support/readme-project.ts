@@ -17,6 +17,8 @@ export function read (file: string): string {
 export interface Program {
   /** All that it has printed so far. */
   printed: () => string
+  /** Sends it a signal. */
+  kill: (signal: NodeJS.Signals) => void
   /** Resolves with its exit code, null when it was killed. */
   exited: Promise<number | null>
   /** Resolves once it has printed a match, and rejects when it ends before or takes longer than 30 seconds. */
@@ -36,6 +38,7 @@ export function run (t: Test, args: string[], { cwd = root, env = {} }: { cwd?: 
   })
   return {
     printed: () => text,
+    kill: (signal) => { child.kill(signal) },
     exited,
     prints: (pattern) => new Promise((resolve, reject) => {
       const fail = () => { reject(new Error(`${args.join(' ')} did not print ${String(pattern)}:\n${text}`)) }

@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import { parseArgs } from 'node:util'
+import { allScopes } from './scope.ts'
+import { createSimulator } from './simulator.ts'
+import type { Simulator } from './simulator.ts'
+
+const usage = `Usage: fastify-webflow-oauth simulator [options]
+
+Runs a Webflow on this machine, for an app to connect to and for a person to click through.
+
+  --port <number>         where to listen; 0 for any free port (default 4000)
+  --host <address>        (default 127.0.0.1)
+  --redirect-uri <uri>    as registered with the app; may be repeated
+                          (default http://localhost:3000/webflow/callback)
+  --scope <names>         what the app has configured, separated by blanks (default all that are known)
+  --name <text>           the app's name (default My Amazing App)
+  --behavior <name=value> how Webflow behaves where nobody knows; may be repeated
+  --verbose               prints each request: method, path and status
+  --help
+
+The environment may set WEBFLOW_CLIENT_ID and WEBFLOW_CLIENT_SECRET. Without, the credentials are made up, the same
+at every start, and printed.
+`
+
+/** What a command came to. */
+export interface Command {
+  readonly exitCode: number
+  /** What runs now, and has to be closed. */
+  readonly simulator: Simulator | null
+}
+
+/** Where a command prints. */
+export interface Output {
+  readonly log: (text: string) => void
+  readonly error: (text: string) => void
+}
+
+/** Runs the command line `fastify-webflow-oauth`, whose only command is `simulator`. Never throws: what is wrong is printed. */
+export async function runCommand (args: readonly string[], env: Readonly<Record<string, string | undefined>>, output: Output = console): Promise<Command> {
+  try {
+    const { values, positionals } = parse(args)
+    if (values.help === true) {
+      output.log(usage)
+      return { exitCode: 0, simulator: null }
+    }
+    if (positionals.length !== 1 || positionals[0] !== 'simulator') throw new TypeError('the command is `simulator`')
+    return { exitCode: 0, simulator: await start(values, env, output) }
+  } catch (error) {
+    output.error(`fastify-webflow-oauth: ${error instanceof Error ? error.message : String(error)}\n\n${usage}`)
+    return { exitCode: 2, simulator: null }
+  }
+}
+
+function parse (args: readonly string[]) {
+  return parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      port: { type: 'string', default: '4000' },
+      host: { type: 'string', default: '127.0.0.1' },
+      'redirect-uri': { type: 'string', multiple: true, default: ['http://localhost:3000/webflow/callback'] },
+      scope: { type: 'string', default: allScopes.join(' ') },
+      name: { type: 'string', default: 'My Amazing App' },
+      behavior: { type: 'string', multiple: true, default: [] },
+      verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false }
+    }
+  })
+}
+
+async function start (values: ReturnType<typeof parse>['values'], env: Readonly<Record<string, string | undefined>>, { log }: Output): Promise<Simulator> {
+  const port = Number(values.port)
+  if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` is a number from 0 to 65535')
+  const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env
+  const clientId = WEBFLOW_CLIENT_ID || madeUp('client id')
+  const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret')
+  const simulator = createSimulator({
+    app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope: values.scope.split(/\s+/), name: values.name },
+    behavior: Object.fromEntries(values.behavior.map(readSwitch)),
+    ...values.verbose ? { logger: true } : {}
+  })
+  try {
+    await simulator.listen({ port, host: values.host })
+  } catch (error) {
+    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
+    throw isTaken ? new Error(`port ${port} is taken: give another with \`--port\`, or 0 for any`) : error
+  }
+  const { authorize, token, revoke } = simulator.endpoints
+  log(`Open ${simulator.url}
+
+The app it knows:
+  WEBFLOW_CLIENT_ID=${WEBFLOW_CLIENT_ID ? '(as in the environment)' : clientId}
+  WEBFLOW_CLIENT_SECRET=${WEBFLOW_CLIENT_SECRET ? '(as in the environment)' : clientSecret}
+  redirect URI  ${values['redirect-uri'].join('\n                ')}
+
+The plugin finds it by
+  endpoints: {
+    authorize: '${authorize}',
+    token: '${token}',
+    revoke: '${revoke}'
+  }
+and Webflow's SDK by
+  baseUrl: '${simulator.url}/v2'
+`)
+  return simulator
+}
+
+/** A credential that is the same at every start, so that the app's settings stay. */
+function madeUp (what: string): string {
+  return createHash('sha256').update(`the ${what} of a simulator`).digest('hex')
+}
+
+function readSwitch (text: string): [string, unknown] {
+  const [name = '', value = ''] = text.split(/=(.*)/s)
+  try {
+    return [name, JSON.parse(value)]
+  } catch {
+    return [name, value]
+  }
+}

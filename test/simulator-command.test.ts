@@ -1,0 +1,124 @@
+import { createServer } from 'node:net'
+import t, { type Test } from 'tap'
+import { request } from 'undici'
+import { runCommand } from '../lib/simulator/command.ts'
+import { Visitor } from './support/examples-visitor.ts'
+import { createProject, run } from './support/readme-project.ts'
+
+/** Runs a command to the point where it listens or has failed. */
+async function command (t: Test, args: string, env: Record<string, string> = {}) {
+  const lines: string[] = []
+  const errors: string[] = []
+  const { exitCode, simulator } = await runCommand(args.split(' '), env, { log: (text) => { lines.push(text) }, error: (text) => { errors.push(text) } })
+  t.teardown(() => simulator?.close())
+  return { exitCode, simulator, printed: lines.join('\n'), complaint: errors.join('\n') }
+}
+
+t.test('the command starts a Webflow and prints what an app needs to find it', async (t) => {
+  const { exitCode, simulator, printed } = await command(t, 'simulator --port 0')
+  t.equal(exitCode, 0)
+  t.ok(printed.includes(`Open ${simulator?.url}\n`))
+  t.ok(printed.includes('redirect URI  http://localhost:3000/webflow/callback\n'))
+  for (const name of ['authorize', 'token', 'revoke'] as const) t.ok(printed.includes(`${name}: '${simulator?.endpoints[name]}'`), name)
+
+  const [, clientId = ''] = /WEBFLOW_CLIENT_ID=([0-9a-f]{64})\n/.exec(printed) ?? []
+  const [, clientSecret = ''] = /WEBFLOW_CLIENT_SECRET=([0-9a-f]{64})\n/.exec(printed) ?? []
+  const callback = new URL(await simulator?.approve(`/oauth/authorize?response_type=code&client_id=${clientId}&scope=sites:read+custom_code:write`) ?? '')
+  const { statusCode, body } = await request(simulator?.endpoints.token ?? '', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ client_id: clientId, client_secret: clientSecret, code: callback.searchParams.get('code'), grant_type: 'authorization_code' })
+  })
+  await body.dump()
+  t.equal(statusCode, 200)
+  t.match((await command(t, 'simulator --port 0')).printed, clientSecret, 'the credentials are the same at every start')
+})
+
+t.test('the app is described by options and the environment', async (t) => {
+  const { simulator, printed } = await command(t, 'simulator --port 0 --redirect-uri http://localhost:5000/a --redirect-uri https://app.example.com/b --scope cms:read --name Demo --behavior denialError=no --behavior expiresIn=60 --behavior reusedCodeEndsToken=true', { WEBFLOW_CLIENT_ID: 'my-id', WEBFLOW_CLIENT_SECRET: 'my-secret' })
+  t.notOk(printed.includes('my-secret'), 'a secret from the environment is not printed')
+  t.match(printed, /redirect URI {2}http:\/\/localhost:5000\/a\n {16}https:\/\/app\.example\.com\/b\n/)
+  t.match(await simulator?.deny('/oauth/authorize?response_type=code&client_id=my-id&scope=cms:read'), 'http://localhost:5000/a?error=no')
+  await t.rejects(async () => simulator?.approve('/oauth/authorize?response_type=code&client_id=my-id&scope=cms:read&redirect_uri=http://localhost:3000/webflow/callback'))
+  t.match(await (await request(simulator?.url ?? '')).body.text(), /<h2>Demo<\/h2>/)
+})
+
+t.test('requests are printed with --verbose', async (t) => {
+  const project = await createProject(t, {})
+  const program = run(t, ['node_modules/fastify-webflow-oauth/dist/lib/simulator/bin.js', 'simulator', '--port', '0', '--verbose'], { cwd: project })
+  await program.prints(/Open http/)
+  const [, url = ''] = /Open (\S+)/.exec(program.printed()) ?? []
+  await (await request(`${url}/oauth/authorize?state=confidential`)).body.dump()
+  await program.prints(/"path":"\/oauth\/authorize"/)
+  t.notMatch(program.printed(), 'confidential')
+})
+
+t.test('the program ends with its signal', async (t) => {
+  const project = await createProject(t, {})
+  const program = run(t, ['node_modules/fastify-webflow-oauth/dist/lib/simulator/bin.js', 'simulator', '--port', '0'], { cwd: project })
+  await program.prints(/Open http/)
+  program.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+
+  const wrong = run(t, ['node_modules/fastify-webflow-oauth/dist/lib/simulator/bin.js', 'simulate'], { cwd: project })
+  t.equal(await wrong.exited, 2)
+})
+
+t.test('what is wrong is named, with how to use it', async (t) => {
+  const server = createServer()
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { server.close() })
+  const address = server.address()
+  const taken = typeof address === 'object' ? address?.port : null
+  const cases = [
+    ['', /the command is `simulator`/],
+    ['start', /the command is `simulator`/],
+    ['simulator again', /the command is `simulator`/],
+    ['simulator --prot 4000', /--prot/],
+    ['simulator --port', /--port/],
+    ['simulator --port x', /`--port` is a number/],
+    ['simulator --port 65536', /`--port` is a number/],
+    ['simulator --port 0 --redirect-uri http://app.example.com/', /`redirectUris`/],
+    ['simulator --port 0 --behavior repeatedAuthorisation=new', /`behavior\.repeatedAuthorisation` is no switch/],
+    ['simulator --port 0 --behavior repeatedAuthorization=some', /`behavior\.repeatedAuthorization` cannot be "some": choose one of new, same, new-ends-old/],
+    ['simulator --port 0 --behavior expiresIn=soon', /`behavior\.expiresIn` cannot be "soon"$/m],
+    [`simulator --port ${taken}`, new RegExp(`port ${taken} is taken`)],
+    ['simulator --port 0 --host 192.0.2.1', /EADDRNOTAVAIL/]
+  ] as const
+  for (const [args, message] of cases) {
+    const { exitCode, simulator, printed, complaint } = await command(t, args)
+    t.strictSame([exitCode, simulator, printed], [2, null, ''], args)
+    t.match(complaint, message)
+    t.match(complaint, 'Usage: fastify-webflow-oauth simulator')
+  }
+})
+
+t.test('--help tells how to use it', async (t) => {
+  for (const args of ['--help', 'simulator --help']) {
+    const { exitCode, printed, complaint } = await command(t, args)
+    t.strictSame([exitCode, complaint], [0, ''])
+    t.match(printed, 'Usage: fastify-webflow-oauth simulator')
+  }
+})
+
+t.test('a person signs in as somebody else, breaks the next call, and sees what was asked', async (t) => {
+  const { simulator } = await command(t, 'simulator --port 0')
+  const visitor = new Visitor()
+  t.match((await visitor.open(simulator?.url ?? '')).text, /Apps of Ada Lovelace .* Latest calls None yet\./)
+  t.match((await visitor.press('Sign in as Grace Hopper')).text, /Apps of Grace Hopper Sign in as Ada Lovelace/)
+
+  const post = async (path: string, form: Record<string, string>) => {
+    const { statusCode, body } = await request(`${simulator?.url}${path}`, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: new URLSearchParams(form).toString() })
+    return { statusCode, text: await body.text() }
+  }
+  t.equal((await post('/fail', { endpoint: 'sites', fault: 'rate_limited' })).statusCode, 302)
+  const { statusCode, headers, body } = await request(`${simulator?.url}/v2/sites`)
+  await body.dump()
+  t.strictSame([statusCode, headers['retry-after']], [429, '30'])
+  t.match((await visitor.open(simulator?.url ?? '')).text, /Latest calls GET \/v2\/sites \d\d:\d\d:\d\d UTC/)
+
+  t.equal((await post('/sign-in', { user: 'nobody' })).statusCode, 404)
+  for (const form of [{ endpoint: 'sites', fault: 'toString' }, { endpoint: 'constructor', fault: 'html' }, {}]) {
+    t.match(await post('/fail', form), { statusCode: 400, text: 'There is no such endpoint, or no such fault.' })
+  }
+})
