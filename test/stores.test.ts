@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { mock } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
@@ -7,7 +8,7 @@ import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
 import { TagIndex } from '../stores/tag-index.ts'
 import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
-import { type RunTest, storeContract } from './support/store-contract.ts'
+import { testStore } from './support/strict-store-tests.ts'
 
 const RedisMock: new (options?: RedisOptions) => Redis = createRequire(import.meta.url)('ioredis-mock')
 
@@ -16,25 +17,18 @@ export const clients = (redis: Redis, cluster: Cluster): RedisClient[] => [redis
 
 let prefixes = 0
 const nextPrefix = (): string => `store ${++prefixes}:`
-const runIn = (t: Test): RunTest => (title, body) => t.test(title, (t) => body(t))
+const prefixOf = new WeakMap<RedisStore, string>()
 const inAMinute = (): number => Date.now() + 60_000
 
 t.test('on a clock of the test', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
   t.teardown(() => mock.timers.reset())
-  const clock = {
-    exact: true,
-    reach: async (instant: number) => mock.timers.setTime(Math.max(instant, Date.now()))
-  }
+  const clock = { now: () => Date.now(), advance: (milliseconds: number) => { mock.timers.tick(milliseconds) } }
 
-  await storeContract(runIn(t), { ...clock, name: 'MemoryStore', createStore: () => new MemoryStore() })
+  await testStore(t, 'MemoryStore', { clock, createStore: () => new MemoryStore() })
 
   const client = new RedisMock()
-  await storeContract(runIn(t), {
-    ...clock,
-    name: 'RedisStore on ioredis-mock',
-    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() })
-  })
+  await testStore(t, 'RedisStore on ioredis-mock', { clock, createStore: () => createStore(client), connect: (store) => createStore(new RedisMock(), store) })
 
   t.test('MemoryStore refuses options that cannot be meant', async (t) => {
     t.throws(() => Reflect.construct(MemoryStore, [null]), { name: 'TypeError', message: /maxEntries/ })
@@ -225,7 +219,7 @@ if (redis !== null) {
     const server = await startRedis()
     const client = new Redis(server.url)
     t.teardown(async () => { client.disconnect(); await server.stop() })
-    await realContract(t, 'Redis', client)
+    await testOnRedis(t, 'Redis', client)
     await specifics(t, server, client)
   })
 
@@ -233,16 +227,17 @@ if (redis !== null) {
     const server = await startRedis()
     const client = new Redis(server.url, { keyPrefix: 'app:', enableAutoPipelining: true, stringNumbers: true })
     t.teardown(async () => { client.disconnect(); await server.stop() })
-    await realContract(t, 'such a client', client)
+    await testOnRedis(t, 'such a client', client)
     const keys = await client.keys('*')
     t.equal(keys.every((key) => key.startsWith('app:store ')), true)
   })
 
   t.test('on a cluster, which refuses commands across slots', async (t) => {
     const server = await startRedis({ cluster: true })
-    const client = new Cluster([{ host: '127.0.0.1', port: server.port }])
-    t.teardown(async () => { client.disconnect(); await server.stop() })
-    await realContract(t, 'Cluster', client)
+    const [client, other] = [0, 1].map(() => new Cluster([{ host: '127.0.0.1', port: server.port }]))
+    if (client === undefined || other === undefined) return
+    t.teardown(async () => { client.disconnect(); other.disconnect(); await server.stop() })
+    await testStore(t, 'RedisStore on Cluster', { createStore: () => createStore(client), connect: (store) => createStore(other, store) })
   })
 } else if (process.env['REQUIRE_REDIS'] === '1') {
   t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
@@ -250,13 +245,26 @@ if (redis !== null) {
   t.comment('No redis-server on PATH: the tests on a real Redis were left out')
 }
 
-async function realContract (t: Test, name: string, client: RedisClient): Promise<void> {
-  await storeContract(runIn(t), {
-    name: `RedisStore on ${name}`,
-    createStore: () => new RedisStore({ client, keyPrefix: nextPrefix() }),
-    exact: false,
-    reach: async (instant) => {
-      while (Date.now() <= instant) await setTimeout(1)
+/** Makes an empty store, or one on the data of another. */
+function createStore (client: RedisClient, of?: RedisStore): RedisStore {
+  const keyPrefix = (of === undefined ? undefined : prefixOf.get(of)) ?? nextPrefix()
+  const store = new RedisStore({ client, keyPrefix })
+  prefixOf.set(store, keyPrefix)
+  return store
+}
+
+/** Runs the contract over a connection that the server ends, beside another. */
+async function testOnRedis (t: Test, name: string, other: Redis): Promise<void> {
+  const client = other.duplicate({ retryStrategy: () => null })
+  t.teardown(() => client.disconnect())
+  await testStore(t, `RedisStore on ${name}`, {
+    createStore: () => createStore(client),
+    connect: (store) => createStore(other, store),
+    interrupt: async () => {
+      const ended = once(client, 'end')
+      await other.call('CLIENT', 'KILL', 'ID', String(await client.client('ID')))
+      await ended
+      return () => client.connect()
     }
   })
 }

@@ -8,7 +8,7 @@ import { RemoteBrowser, startChildApp, type ChildApp, type ChildConfig } from '.
 import { downAfter, startSentinel, type RedisSentinel } from '../support/redis-sentinel.ts'
 import { nodeTimeout, startCluster, until, type RedisCluster, type RedisNode } from '../support/redis-cluster.ts'
 import { findRedis } from '../support/redis-server.ts'
-import { storeContract } from '../support/store-contract.ts'
+import { testStore } from '../support/strict-store-tests.ts'
 
 const storeTimeout = 1000
 /** The longest that a failover may take on a busy machine, in milliseconds. */
@@ -104,14 +104,7 @@ function clientOf ({ ports, name }: RedisSentinel): Redis {
 }
 
 async function contract (t: Test, name: string, client: RedisClient): Promise<void> {
-  await storeContract((title, body) => t.test(title, (t) => body(t)), {
-    name: `RedisStore on ${name}`,
-    createStore: () => new RedisStore({ client, keyPrefix: `contract ${++prefixes}:` }),
-    exact: false,
-    reach: async (instant) => {
-      while (Date.now() <= instant) await sleep(1)
-    }
-  })
+  await testStore(t, `RedisStore on ${name}`, { createStore: () => new RedisStore({ client, keyPrefix: `contract ${++prefixes}:` }) })
 }
 
 interface Command { port: number, name: string, key: string, keys: number }

@@ -1,0 +1,51 @@
+/**
+ * A clock that goes as the test says, and by which the store judges deadlines.
+ */
+export interface StoreClock {
+  /** Names the present instant, in Unix milliseconds. */
+  now: () => number
+  /** Moves it on by so many milliseconds. */
+  advance: (milliseconds: number) => unknown
+}
+
+/**
+ * What the tests of the contract know of time.
+ */
+export interface TestClock {
+  now: () => number
+  /** Names a deadline that lies ahead and can be waited for. */
+  soon: () => number
+  /** Names an instant that is past. */
+  past: () => number
+  /** Resolves when a deadline has come for the store too. */
+  reach: (deadline: number) => Promise<void>
+}
+
+const AHEAD = 60
+// A database elsewhere has a clock of its own.
+const SLACK = 20
+
+/**
+ * Makes the clock of the tests from that of the store, or from the real one.
+ */
+export function testClockOf (clock: StoreClock | undefined): TestClock {
+  if (clock === undefined) return realClock
+  const { now, advance } = clock
+  return {
+    now: () => now(),
+    soon: () => now() + AHEAD,
+    past: () => now() - 1,
+    reach: async (deadline) => { await advance(deadline - now()) }
+  }
+}
+
+const realClock: TestClock = {
+  now: () => Date.now(),
+  soon: () => Date.now() + AHEAD,
+  past: () => Date.now() - SLACK,
+  reach: async (deadline) => {
+    for (let left = deadline + SLACK - Date.now(); left > 0; left = deadline + SLACK - Date.now()) {
+      await new Promise((resolve) => { setTimeout(resolve, left) })
+    }
+  }
+}

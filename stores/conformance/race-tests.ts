@@ -1,0 +1,101 @@
+import type { ContractTest, Subject } from './contract-test.ts'
+import { range } from './texts.ts'
+
+const WRITERS = 100
+
+/**
+ * Calls at the same moment; over two connections, where there can be two.
+ */
+export const raceTests: readonly ContractTest[] = [
+  {
+    title: 'of a hundred claims at once exactly one succeeds',
+    async check ({ store, twin }) {
+      const claims = await atOnce({ store, twin }, (store, writer) => store.set('flow', `claim ${writer}`, { if: null }))
+      await store.reads('flow', `claim ${store.onlyOne(claims, 'set("flow", …, { if: null })')}`)
+    }
+  },
+  {
+    title: 'of a hundred claims of an expired key at once exactly one succeeds',
+    async check ({ store, twin, clock }) {
+      const expiresAt = clock.soon()
+      await store.writes('flow', 'old', { expiresAt })
+      await clock.reach(expiresAt)
+      const claims = await atOnce({ store, twin }, (store, writer) => store.set('flow', `claim ${writer}`, { if: null }))
+      await store.reads('flow', `claim ${store.onlyOne(claims, 'set("flow", …, { if: null })')}`)
+    }
+  },
+  {
+    title: 'of a hundred replacements at once exactly one succeeds',
+    async check ({ store, twin }) {
+      await store.writes('key', 'old')
+      const replaced = await atOnce({ store, twin }, (store, writer) => store.set('key', `new ${writer}`, { if: 'old' }))
+      await store.reads('key', `new ${store.onlyOne(replaced, 'set("key", …, { if: "old" })')}`)
+    }
+  },
+  {
+    title: 'of a hundred deletions at once exactly one succeeds',
+    async check ({ store, twin }) {
+      for (const options of [{}, { if: 'value' }]) {
+        await store.writes('key', 'value')
+        const deleted = await atOnce({ store, twin }, (store) => store.delete('key', options))
+        store.onlyOne(deleted, `delete("key", ${JSON.stringify(options)})`)
+        await store.reads('key', null)
+      }
+    }
+  },
+  {
+    title: 'of a replacement and a deletion of the same value at once exactly one succeeds',
+    async check ({ store, twin }) {
+      for (const round of range(20)) {
+        await store.writes('key', 'old')
+        const replace = (): Promise<boolean> => store.set('key', 'new', { if: 'old' })
+        const remove = (): Promise<boolean> => twin.delete('key', { if: 'old' })
+        const isReplaceFirst = round % 2 === 0
+        const outcomes = await Promise.all(isReplaceFirst ? [replace(), remove()] : [remove(), replace()])
+        const winner = store.onlyOne(outcomes, 'set("key", "new", { if: "old" }) and delete("key", { if: "old" })')
+        await store.reads('key', (winner === 0) === isReplaceFirst ? 'new' : null)
+      }
+    }
+  },
+  {
+    title: 'of a renewal and a deletion at once the deletion stands',
+    async check ({ store, twin }) {
+      for (const round of range(20)) {
+        await store.writes('key', 'old', { tags: ['tag'] })
+        const renew = (): Promise<boolean> => twin.set('key', 'new', { tags: ['tag'], if: 'old' })
+        await Promise.all(round % 2 === 0 ? [store.delete('key'), renew()] : [renew(), store.delete('key')])
+        await store.reads('key', null)
+        await store.finds('tag', [])
+      }
+    }
+  },
+  {
+    title: 'of many writers of a key at once the value and the tags are those of the same one',
+    async check ({ store, twin }) {
+      for (const round of range(5)) {
+        await atOnce({ store, twin }, (store, writer) => store.set('key', `${round} ${writer}`, { tags: [`tag ${round} ${writer}`] }))
+        const value = String(await store.get('key'))
+        await store.finds(`tag ${value}`, ['key'])
+      }
+    }
+  },
+  {
+    title: 'writers of many keys with the same tags do not stand in each other\'s way',
+    async check ({ store, twin }) {
+      const tags = range(8).map((tag) => `tag ${tag}`)
+      const keys = range(10).map((key) => `key ${key}`)
+      await atOnce({ store, twin }, async (store, writer) => {
+        // Each in an order of its own: who locks one after the other locks the others out.
+        const turned = [...tags.slice(writer % 8), ...tags.slice(0, writer % 8)]
+        await store.writes(`key ${writer % 10}`, String(writer), { tags: writer % 3 === 0 ? turned : turned.reverse() })
+        return true
+      })
+      for (const tag of tags) await store.finds(tag, keys)
+    }
+  }
+]
+
+/** Lets a hundred begin at the same moment, every other one as another process would. */
+async function atOnce ({ store, twin }: Pick<Subject, 'store' | 'twin'>, call: (store: Subject['store'], writer: number) => Promise<boolean>): Promise<boolean[]> {
+  return await Promise.all(range(WRITERS).map((writer) => call(writer % 2 === 0 ? store : twin, writer)))
+}

@@ -1,0 +1,168 @@
+import { AssertionError } from 'node:assert'
+import { mock } from 'node:test'
+import t from 'tap'
+import { storeTests, type StoreTest } from '../stores/conformance.ts'
+import { MemoryStore } from '../stores/memory.ts'
+import { createProject, run } from './support/readme-project.ts'
+import { ReferenceStore } from './support/reference-store.ts'
+import { createClock, createCutStore, wrongStores, type CutStore, type WrongStore } from './support/wrong-stores.ts'
+
+type Made = Pick<WrongStore, 'createStore' | 'isAlone' | 'restored'>
+
+const right: Made = { createStore: ({ now }, rows) => createCutStore(new ReferenceStore(now, {}, rows)) }
+
+/** The whole suite for a store; each test has a clock of its own. */
+function testsOf ({ createStore, isAlone = false, restored }: Made): StoreTest[] {
+  let clock = createClock()
+  const tests = storeTests({
+    clock: { now: () => clock.now(), advance: (milliseconds) => { clock.advance(milliseconds) } },
+    createStore: () => createStore(clock),
+    connect: isAlone ? undefined : (store) => createStore(clock, store.reference.rows),
+    interrupt: async (store) => {
+      store.isCut = true
+      return () => {
+        store.isCut = false
+        restored?.(store)
+      }
+    }
+  })
+  return tests.map(({ title, run }) => ({
+    title,
+    async run () {
+      clock = createClock()
+      await run()
+    }
+  }))
+}
+
+/** Runs tests, one after the other; resolves with what those that failed said. */
+async function failuresOf (tests: readonly StoreTest[]): Promise<Map<string, unknown>> {
+  const failures = new Map<string, unknown>()
+  for (const { title, run } of tests) await run().catch((error: unknown) => { failures.set(title, error) })
+  return failures
+}
+
+const titles = testsOf(right).map(({ title }) => title)
+const cutOff = 'a store that cannot do its work rejects, and never resolves as if nothing were there'
+
+t.test('a store that keeps the contract passes', async (t) => {
+  t.strictSame([...await failuresOf(testsOf(right))], [])
+  t.ok(titles.length > 40)
+  t.equal(new Set(titles).size, titles.length)
+})
+
+t.test('a store that is subtly wrong fails, and is told what the contract says and what it did', async (t) => {
+  t.ok(wrongStores.length > 80)
+  for (const { name, caughtBy, ...made } of wrongStores) {
+    const failures = await failuresOf(testsOf(made))
+    t.strictSame(caughtBy.filter((title) => !failures.has(title)), [], name)
+    for (const [title, error] of failures) {
+      if (!(error instanceof AssertionError)) t.match(String(error), /deadlock detected|invalid expire time/, 'an error of the store itself')
+      else if (!error.message.startsWith(`The contract says: ${title}. But `) || !/^[ -~…]{1,999}$/.test(error.message)) t.fail(error.message)
+    }
+  }
+})
+
+t.test('no test of the suite is idle', async (t) => {
+  const caught = new Set(wrongStores.flatMap(({ caughtBy }) => caughtBy))
+  t.strictSame(titles.filter((title) => !caught.has(title)), [])
+  t.strictSame([...caught].filter((title) => !titles.includes(title)), [])
+})
+
+t.test('a message tells apart what looks alike', async (t) => {
+  const { createStore } = wrongStores.find(({ name }) => name === 'keeps a value in Unicode\'s normal form') ?? right
+  const failures = await failuresOf(testsOf({ createStore }))
+  t.match(String(failures.get('values that look alike are different values')), 'set(\'key\', \'new\', { if: \'caf\\u00e9\' }) resolved with true instead of false')
+})
+
+t.test('a call that never ends fails after five seconds', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const hangs: Made = { createStore: ({ now }, rows) => createCutStore(new ReferenceStore(now, {}, rows), {}, { get: () => new Promise(() => {}) }) }
+  const test = testsOf(hangs).find(({ title }) => title === cutOff)
+  const failed = t.rejects(async () => { await test?.run() }, { name: 'AssertionError', message: /But get\("key"\) had neither resolved nor rejected after 5 seconds while the connection was lost/ })
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => { setImmediate(resolve) })
+  mock.timers.tick(5000)
+  await failed
+})
+
+t.test('the connection is restored after a test that fails, and every store is closed, those of connections too', async (t) => {
+  const opened: CutStore[] = []
+  const closed: CutStore[] = []
+  const clock = createClock()
+  const create = (rows?: Map<string, never>): CutStore => {
+    const store = createCutStore(new ReferenceStore(clock.now, {}, rows), {}, { get: async () => null })
+    opened.push(store)
+    return store
+  }
+  const tests = storeTests({
+    clock,
+    createStore: async () => create(),
+    connect: async (store) => Object.assign(create(), { reference: store.reference }),
+    interrupt: async (store) => {
+      store.isCut = true
+      return async () => { store.isCut = false }
+    },
+    closeStore: async (store) => { closed.push(store) }
+  })
+  for (const title of [cutOff, 'two stores share nothing', titles[0]]) {
+    opened.length = closed.length = 0
+    await failuresOf(tests.filter((test) => test.title === title))
+    t.equal(opened.length, title === 'two stores share nothing' ? 3 : 2)
+    t.strictSame(new Set(closed), new Set(opened))
+    t.notOk(opened.some(({ isCut }) => isCut))
+  }
+})
+
+t.test('an option only ever adds tests', async (t) => {
+  const createStore = () => new MemoryStore()
+  const titlesOf = (options: object) => storeTests({ createStore, ...options }).map(({ title }) => title)
+  const least = titlesOf({})
+  t.ok(least.length > 30)
+  const additions = [
+    { clock: createClock() },
+    { connect: (store: MemoryStore) => store },
+    { interrupt: async () => () => {} }
+  ]
+  for (const addition of additions) {
+    const more = titlesOf(addition)
+    t.ok(more.length > least.length)
+    t.strictSame(least.filter((title) => !more.includes(title)), [])
+  }
+  t.strictSame(titlesOf({ closeStore () {} }), least)
+  t.strictSame(titlesOf(Object.assign({}, ...additions)), titles)
+})
+
+t.test('options that cannot be meant are refused', async (t) => {
+  const refusals: Array<[unknown, RegExp]> = [
+    [undefined, /^storeTests takes .*createStore, connect, clock, interrupt, closeStore/],
+    [{}, /`createStore`.*missing/],
+    [{ createStore: new MemoryStore() }, /`createStore`.*missing/],
+    [{ createStore: () => new MemoryStore(), conect: () => new MemoryStore() }, /`conect`.*connect/]
+  ]
+  for (const [options, message] of refusals) t.throws(() => Reflect.apply(storeTests, null, [options]), { name: 'TypeError', message })
+})
+
+t.test('it runs with tap, on the real clock', async (t) => {
+  for (const { title, run } of storeTests({ createStore: () => new MemoryStore() })) t.test(title, run)
+})
+
+t.test('it runs with node:test, as somebody has it who has installed the package', async (t) => {
+  const program = (store: string): string => [
+    'import test from \'node:test\'',
+    'import { MemoryStore } from \'fastify-webflow-oauth/stores/memory\'',
+    'import { storeTests } from \'fastify-webflow-oauth/stores/conformance\'',
+    `class Forgetful extends MemoryStore { async get (key) { return ${store} } }`,
+    'for (const { title, run } of storeTests({ createStore: () => new Forgetful() })) test(title, run)'
+  ].join('\n')
+  const project = await createProject(t, {
+    'right.test.mjs': program('super.get(key)'),
+    'wrong.test.mjs': program('(await super.get(key)) || null')
+  })
+  const passing = run(t, ['--test', 'right.test.mjs'], { cwd: project })
+  t.equal(await passing.exited, 0, passing.printed())
+  t.match(passing.printed(), new RegExp(`pass ${storeTests({ createStore: () => new MemoryStore() }).length}\\b`))
+  const failing = run(t, ['--test', 'wrong.test.mjs'], { cwd: project })
+  t.equal(await failing.exited, 1)
+  t.match(failing.printed(), 'The contract says: an empty string is a value, a key and a tag like any other. But get(\'\') resolved with null instead of \'\'.')
+})
