@@ -17,7 +17,8 @@ export async function beginAuthorization (context: Context, request: FastifyRequ
   const { callers, flows, identity, settings } = context
   const { returnTo, scope, trigger } = options
   const user = options.user ?? await callers.userOf(request)
-  reply.header('cache-control', 'no-store')
+  // Webflow learns no more of a guarded page than of the authorize route.
+  reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
   diagnostics.flowStart.publish({ clientId: settings.clientId, trigger })
   return flows.begin(request, reply, {
     returnTo,

@@ -62,7 +62,7 @@ export async function answerFailure (settings: Settings, route: Route, error: Er
     return redirect(reply, url.href, 303)
   }
   return sendPage(reply, {
-    ...wordsFor(error),
+    ...wordsFor(error, settings),
     status: statusCode,
     note: [code, reason].filter((word) => word !== null).join(' · '),
     tryAgain: route === 'revoke' ? revokeRedirect : paths.authorizeUrl
@@ -90,8 +90,9 @@ export async function answersByItself (name: string, request: FastifyRequest, re
   return answered || reply.sent
 }
 
-function wordsFor (error: Error): Words {
+function wordsFor (error: Error, { host }: Settings): Words {
   if (!(error instanceof WebflowOAuthError)) return general
+  if (error.reason === 'host_mismatch') return { ...stateWords.host_mismatch, text: `Please open the app under its usual address, ${host}, and connect once more.` }
   if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) return stateWords[error.reason]
   return pageWords[error.code] ?? general
 }

@@ -3,12 +3,12 @@ import type { FastifyReply } from 'fastify'
 
 const style = `
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; background: Canvas; color: CanvasText }
-main { max-width: 32rem; padding: 2rem }
+body { margin: 0; min-height: 100vh; min-height: 100svh; display: grid; grid-template-columns: minmax(0, 36rem); place-content: center; background: Canvas; color: CanvasText }
+main { padding: 2rem clamp(1.25rem, 6vw, 2rem); overflow-wrap: anywhere }
 h1 { margin: 0 0 .5rem; font-size: 1.5rem; line-height: 1.25 }
-a { display: inline-block; margin-top: 1rem; padding: .6rem 1.2rem; border-radius: .5rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
+a { display: inline-block; margin-top: 1rem; padding: .625rem 1.25rem; border-radius: .5rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
 a:focus-visible { outline: 3px solid; outline-offset: 3px }
-small { display: block; margin-top: 2rem; opacity: .7 }
+small { display: block; margin-top: 2rem; font-size: .75rem; opacity: .7 }
 `
 const policy = [
   'default-src \'none\'',

@@ -283,7 +283,7 @@ t.test('what could not be recorded or dropped is a line in the log, with the id 
   const store = intercepted(new MemoryStore(), (method, key) => {
     if (broken && (method === 'delete' || (key.startsWith('flow:') && method === 'set' && ++flowWrites === 2))) throw new Error('down')
   })
-  const server = { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } }
+  const server = { trustProxy: true, logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } }
   const browser = new Browser(await createApp(t, { webflow, options: { store }, server }))
   const connectAgain = async () => await browser.navigate(await webflow.approve(String((await browser.navigate('/webflow/authorize')).location)))
   await connectAgain()

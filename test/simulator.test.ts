@@ -853,6 +853,29 @@ t.test('faults', async (t) => {
     t.match(await webflow.approve(authorizeUrl()), /[?]code=/)
   })
 
+  t.test('the faults that are asked for most have names', async (t) => {
+    const { webflow } = await start(t)
+    const cases = [
+      ['rate_limited', 429, /"code":"too_many_requests"/],
+      ['unavailable', 503, /"code":"service_unavailable"/],
+      ['html', 200, /^<!doctype html>/],
+      ['half_body', 200, /^\{"access_token":"$/],
+      ['error_in_200', 200, /"error":"server_error"/]
+    ] as const
+    for (const [name, status, text] of cases) {
+      webflow.fail('token', name)
+      const { statusCode, body } = await request(webflow.endpoints.token, { method: 'POST' })
+      t.equal(statusCode, status, name)
+      t.match(await body.text(), text)
+    }
+    webflow.fail('token', 'reset')
+    await t.rejects(request(webflow.endpoints.token, { method: 'POST' }), { code: /ECONNRESET|UND_ERR_SOCKET/ })
+    webflow.fail('token', 'silent')
+    await t.rejects(request(webflow.endpoints.token, { method: 'POST', headersTimeout: 50, signal: AbortSignal.timeout(100) }))
+    webflow.fail('sites', 'slow')
+    await t.rejects(request(`${webflow.url}/v2/sites`, { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' })
+  })
+
   t.test('a fault that makes no sense is refused', async (t) => {
     const { webflow } = await start(t)
     t.throws(() => webflow.fail('token', { status: 99 }), /from 200 to 599/)
@@ -865,6 +888,8 @@ t.test('faults', async (t) => {
     t.throws(() => webflow.fail('token', { stauts: 500 }), /no `stauts`/)
     // @ts-expect-error: no such endpoint, as a caller in JavaScript may have it
     t.throws(() => webflow.fail('nowhere', { hang: true }), /no endpoint `nowhere`/)
+    // @ts-expect-error: no such fault, as a caller in JavaScript may have it
+    t.throws(() => webflow.fail('token', 'toString'), /no fault of this name: choose one of slow, silent, /)
   })
 })
 

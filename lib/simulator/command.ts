@@ -46,7 +46,7 @@ export async function runCommand (args: readonly string[], env: Readonly<Record<
     if (positionals.length !== 1 || positionals[0] !== 'simulator') throw new TypeError('the command is `simulator`')
     return { exitCode: 0, simulator: await start(values, env, output) }
   } catch (error) {
-    output.error(`fastify-webflow-oauth: ${error instanceof Error ? error.message : String(error)}\n\n${usage}`)
+    output.error(`fastify-webflow-oauth: ${String(error).replace(/^\w*Error(?: \[\w+\])?: /, '')}\n\n${usage}`)
     return { exitCode: 2, simulator: null }
   }
 }
@@ -77,13 +77,12 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   const simulator = createSimulator({
     app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope: values.scope.split(/\s+/), name: values.name },
     behavior: Object.fromEntries(values.behavior.map(readSwitch)),
-    ...values.verbose ? { logger: true } : {}
+    logger: values.verbose
   })
   try {
     await simulator.listen({ port, host: values.host })
   } catch (error) {
-    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-    throw isTaken ? new Error(`port ${port} is taken: give another with \`--port\`, or 0 for any`) : error
+    throw String(error).includes('EADDRINUSE') ? new Error(`port ${port} is taken: give another with \`--port\`, or 0 for any`) : error
   }
   const { authorize, token, revoke } = simulator.endpoints
   log(`Open ${simulator.url}

@@ -11,11 +11,12 @@ import type { Webflow } from './webflow.ts'
 const listed = 10
 
 /** Answers `GET /`: who is signed in, the apps, what to break, and what was asked of late. */
-export function dashboard ({ recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
+export function dashboard ({ faults, recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
   return page(200, dashboardPage({
     user,
     others: [...config.users.values()].filter(({ id }) => id !== user.id),
     apps: [...config.apps.values()].map((app) => ({ app, installed: authorizations.grantOf(user, app) !== undefined })),
+    broken: faults.waiting,
     requests: Object.values(recorder.requests).flatMap((requests) => requests.slice(-listed)).sort((a, b) => b.at - a.at).slice(0, listed)
   }))
 }

@@ -66,6 +66,11 @@ export class Faults {
     this.#queues[endpoint].push({ fault, left: times })
   }
 
+  /** The endpoints whose next call fails. */
+  get waiting (): EndpointName[] {
+    return endpointNames.filter((endpoint) => this.#queues[endpoint].length > 0)
+  }
+
   /** Takes the fault that strikes a call now. */
   take (endpoint: EndpointName): Fault | null {
     const queue = this.#queues[endpoint]

@@ -28,12 +28,12 @@ export function consentPage ({ request, user, workspaces, selection, action, mes
   return layout(`${app.name} asks for access`, html`
     <h1>${app.name} asks for access to your Webflow account</h1>
     <p class="soft">You are signed in as ${user.firstName} ${user.lastName} (${user.email}).</p>
-    ${message === null ? '' : html`<p role="alert">${message}</p>`}
     <h2>It will be able to</h2>
     <ul>${describeScope(scope).map((phrase) => html`<li>${phrase}</li>`)}</ul>
     <form method="post" action="${action}">
       <h2>Where?</h2>
       <p class="soft">Pick sites of one workspace, or one whole workspace.</p>
+      ${message === null ? '' : html`<p role="alert">${message}</p>`}
       ${workspaces.map((workspace) => workspaceFields(workspace, selection))}
       <div class="actions">
         <button class="primary" name="decision" value="approve">Approve</button>
@@ -69,35 +69,39 @@ export interface DashboardView {
   /** Whom a person can sign in as instead. */
   readonly others: readonly User[]
   readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
+  /** The endpoints whose next call fails. */
+  readonly broken: readonly string[]
   /** What was asked of late, the latest first. */
   readonly requests: readonly RecordedRequest[]
 }
 
 /** Draws the page on which a person installs and uninstalls apps, signs in as somebody else, and breaks the next call. */
-export function dashboardPage ({ user, others, apps, requests }: DashboardView): Html {
+export function dashboardPage ({ user, others, apps, broken, requests }: DashboardView): Html {
   return layout('Apps', html`
     <h1>Apps of ${user.firstName} ${user.lastName}</h1>
-    <form class="actions" method="post" action="/sign-in">
-      ${others.map(({ id, firstName, lastName }) => html`<button name="user" value="${id}">Sign in as ${firstName} ${lastName}</button>`)}
-    </form>
     ${apps.map(({ app, installed }) => html`<h2>${app.name}</h2>
     <p class="soft">${installed ? 'Installed' : 'Not installed'}; returns to ${app.redirectUris.join(' or ')}</p>
     <form class="actions" method="post" action="/uninstall/${encodeURIComponent(app.clientId)}">
-      <a class="button primary" href="/install/${encodeURIComponent(app.clientId)}">Install</a>
+      <a class="button${installed ? '' : ' primary'}" href="/install/${encodeURIComponent(app.clientId)}">${installed ? 'Install again' : 'Install'}</a>
       ${installed ? html`<button>Uninstall</button>` : ''}
     </form>`)}
+    <h2>Be somebody else</h2>
+    <form class="actions" method="post" action="/sign-in">
+      ${others.map(({ id, firstName, lastName }) => html`<button name="user" value="${id}">Sign in as ${firstName} ${lastName}</button>`)}
+    </form>
     <h2>Make the next call fail</h2>
+    ${broken.length === 0 ? '' : html`<p role="status">The next call to ${broken.join(', ')} fails.</p>`}
     <form class="actions" method="post" action="/fail">
       ${select('endpoint', 'Endpoint', endpointNames)}
       ${select('fault', 'Fault', Object.keys(namedFaults))}
       <button>Break it</button>
     </form>
     <h2>Latest calls</h2>
-    ${requests.length === 0 ? html`<p class="soft">None yet.</p>` : html`<ol>${requests.map(({ at, method, path }) => html`<li>${method} ${path} <span class="soft">${new Date(at).toISOString().slice(11, 19)} UTC</span></li>`)}</ol>`}`)
+    ${requests.length === 0 ? html`<p class="soft">None yet.</p>` : html`<ul>${requests.map(({ at, method, path }) => html`<li><code>${method} ${path}</code> <span class="soft">${new Date(at).toISOString().slice(11, 19)} UTC</span></li>`)}</ul>`}`)
 }
 
 function select (name: string, label: string, values: readonly string[]): Html {
-  return html`<select name="${name}" aria-label="${label}">${values.map((value) => html`<option>${value}</option>`)}</select>`
+  return html`<label>${label} <select name="${name}">${values.map((value) => html`<option>${value}</option>`)}</select></label>`
 }
 
 function layout (title: string, content: Html): Html {
@@ -111,7 +115,7 @@ function layout (title: string, content: Html): Html {
   </head>
   <body>
   <main>${content}
-    <p class="soft">This is a simulator. Nothing here reaches Webflow.</p>
+    <footer class="soft">This is a simulator. Nothing here reaches Webflow.</footer>
   </main>
   </body>
 </html>

@@ -1,0 +1,80 @@
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Test } from 'tap'
+import { findProgram } from './find-program.ts'
+
+/** Where the screenshots of a run are, for a person to look at. */
+export const screenshotFolder = fileURLToPath(new URL('../../.tap/screenshots/', import.meta.url))
+
+/** Finds the Chromium on PATH, or null. */
+export function findChromium (): string | null {
+  return findProgram('chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
+}
+
+/** Starts a Chromium that knows loopback and nothing else; it ends with this process at the latest. */
+export async function startChromium (): Promise<Browser> {
+  const executablePath = findChromium()
+  if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
+  rmSync(screenshotFolder, { recursive: true, force: true })
+  mkdirSync(screenshotFolder, { recursive: true })
+  return await chromium.launch({
+    executablePath,
+    // It does not start as root otherwise, nor where user namespaces are forbidden; and it shows pages of the tests only.
+    chromiumSandbox: false,
+    args: [
+      '--disable-dev-shm-usage',
+      '--no-proxy-server',
+      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+    ]
+  })
+}
+
+/** A person with a browser profile of their own. */
+export interface Person {
+  readonly context: BrowserContext
+  /** The first tab. */
+  readonly page: Page
+  /** Opens one more tab. */
+  newTab (): Promise<Page>
+  /** Tells what went wrong in any tab: answers with 5xx, scripts that failed, what the browser complained about. */
+  troubles (): Promise<string[]>
+}
+
+/** Gives a person a fresh profile, which ends with the test. */
+export async function newPerson (t: Test, browser: Browser, options: BrowserContextOptions = {}): Promise<Person> {
+  const context = await browser.newContext({ viewport: { width: 1024, height: 768 }, ...options })
+  t.teardown(() => context.close())
+  const found: string[] = []
+  context.on('response', (response) => {
+    if (response.status() >= 500) found.push(`${response.status()} ${new URL(response.url()).pathname}`)
+  })
+  context.on('console', (message) => {
+    // The statuses of pages are the tests' to judge; all else, such as a breach of a page's own policy, is wrong.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource: the server responded with')) found.push(message.text())
+  })
+  context.on('weberror', (error) => { found.push(String(error.error())) })
+  return {
+    context,
+    page: await context.newPage(),
+    newTab: () => context.newPage(),
+    async troubles () {
+      // What a tab has said comes before its answer.
+      for (const page of context.pages()) await page.evaluate('0')
+      return found
+    }
+  }
+}
+
+/** Presses the button or follows the link of this name, and waits for the page that it leads to in the end. */
+export async function press (page: Page, name: string): Promise<void> {
+  const loaded = page.waitForEvent('load')
+  await page.locator('button, a').filter({ hasText: new RegExp(`^${name}$`) }).first().click()
+  await loaded
+}
+
+/** Keeps a picture of the whole page. */
+export async function takeScreenshot (page: Page, name: string): Promise<void> {
+  await page.screenshot({ path: join(screenshotFolder, `${name}.png`), fullPage: true })
+}
