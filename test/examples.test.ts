@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
@@ -15,7 +16,7 @@ const listening = /Server listening at (http:\/\/[^"]+)/
 const credentials = {
   WEBFLOW_CLIENT_ID: 'c'.repeat(64),
   WEBFLOW_CLIENT_SECRET: 's'.repeat(64),
-  APP_SECRET: 'not a secret, but 32 bytes of one'
+  APP_SECRET: randomBytes(32).toString('base64')
 }
 
 const startDemo = (t: Test, env: Record<string, string> = {}) => startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', ...env }, up: opened })
@@ -477,3 +478,35 @@ async function startsAtWebflow (t: Test, url: string): Promise<void> {
   t.equal(statusCode, 302)
   t.match(headers.location, /^https:\/\/webflow\.com\/oauth\/authorize\?.*client_id=c{64}&/)
 }
+
+t.test('the example with metrics counts flows and times calls', async (t) => {
+  const { home, env } = await startWebflow(t, credentials)
+  await startExample(t, 'examples/metrics.ts', { env, up: listening })
+  const visitor = new Visitor()
+  await visitor.open(`${home}/webflow/authorize`)
+  const page = await visitor.press('Approve')
+  t.equal(page.url, `${home}/metrics`)
+  await new Visitor().open(`${home}/webflow/callback?state=forged&code=forged`)
+  const { html } = await visitor.open(`${home}/metrics`)
+  for (const line of [
+    'webflow_flows_started_total{trigger="authorize"} 1',
+    'webflow_flows_ended_total{outcome="connected",code="",reason=""} 1',
+    'webflow_flows_ended_total{outcome="failed",code="WEBFLOW_OAUTH_STATE_INVALID",reason="malformed"} 1',
+    'webflow_call_seconds_count{call="exchange",outcome="issued"} 1'
+  ]) t.ok(html.includes(`${line}\n`), line)
+  const [, seconds = ''] = /webflow_call_seconds_sum\{call="exchange",outcome="issued"\} (\S+)/.exec(html) ?? []
+  t.ok(Number(seconds) > 0 && Number(seconds) < 10, 'in seconds')
+})
+
+t.test('the example with traces prints a span for each call', async (t) => {
+  const { webflow, home, env, assertNothingPrinted } = await startWebflow(t, credentials)
+  const example = await startExample(t, 'examples/tracing.ts', { env, up: listening })
+  const visitor = new Visitor()
+  await visitor.open(`${home}/webflow/authorize`)
+  await visitor.press('Approve')
+  await example.printed(/name: 'webflow exchange'[^]*?attributes: \{ outcome: 'issued' \}/)
+  await example.printed(/name: 'webflow callback'[^]*?attributes: \{ outcome: 'connected', reason: '' \}/)
+  await new Visitor().open(await webflow.approve((await fetch(`${home}/webflow/authorize`, { redirect: 'manual' })).headers.get('location') ?? ''))
+  await example.printed(/name: 'webflow callback'[^]*?'error\.type': 'WEBFLOW_OAUTH_STATE_INVALID'/)
+  assertNothingPrinted(t, example.output)
+})

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
+import { namedFaults } from '../lib/simulator/faults.ts'
 import { flowExpired } from '../lib/state-invalid.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
 import { createProject, read, run, typeErrors } from './support/readme-project.ts'
@@ -46,7 +48,7 @@ t.test('every block of TypeScript compiles against the package as it is shipped'
 t.test('the quick start runs as printed, but for its port', async (t) => {
   const quickStart = run(t, ['app.mjs'], {
     cwd: project,
-    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: 'not a secret, but 32 bytes of one' }
+    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: randomBytes(32).toString('base64') }
   })
   await quickStart.prints(/Server listening at http:\/\/127\.0\.0\.1/)
   const origin = `http://127.0.0.1:${port}`
@@ -98,7 +100,7 @@ t.test('an error reads as printed, diagrams speak of those who take part, and no
 })
 
 t.test('every link within the repository leads somewhere', (t) => {
-  const texts = { 'README.md': readme, 'CHANGELOG.md': read('CHANGELOG.md'), 'SECURITY.md': read('SECURITY.md') }
+  const texts = Object.fromEntries(['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'ERRORS.md', 'SECURITY.md'].map((file) => [file, read(file)]))
   for (const [from, text] of Object.entries(texts)) {
     for (const target of names(text, /\]\((?!https?:)([^)]+)\)/g)) {
       const [file = '', anchor] = target.split('#')
@@ -116,15 +118,36 @@ t.test('every option has its row', (t) => {
   t.end()
 })
 
-t.test('every error code has its row, with its status, and every reason its own', (t) => {
-  const errors = read('lib/errors.ts')
-  const statuses = [...errors.matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code, status]) => `${code} ${status}`)
+t.test('every error code has its row, with its status and a link to its section', (t) => {
+  const statuses = [...read('lib/errors.ts').matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code, status]) => `${code} ${status}`)
   t.ok(statuses.length > 10)
-  t.strictSame(rowsOf(sectionOf(readme, 'Errors')).map(({ names: [code], cells: [status] }) => `${code} ${status}`), statuses)
+  const rows = [...sectionOf(readme, 'Errors').matchAll(/^\| \[`(\w+)`\]\(ERRORS\.md#(\w+)\) \| (\d+) \|/gm)]
+  t.strictSame(rows.map(([, code, , status]) => `${code} ${status}`), statuses)
+  for (const [, code = '', anchor] of rows) t.equal(anchor, code.toLowerCase())
+  t.end()
+})
 
-  const reasons = names(between(errors, 'type StateReason =', '\n\n'), /'(\w+)'/g)
+t.test('every error code and every reason is explained: what it looks like, the usual cause, how to see it, the remedy', (t) => {
+  const explained = read('ERRORS.md')
+  const sources = read('lib/errors.ts')
+  const statuses = [...sources.matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code = '', status = '']) => [code, status] as const)
+  const reasons = names(between(sources, 'type StateReason =', '\n\n'), /'(\w+)'/g)
   t.ok(reasons.length > 5)
-  t.strictSame(rowsOf(sectionOf(readme, 'Reasons of WEBFLOW_OAUTH_STATE_INVALID')).flatMap(({ names }) => names).sort(), reasons)
+  t.strictSame(names(explained, /^### (WEBFLOW_OAUTH_\w+)$/gm), statuses.map(([code]) => code).sort())
+  t.strictSame(names(explained, /^#### (\w+)$/gm), reasons)
+  t.strictSame(names(sectionOf(readme, 'Errors'), /\[`(\w+)`\]\(ERRORS\.md#[a-z_]+\)(?! \|)/g), reasons)
+
+  for (const heading of [...statuses.map(([code]) => code), ...reasons].filter((heading) => heading !== 'WEBFLOW_OAUTH_STATE_INVALID')) {
+    t.strictSame([...sectionOf(explained, heading).matchAll(/^- \*\*(.+?):\*\* \S/gm)].map(([, label]) => label), ['Looks like', 'Usual cause', 'See it', 'Remedy'], heading)
+  }
+  for (const [code, status] of statuses) t.match(sectionOf(explained, code), new RegExp(`\\b${status}\\b`), code)
+  t.end()
+})
+
+t.test('every channel has its row', (t) => {
+  const channels = [...read('lib/diagnostics.ts').matchAll(/^ {2}(\w+): channel\('fastify-webflow-oauth:([\w:]+)'\)/gm)].map(([, member, name]) => `${member} ${name}`)
+  t.ok(channels.length > 5)
+  t.strictSame(rowsOf(sectionOf(readme, 'Seeing in')).map(({ names: [member], cells: [name] }) => `${member} ${name?.replaceAll('`', '')}`), channels)
   t.end()
 })
 
@@ -133,15 +156,24 @@ t.test('the contract of the stores is printed to the letter', (t) => {
   t.end()
 })
 
+t.test('every option of the suite for stores has its row', (t) => {
+  const options = names(between(read('stores/conformance.ts'), 'interface StoreTestsOptions', '\n}'), /^ {2}(\w+)\??: /gm)
+  t.ok(options.length > 3)
+  t.strictSame(rowsOf(sectionOf(readme, 'Testing one')).flatMap(({ names: [name = ''] }) => [name]).sort(), options)
+  t.end()
+})
+
 t.test('the simulator is described in full', (t) => {
-  const rows = new Set(rowsOf(sectionOf(readme, 'Testing with the simulator')).flatMap(({ names: [name = ''] }) => [name]))
+  const sections = ['Testing with the simulator', 'Making it fail', 'What nobody knows']
+  const rows = new Set(sections.flatMap((title) => rowsOf(sectionOf(readme, title))).flatMap(({ names: [name = ''] }) => [name]))
   const described = [
+    ...Object.keys(namedFaults),
     ...names(between(read('lib/simulator/simulator.ts'), 'interface Simulator', '\n}'), /^ {2}(?:readonly )?(\w+)(?:: | \()/gm),
     ...names(between(read('lib/simulator/faults.ts'), 'interface Fault', '\n}'), /^ {2}readonly (\w+)\?:/gm),
     ...names(between(read('lib/simulator/behavior.ts'), 'interface Behavior', '\n}'), /^ {2}readonly (\w+):/gm)
   ]
   t.ok(described.length > 30)
-  t.strictSame([...rows].sort(), described.sort())
+  t.strictSame([...rows].sort(), [...new Set(described)].sort())
   t.end()
 })
 
