@@ -30,7 +30,7 @@ export interface WebflowOAuthOptions {
    * Required. The first makes, all verify: to rotate, append the new one, deploy, move it first, deploy.
    * Never the client secret, with which Webflow signs webhooks.
    */
-  secret: string | Buffer | ReadonlyArray<string | Buffer> | undefined
+  secret: string | Buffer | ReadonlyArray<string | Buffer | undefined> | undefined
 
   /** Where tokens and flows are kept. Defaults to a `MemoryStore`, which one process forgets when it ends. */
   store?: TokenStore | undefined

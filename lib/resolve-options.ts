@@ -148,6 +148,7 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
   if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)
   return list.map((secret) => {
+    if (secret === undefined || secret === '') return refuseOption(option, 'holds an entry that is missing: are the variables of both secrets set? Leave out the one that you do not have')
     if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of such: ${remedy}`)
     const bytes = Buffer.from(secret)
     if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)

@@ -1,0 +1,36 @@
+// What the README's first program does, against the simulator, with nothing but the package and Fastify.
+import assert from 'node:assert/strict'
+import Fastify from 'fastify'
+import webflowOAuth, { MemoryStore, WebflowOAuthError, webflowOAuth as named } from 'fastify-webflow-oauth'
+import { MemoryStore as FromSubpath } from 'fastify-webflow-oauth/stores/memory'
+import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
+import { createSimulator } from 'fastify-webflow-oauth/simulator'
+
+assert.equal(webflowOAuth, named)
+assert.equal(MemoryStore, FromSubpath)
+assert.equal(typeof RedisStore, 'function', 'the Redis store loads without ioredis')
+
+const app = { clientId: 'a'.repeat(64), clientSecret: 'b'.repeat(64), redirectUris: ['http://localhost/webflow/callback'], scope: ['sites:read'] }
+const webflow = createSimulator({ app })
+await webflow.listen()
+const fastify = Fastify()
+await fastify.register(webflowOAuth, {
+  clientId: app.clientId,
+  clientSecret: app.clientSecret,
+  redirectUri: app.redirectUris[0],
+  scope: app.scope,
+  secret: 'c'.repeat(32),
+  endpoints: webflow.endpoints
+})
+fastify.get('/', { preHandler: fastify.webflowOAuth.requireToken() }, async (request) => fastify.webflowOAuth.tokenOf(request).scope)
+const cookie = (response) => response.cookies.filter(({ maxAge }) => maxAge !== 0).map(({ name, value }) => `${name}=${value}`).join('; ')
+const begun = await fastify.inject('/webflow/authorize')
+const back = new URL(await webflow.approve(begun.headers.location))
+const connected = await fastify.inject({ url: back.pathname + back.search, headers: { cookie: cookie(begun) } })
+assert.equal(connected.statusCode, 303)
+assert.deepEqual((await fastify.inject({ url: '/', headers: { cookie: cookie(connected) } })).json(), ['sites:read'])
+assert.equal((await fastify.inject('/')).statusCode, 401)
+await assert.rejects(async () => { await Fastify().register(webflowOAuth, {}) }, WebflowOAuthError)
+await fastify.close()
+await webflow.close()
+console.log('import: connects and guards')

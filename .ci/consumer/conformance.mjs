@@ -1,0 +1,7 @@
+// The suite for stores under a runner: node:test, or Vitest where VITEST is set.
+import { MemoryStore } from 'fastify-webflow-oauth/stores/memory'
+import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
+
+const { test } = await import(process.env.VITEST ? 'vitest' : 'node:test')
+
+for (const { title, run } of storeTests({ createStore: () => new MemoryStore() })) test(title, run)

@@ -1,0 +1,98 @@
+// What somebody writes who has installed the package: compiled by `.ci/matrix` against its declarations, under several
+// versions of TypeScript, Fastify and ioredis. Each `@ts-expect-error` is a mistake that the types have to find.
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { Cluster, Redis } from 'ioredis'
+import webflowOAuth, {
+  MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
+  type Authorization, type ErrorCode, type FlowEnd, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+} from 'fastify-webflow-oauth'
+import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
+import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
+import { MemoryStore as FromSubpath } from 'fastify-webflow-oauth/stores/memory'
+import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+function assertType<T extends true> (): T | undefined { return undefined }
+
+const stores: TokenStore[] = [new RedisStore({ client: new Redis() }), new RedisStore({ client: new Cluster([]), keyPrefix: 'a:' }), new MemoryStore(), new FromSubpath({ maxEntries: 5 })]
+const options: WebflowOAuthOptions = {
+  // Strings from the environment may be undefined, and are checked at `register`.
+  clientId: process.env['ID'],
+  clientSecret: process.env['SECRET'],
+  redirectUri: 'https://app.example.com/webflow/callback',
+  scope: ['sites:read', 'new_thing:read'],
+  secret: [process.env['APP_SECRET'], Buffer.alloc(32)],
+  store: stores[0],
+  identify: async (request: FastifyRequest) => request.ip,
+  beforeStore: async (token, request) => { request.log.info(token.id) },
+  onSuccess: (token, _request, reply: FastifyReply) => reply.send(token.scope),
+  onFailure: (error) => { if (error instanceof WebflowOAuthError) assertType<Equal<typeof error.code, ErrorCode>>() },
+  onRevoke: (_token, request) => { assertType<Equal<typeof request, FastifyRequest | null>>() },
+  onDisconnect: (_token, reason) => { assertType<Equal<typeof reason, 'revoked' | 'superseded'>>() }
+}
+
+const fastify = Fastify({ logger: true })
+await fastify.register(webflowOAuth, options)
+await fastify.register(named, options)
+assertType<Equal<typeof fastify.webflowOAuth, WebflowOAuth>>()
+
+// A handler behind `requireToken()` has a token that is not null, without `!`.
+fastify.get('/guarded', { preHandler: fastify.webflowOAuth.requireToken({ scope: ['sites:read'], onMissing: 'redirect' }), config: { webflowToken: true } }, async (request) => {
+  const token = fastify.webflowOAuth.tokenOf(request)
+  assertType<Equal<typeof token, WebflowToken>>()
+  assertType<Equal<typeof token.accessToken, string>>()
+  assertType<Equal<typeof token.authorization, Authorization | null>>()
+  assertType<Equal<typeof token.expiresAt, Date>>()
+  return token.accessToken
+})
+fastify.get('/open', async (request) => {
+  assertType<Equal<typeof request.webflowToken, WebflowToken | null>>()
+  // @ts-expect-error: there may be none
+  return request.webflowToken.accessToken
+})
+// Routes that say what their requests are made of can be guarded too.
+fastify.get<{ Params: { id: string }, Querystring: { page: number } }>('/sites/:id', { onRequest: async () => {}, preValidation: [fastify.webflowOAuth.requireToken()] }, async (request) => {
+  assertType<Equal<typeof request.params.id, string>>()
+  return fastify.webflowOAuth.tokenOf(request).id
+})
+const plugin = async (scope: FastifyInstance): Promise<void> => { scope.get('/', async (request, reply) => reply.redirect(await scope.webflowOAuth.startAuthorization(request, reply, { returnTo: '/' }))) }
+await fastify.register(plugin)
+
+const scopes: Scope[] = ['cms:write', 'anything:read']
+const reasons: StateReason[] = ['expired', 'host_mismatch']
+const { revoked, upstream } = await fastify.webflowOAuth.revoke({ user: 'u' }, { force: true })
+assertType<Equal<typeof revoked, boolean>>()
+assertType<Equal<typeof upstream, 'revoked' | 'already_revoked' | 'failed' | undefined>>()
+for (const result of await fastify.webflowOAuth.revokeAll({ userId: '545bbecb7bdd6769632504a7' })) {
+  if (result.revoked) assertType<Equal<typeof result.error, null>>()
+  else assertType<Equal<typeof result.error, Error>>()
+}
+for await (const token of fastify.webflowOAuth.listTokens()) assertType<Equal<typeof token, WebflowToken>>()
+const status = await fastify.webflowOAuth.checkToken('id')
+assertType<Equal<typeof status, 'active' | 'revoked' | 'unknown' | null>>()
+diagnostics.flowEnd.subscribe((message) => { assertType<Equal<typeof message, FlowEnd>>() })
+
+const simulator: Simulator = createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same' } })
+const fault: Fault = { status: 503, times: 2 }
+simulator.fail('token', fault)
+simulator.fail('revoke', 'half_body')
+const tests: Array<{ title: string, run: () => Promise<void> }> = storeTests({ createStore: () => new MemoryStore() })
+console.log(simulator.endpoints.token, scopes, reasons, tests.length)
+
+// @ts-expect-error: a token is there to be read
+fastify.get('/wrong', async (request) => { request.webflowToken = null })
+// @ts-expect-error: a redirect URI is required
+await fastify.register(webflowOAuth, { clientId: 'a', clientSecret: 'b', scope: ['sites:read'], secret: 'c' })
+// @ts-expect-error: an option is misspelled
+const misspelled: WebflowOAuthOptions = { ...options, redirectURI: '' }
+// @ts-expect-error: Webflow's scopes are a list
+const spaced: WebflowOAuthOptions = { ...options, scope: 'sites:read cms:read' }
+// @ts-expect-error: a store has four functions
+const half: TokenStore = { get: async () => null, set: async () => true, delete: async () => true }
+// @ts-expect-error: `getToken` takes an id or a user
+await fastify.webflowOAuth.getToken({ id: 'a' })
+// @ts-expect-error: a query names an id
+await fastify.webflowOAuth.findTokens({})
+// @ts-expect-error: there is no such switch
+createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorisation: 'same' } })
+console.log(misspelled, spaced, half)
