@@ -24,7 +24,7 @@ const pageWords: Partial<Record<ErrorCode, Words>> = {
   WEBFLOW_OAUTH_WEBFLOW_TIMEOUT: busy,
   WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID: busy,
   WEBFLOW_OAUTH_STORE_UNAVAILABLE: { title: 'The app is having trouble', text: 'It cannot reach its own storage right now. Please try again in a moment.' },
-  WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then reload this page.' },
+  WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then come back to this page and try again.' },
   WEBFLOW_OAUTH_CROSS_SITE: { title: 'This request came from another site', text: 'For your safety it was not carried out. Please start it from the app itself.' }
 }
 const stateWords: Record<StateReason, Words> = {
@@ -65,7 +65,7 @@ export async function answerFailure (settings: Settings, route: Route, error: Er
     ...wordsFor(error, settings),
     status: statusCode,
     note: [code, reason].filter((word) => word !== null).join(' · '),
-    tryAgain: route === 'revoke' ? revokeRedirect : paths.authorizeUrl
+    tryAgain: route === 'revoke' ? revokeRedirect : isUnharmed(error) ? '' : paths.authorizeUrl
   })
 }
 
@@ -88,6 +88,11 @@ export async function answersByItself (name: string, request: FastifyRequest, re
   }
   reply.send = send
   return answered || reply.sent
+}
+
+/** Whether the very same callback goes on where it was refused: its link, to no other place, reloads it. */
+function isUnharmed (error: Error): boolean {
+  return error instanceof WebflowOAuthError && error.code === 'WEBFLOW_OAUTH_USER_REQUIRED'
 }
 
 function wordsFor (error: Error, { host }: Settings): Words {

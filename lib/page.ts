@@ -25,7 +25,7 @@ export interface Page {
   text: string
   /** A small line for whoever is asked for help. */
   note?: string
-  /** An absolute URL to go on to. */
+  /** An absolute URL to go on to; an empty one loads the same page once more. */
   tryAgain?: string
   /** Loads the same URL once more. */
   reloads?: boolean

@@ -130,8 +130,10 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
 export function resolveScope (option: string, value: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
-  if (!list.every(isScope)) refuseOption(option, 'holds something that is no scope: each is one string, `name:read` or `name:write`')
-  return [...new Set(list)]
+  for (const scope of list) {
+    if (!isScope(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string, \`name:read\` or \`name:write\``)
+  }
+  return [...new Set(list.filter(isScope))]
 }
 
 function requireCredential (option: string, value: unknown, variable: string): string {

@@ -183,8 +183,8 @@ t.test('the consent page', async (t) => {
     [`decision=approve&site=${ids.engine}&site=${ids.gardens}`, 'Pick sites of one workspace only.'],
     [`decision=approve&workspace=${ids.studio}&site=${ids.engine}`, 'Pick either sites or a workspace, not both.'],
     [`decision=approve&workspace=${ids.studio}&workspace=${ids.park}`, 'Pick one workspace only.'],
-    ['decision=approve&site=constructor', 'There is no such site.'],
-    ['decision=approve&workspace=constructor', 'There is no such workspace.'],
+    ['decision=approve&site=constructor', 'There is no site constructor.'],
+    ['decision=approve&workspace=constructor', 'There is no workspace constructor.'],
     [`site=${ids.engine}`, 'Approve or deny.'],
     [`decision=approve&decision=approve&site=${ids.engine}`, 'Approve or deny.']
   ]
@@ -976,6 +976,11 @@ t.test('the simulator', async (t) => {
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
     ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),
     ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
+    ['an option that is none', { app, workspace: [] }, /no option `workspace`: choose among app, apps, user/],
+    ...['grace', {}, { id: 'x' }, null].map((user) => [`the user ${JSON.stringify(user)}`, { app, user }, /A user is an object of `id`/] as const),
+    ['users that are no list', { app, users: 'grace' }, /`users` is not a list/],
+    ['users of whom one is none', { app, users: ['grace'] }, /A user is an object of `id`/],
+    ...['studio', [null], [{ id: 'x' }], [{ id: 'x', displayName: 'X', sites: [{ id: 'y' }] }]].map((workspaces) => [`the workspaces ${JSON.stringify(workspaces)}`, { app, workspaces }, /`workspaces` is a list of `id`/] as const),
     ['two apps of one client id', { app, apps: [app] }, /two apps/],
     ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
   ]

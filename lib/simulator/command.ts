@@ -43,10 +43,12 @@ export async function runCommand (args: readonly string[], env: Readonly<Record<
       output.log(usage)
       return { exitCode: 0, simulator: null }
     }
-    if (positionals.length !== 1 || positionals[0] !== 'simulator') throw new TypeError('the command is `simulator`')
+    const [command, ...more] = positionals
+    if (command !== 'simulator') throw new TypeError('the command is `simulator`')
+    if (more.length > 0) throw new TypeError(`\`${more.join(' ')}\` is none of the options`)
     return { exitCode: 0, simulator: await start(values, env, output) }
   } catch (error) {
-    output.error(`fastify-webflow-oauth: ${String(error).replace(/^\w*Error(?: \[\w+\])?: /, '')}\n\n${usage}`)
+    output.error(`fastify-webflow-oauth: ${String(error).replace(/^\w*Error(?: \[\w+\])?: /, '')}\nTry: fastify-webflow-oauth simulator --help`)
     return { exitCode: 2, simulator: null }
   }
 }

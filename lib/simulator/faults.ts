@@ -48,7 +48,7 @@ const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'd
 
 /** Faults waiting for calls, in the order in which they were asked for. */
 export class Faults {
-  readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, left: number }>>> = {
+  readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, name: string, left: number }>>> = {
     authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []
   }
 
@@ -63,12 +63,12 @@ export class Faults {
     if (!(times >= 1)) throw new TypeError('`times` of a fault is at least 1')
     if (!(Number.isInteger(status) && status >= 200 && status <= 599)) throw new TypeError('`status` of a fault is a number from 200 to 599')
     if (!(delay >= 0)) throw new TypeError('`delay` of a fault is a number of milliseconds')
-    this.#queues[endpoint].push({ fault, left: times })
+    this.#queues[endpoint].push({ fault, name: typeof wanted === 'string' ? wanted : 'a fault', left: times })
   }
 
-  /** The endpoints whose next call fails. */
-  get waiting (): EndpointName[] {
-    return endpointNames.filter((endpoint) => this.#queues[endpoint].length > 0)
+  /** What strikes next, by endpoint. */
+  get waiting (): string[] {
+    return endpointNames.flatMap((endpoint) => this.#queues[endpoint].slice(0, 1).map(({ name }) => `${endpoint} (${name})`))
   }
 
   /** Takes the fault that strikes a call now. */

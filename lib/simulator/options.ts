@@ -71,6 +71,8 @@ export interface Config {
 /** An app, complete. */
 export type App = Required<AppOptions> & { readonly defaultRedirectUri: string }
 
+const optionNames: ReadonlySet<string> = new Set(['app', 'apps', 'user', 'users', 'workspaces', 'behavior', 'now', 'logger'])
+
 const ada: User = {
   id: '545bbecb7bdd6769632504a7',
   email: 'ada@example.com',
@@ -105,18 +107,25 @@ const studios: readonly Workspace[] = [
 
 /** Checks and completes the options; throws a TypeError that names the option at fault. */
 export function completeOptions (options: SimulatorOptions): Config {
+  for (const name of Object.keys(options)) {
+    if (!optionNames.has(name)) throw new TypeError(`The simulator has no option \`${name}\`: choose among ${[...optionNames].join(', ')}`)
+  }
   const list = [...(options.app === undefined ? [] : [options.app]), ...(options.apps ?? [])].map(completeApp)
   const [defaultApp] = list
   if (defaultApp === undefined) throw new TypeError('`app` is missing: the simulator needs an app to authorize')
   const apps = new Map(list.map((app) => [app.clientId, app]))
   if (apps.size < list.length) throw new TypeError('`apps` has two apps of one `clientId`')
-  const { user = ada, users = [ada, grace] } = options
+  const { user = ada, users = [ada, grace], workspaces = studios } = options
+  assertUser(user)
+  if (!Array.isArray(users)) throw new TypeError('`users` is not a list')
+  for (const each of users) assertUser(each)
+  assertWorkspaces(workspaces)
   return {
     apps,
     defaultApp,
     user,
     users: new Map([user, ...users].map((each) => [each.id, each])),
-    workspaces: options.workspaces ?? studios,
+    workspaces,
     behavior: completeBehavior(options.behavior ?? {}),
     now: options.now ?? Date.now,
     logger: options.logger ?? false
@@ -132,6 +141,24 @@ function completeApp (app: AppOptions): App {
   if (defaultRedirectUri === undefined) throw new TypeError('`redirectUris` of an app is empty')
   for (const redirectUri of app.redirectUris) assertRedirectUri(redirectUri)
   return { name: 'My Amazing App', ...app, defaultRedirectUri }
+}
+
+/** Throws a TypeError unless a value is a user. */
+export function assertUser (user: unknown): asserts user is User {
+  if (!hasStrings(user, ['id', 'email', 'firstName', 'lastName'])) throw new TypeError('A user is an object of `id`, `email`, `firstName` and `lastName`')
+}
+
+function assertWorkspaces (workspaces: unknown): asserts workspaces is Workspace[] {
+  const list: unknown[] = Array.isArray(workspaces) ? workspaces : [null]
+  const isWorkspace = (workspace: unknown): boolean => {
+    const sites: unknown = hasStrings(workspace, ['id', 'displayName']) && Reflect.get(Object(workspace), 'sites')
+    return Array.isArray(sites) && sites.every((site) => hasStrings(site, ['id', 'displayName', 'shortName']))
+  }
+  if (!list.every(isWorkspace)) throw new TypeError('`workspaces` is a list of `id`, `displayName` and `sites`, each with `id`, `displayName` and `shortName`')
+}
+
+function hasStrings (value: unknown, names: readonly string[]): boolean {
+  return typeof value === 'object' && value !== null && names.every((name) => typeof Reflect.get(value, name) === 'string')
 }
 
 const loopback = /^(?:.+\.)?localhost$|^127(?:\.\d+){3}$|^\[::1\]$/

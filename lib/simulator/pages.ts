@@ -69,7 +69,7 @@ export interface DashboardView {
   /** Whom a person can sign in as instead. */
   readonly others: readonly User[]
   readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
-  /** The endpoints whose next call fails. */
+  /** What strikes next, by endpoint. */
   readonly broken: readonly string[]
   /** What was asked of late, the latest first. */
   readonly requests: readonly RecordedRequest[]

@@ -23,9 +23,10 @@ export function select (workspaces: readonly Workspace[], selection: Selection):
   if (siteIds.length + workspaceIds.length === 0) return refused('Pick at least one site, or a workspace.')
   if (workspaceIds.length > 1) return refused('Pick one workspace only.')
   if (workspaceIds.length > 0 && siteIds.length > 0) return refused('Pick either sites or a workspace, not both.')
-  if (!workspaceIds.every((id) => workspaces.some((workspace) => workspace.id === id))) return refused('There is no such workspace.')
+  const unknown = workspaceIds.find((id) => !workspaces.some((workspace) => workspace.id === id))
+  if (unknown !== undefined) return refused(`There is no workspace ${unknown}.`)
   const homes = siteIds.map((id) => workspaces.find(({ sites }) => sites.some((site) => site.id === id)))
-  if (homes.includes(undefined)) return refused('There is no such site.')
+  if (homes.includes(undefined)) return refused(`There is no site ${siteIds[homes.indexOf(undefined)]}.`)
   if (new Set(homes).size > 1) return refused('Pick sites of one workspace only.')
   return { kind: 'selection', selection }
 }

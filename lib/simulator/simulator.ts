@@ -6,7 +6,7 @@ import { approve, deny } from './authorize.ts'
 import type { EndpointName } from './endpoints.ts'
 import { Faults } from './faults.ts'
 import type { Fault, FaultName } from './faults.ts'
-import { completeOptions } from './options.ts'
+import { assertUser, completeOptions } from './options.ts'
 import type { App, SimulatorOptions, User } from './options.ts'
 import { RequestRecorder } from './requests.ts'
 import type { RecordedRequests } from './requests.ts'
@@ -43,7 +43,7 @@ export interface Simulator {
   uninstall (clientId?: string): void
   /** Ends one token behind the app's back; tells whether it was alive. */
   revokeToken (accessToken: string): boolean
-  /** Makes somebody else the user of all that follows. */
+  /** Makes somebody else the user of all that follows. Throws a TypeError for what is no user. */
   signIn (user: User): void
   /** Makes the next call, or the next `times` calls, to an endpoint fail; faults queue up. Throws a TypeError for a fault that makes no sense. */
   fail (endpoint: EndpointName, fault: Fault | FaultName): void
@@ -136,6 +136,7 @@ export function createSimulator (options: SimulatorOptions): Simulator {
       return true
     },
     signIn (user) {
+      assertUser(user)
       webflow.user = user
     },
     fail (endpoint, fault) {

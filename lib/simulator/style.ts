@@ -19,6 +19,7 @@ label { padding: 0.375rem 0; display: flex; gap: 0.75rem; align-items: center; m
 input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: var(--key) }
 .actions { display: flex; flex-wrap: wrap; gap: 0.75rem; margin: 1.5rem 0 1rem }
 h2 + .actions, p + .actions { margin-top: 0.75rem }
+.actions select { flex: none }
 .actions label { flex: 1 1 12rem; flex-direction: column; gap: 0.25rem; align-items: stretch; padding: 0 }
 button, select, .button { flex: 1 1 8rem; min-height: 2.75rem; padding: 0.5rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: none; color: inherit; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer }
 select { font-weight: 400; text-align: left; background: var(--paper) }
