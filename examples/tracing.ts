@@ -20,7 +20,7 @@ function record (name: string, duration: number, error: string | null, attribute
   span.end(endTime)
 }
 
-diagnostics.flowEnd.subscribe(({ duration, code, outcome, reason }) => record('webflow callback', duration, code, { outcome, reason: reason ?? '' }))
+diagnostics.flowEnd.subscribe(({ duration, code, outcome, reason }) => record('webflow callback', duration, outcome === 'failed' ? code ?? 'app' : null, { outcome, reason: reason ?? '' }))
 diagnostics.exchange.subscribe(({ duration, code, outcome }) => record('webflow exchange', duration, code, { outcome }))
 diagnostics.revoke.subscribe(({ duration, code, outcome }) => record('webflow revoke', duration, code, { outcome }))
 diagnostics.storeFailure.subscribe(({ duration, method, reason }) => record('token store', duration, reason, { method }))

@@ -151,5 +151,5 @@ function isOptedOut (request: FastifyRequest): boolean {
 function notLoaded (isOptedOut: boolean): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED', isOptedOut
     ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: take that away.'
-    : '`request.webflowToken` was read too early: it is there from `preValidation` on, not in `onRequest` and `preParsing`.')
+    : '`request.webflowToken` was read before it was loaded: it is there from `preValidation` on, not in `onRequest` and `preParsing`, nor after one of these has ended the request.')
 }

@@ -25,8 +25,8 @@ export interface FlowStart extends Message {
 }
 
 /**
- * A callback was answered for the first time: its flow has ended, or the callback was refused, such as one with a
- * foreign `state`. A repeated callback that gets the same answer is no message.
+ * A flow has ended, or a callback was refused, such as one with a foreign `state`: a flow that is refused unharmed may
+ * still connect. A repeated callback that gets the same answer is no message.
  */
 export interface FlowEnd extends CallEnd<'connected'> {
   /** The reason of the error, one of those that the documentation lists; null without. */
@@ -66,7 +66,7 @@ export interface DiagnosticsChannel<T> {
   readonly name: string | symbol
   readonly hasSubscribers: boolean
   subscribe (listener: DiagnosticsListener<T>): void
-  unsubscribe (listener: DiagnosticsListener<T>): void
+  unsubscribe (listener: DiagnosticsListener<T>): unknown
   publish (message: T): void
 }
 

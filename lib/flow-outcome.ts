@@ -23,7 +23,7 @@ export function createOutcome (error: Error): FailedOutcome {
 
 /** Makes the error again with which a flow ended. */
 export function restoreError ({ message, statusCode, code, reason }: FailedOutcome): Error {
-  if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason })
+  if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason, statusCode })
   return Object.assign(new Error(message), { statusCode }, code === undefined ? {} : { code }, reason === undefined ? {} : { reason })
 }
 

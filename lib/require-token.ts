@@ -6,8 +6,11 @@ import { WebflowOAuthError, refuseOption, refuseUnknown, toError } from './error
 import { isNavigation, isPrefetch } from './navigation.ts'
 import { resolveScope, type Settings } from './resolve-options.ts'
 import { redirect } from './redirect.ts'
-import type { Scope } from './scopes.ts'
+import { isScope, type Scope } from './scopes.ts'
 import type { WebflowToken } from './token.ts'
+
+/** How many scopes a message names. */
+const mostListed = 30
 
 /** What a guard asks for. */
 export interface RequireTokenOptions {
@@ -64,7 +67,15 @@ function problem (token: WebflowToken | null, needed: readonly string[], setting
   if (token === null) return tokenRequired(settings)
   const missing = needed.filter((name) => !token.scope.includes(name))
   if (missing.length === 0) return null
-  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}, it has ${token.scope.join(' ')}: the user must connect again and consent to it.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}, it has ${listed(token.scope)}: the user must connect again and consent to it.`)
+}
+
+/** Names scopes, for a message: what Webflow said may be anything. */
+function listed (scope: readonly string[]): string {
+  const names = scope.filter(isScope)
+  const shown = names.slice(0, mostListed)
+  if (names.length > mostListed) shown.push(`and ${names.length - mostListed} more`)
+  return shown.length === 0 ? 'none' : shown.join(' ')
 }
 
 /** Makes the error for a request that has no token. */

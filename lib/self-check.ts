@@ -37,7 +37,7 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   }
   for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
     const similar = similarScope(scope)
-    lines.push(`\`scope\` holds ${scope}, which Webflow does not document: it refuses a scope that it does not know, with an error page of its own or with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
+    lines.push(`\`scope\` holds ${scope}, which Webflow does not document: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
   }
   if (settings.secrets.some(looksMadeUp)) {
     lines.push('`secret` looks like a placeholder, which others can guess: make one with `openssl rand -base64 32`')
@@ -58,9 +58,9 @@ function findPortHazard ({ redirectUri }: Settings, ports: readonly number[]): s
 }
 
 // Long enough that of as many random strings as there are apps none holds one of them by chance.
-const placeholderWords = /secret|change|replace|example|password|placeholder|insert|your[-_ ]|1234567|abcdefg/i
+const placeholderWords = /secret|change[-_ ]?me|replace|example|password|placeholder|insert|todo[-_ ]|keyboard cat|qwerty|your[-_ ]|1234567|abcdefg/i
 
 /** Tells whether a person made a secret up: random ones have no words in them, and many different characters. */
 function looksMadeUp (secret: Buffer): boolean {
-  return placeholderWords.test(secret.toString('latin1')) || new Set(secret).size < 8
+  return placeholderWords.test(secret.toString('latin1')) || new Set(secret).size < 7
 }

@@ -30,7 +30,7 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
   if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
   const host = hostOf(request, settings.secure)
   if (host !== settings.host) {
-    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the browser asked for ${host}`}. Use one host name throughout; behind a proxy that changes \`Host\`, set \`trustProxy\`.`)
+    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the request came in for ${host}`}. Use one host name throughout; behind a proxy that changes \`Host\`, set \`trustProxy\`.`)
   }
   return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser',
     ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)
@@ -38,6 +38,8 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
 
 /** The host that was asked for, spelled as a URL spells it; null when it is none. */
 function hostOf (request: FastifyRequest, secure: boolean): string | null {
-  const url = `${secure ? 'https' : 'http'}://${request.host}`
-  return /^[\w.:[\]-]{1,255}$/.test(request.host) && URL.canParse(url) ? new URL(url).host : null
+  // Fastify 5.0.0 has none where a client of HTTP/1.0 sent none, whatever its types say.
+  const host = [request.host].join()
+  const url = `${secure ? 'https' : 'http'}://${host}`
+  return /^[\w.:[\]-]{1,255}$/.test(host) && URL.canParse(url) ? new URL(url).host : null
 }

@@ -17,8 +17,8 @@ export type Upstream = 'revoked' | 'already_revoked'
 
 /** What came back from Webflow. */
 export interface Answer {
-  /** The host that answered. */
-  host: string
+  /** The endpoint that answered, by its name among the options. */
+  endpoint: string
   status: number
   /** The parsed body, or undefined when it is no JSON. */
   body: unknown
@@ -96,11 +96,11 @@ function refuse (answer: Answer, clientId: string, purpose: string): never {
 }
 
 /** Turns an answer to a call that carries no credentials of the app into an error. */
-function refuseData ({ host, status }: Answer, purpose: string): never {
+function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
-    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: ${host} answered with status ${status}.`)
+    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}.`)
   }
-  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: ${host} answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
 }
 
 function isSuccess (status: number): boolean {

@@ -42,7 +42,7 @@ const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 
 /** A request to Webflow. */
 interface Call {
-  url: string
+  endpoint: keyof Endpoints
   method: 'GET' | 'POST'
   headers: Record<string, string>
   body: string | null
@@ -72,8 +72,8 @@ export class WebflowClient {
 
   /** Exchanges a code for an access token (RFC 6749, section 4.1.3). */
   async exchange (code: string): Promise<Grant> {
-    const { clientId, clientSecret, redirectUri, endpoints } = this.#options
-    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readGrant(await this.#post(endpoints.token, {
+    const { clientId, clientSecret, redirectUri } = this.#options
+    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readGrant(await this.#post('token', {
       client_id: clientId,
       client_secret: clientSecret,
       code,
@@ -84,8 +84,8 @@ export class WebflowClient {
 
   /** Revokes an access token by Webflow's own request, which is not that of RFC 7009. */
   async revoke (accessToken: string): Promise<Upstream> {
-    const { clientId, clientSecret, endpoints } = this.#options
-    return await this.#observe(diagnostics.revoke, (upstream) => upstream, async () => readRevocation(await this.#post(endpoints.revoke, {
+    const { clientId, clientSecret } = this.#options
+    return await this.#observe(diagnostics.revoke, (upstream) => upstream, async () => readRevocation(await this.#post('revoke', {
       client_id: clientId,
       client_secret: clientSecret,
       access_token: accessToken
@@ -94,12 +94,12 @@ export class WebflowClient {
 
   /** Asks what a token opens, which takes no scope; within so many milliseconds. */
   async introspect (accessToken: string, timeout: number): Promise<Introspection> {
-    return readIntrospection(await this.#get(this.#options.endpoints.introspect, accessToken, timeout))
+    return readIntrospection(await this.#get('introspect', accessToken, timeout))
   }
 
   /** Asks who granted a token, within so many milliseconds; null when it lacks the scope for that. */
   async authorizedBy (accessToken: string, timeout: number): Promise<WebflowUser | null> {
-    return readUser(await this.#get(this.#options.endpoints.authorizedBy, accessToken, timeout))
+    return readUser(await this.#get('authorizedBy', accessToken, timeout))
   }
 
   /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
@@ -124,14 +124,14 @@ export class WebflowClient {
     }
   }
 
-  #post (url: string, fields: Record<string, string>): Promise<Answer> {
+  #post (endpoint: keyof Endpoints, fields: Record<string, string>): Promise<Answer> {
     const headers = { 'content-type': 'application/json' }
-    return this.#call({ url, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
+    return this.#call({ endpoint, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
   }
 
-  #get (url: string, accessToken: string, timeout: number): Promise<Answer> {
+  #get (endpoint: keyof Endpoints, accessToken: string, timeout: number): Promise<Answer> {
     const headers = { authorization: `Bearer ${accessToken}` }
-    return this.#call({ url, method: 'GET', headers, body: null, maxLength: maxInstallationLength }, timeout)
+    return this.#call({ endpoint, method: 'GET', headers, body: null, maxLength: maxInstallationLength }, timeout)
   }
 
   async #call (call: Call, timeout: number): Promise<Answer> {
@@ -153,8 +153,8 @@ export class WebflowClient {
     })
   }
 
-  async #send ({ url, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
-    const response = await request(url, {
+  async #send ({ endpoint, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
+    const response = await request(this.#options.endpoints[endpoint], {
       method,
       headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
       body,
@@ -163,17 +163,16 @@ export class WebflowClient {
       headersTimeout: timeout,
       bodyTimeout: timeout
     })
-    const { host } = new URL(url)
-    return { host, status: response.statusCode, body: parseJson(await readBody(response.body, host, maxLength)) }
+    return { endpoint, status: response.statusCode, body: parseJson(await readBody(response.body, endpoint, maxLength)) }
   }
 }
 
-async function readBody (body: AsyncIterable<Buffer>, host: string, maxLength: number): Promise<string> {
+async function readBody (body: AsyncIterable<Buffer>, endpoint: string, maxLength: number): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's answer cannot be read: ${host} sent more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
     chunks.push(chunk)
   }
   return new TextDecoder().decode(Buffer.concat(chunks))
@@ -191,9 +190,9 @@ function hasCode (error: unknown, code: string): boolean {
 
 function unreachable (error: unknown, call: Call, timeout: number): WebflowOAuthError {
   if (error instanceof Error && timeouts.has(codeOf(error) ?? '')) return timedOut(call, timeout)
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not be reached at ${new URL(call.url).host}, or the connection broke. Is that name resolved and that port open from here?`, { cause: describeForeign(error) })
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Does this machine resolve its name, and may it connect there?`, { cause: describeForeign(error) })
 }
 
-function timedOut ({ url }: Call, timeout: number): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow did not answer within ${timeout} ms, by way of ${new URL(url).host}.`)
+function timedOut ({ endpoint }: Call, timeout: number): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms.`)
 }

@@ -96,6 +96,45 @@ t.test('the end tells the outcome and the reason', async (t) => {
   t.equal(messages('flow:end').length, 5)
 })
 
+t.test('a flow that is refused unharmed has an end for each refusal, and one when it connects', async (t) => {
+  const messages = listen(t)
+  const webflow = await startWebflow(t)
+  let user: string | null = null
+  const store = new MemoryStore()
+  const app = await createApp(t, { webflow, options: { store, identify: () => user } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  t.equal((await browser.navigate(url)).statusCode, 401)
+  t.match(messages('flow:end'), [{ outcome: 'failed', code: 'WEBFLOW_OAUTH_USER_REQUIRED', elapsed: Number }])
+
+  user = 'ada'
+  const { set } = store
+  store.set = async () => { throw new Error('down') }
+  t.equal((await browser.navigate(url)).statusCode, 503)
+  store.set = set
+  t.match(messages('flow:end').at(-1), { outcome: 'failed', code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE', elapsed: Number })
+  t.equal((await browser.navigate(url)).statusCode, 303)
+  t.match(messages('flow:end').at(-1), { outcome: 'connected', elapsed: Number })
+  t.equal(messages('flow:end').length, 3)
+})
+
+t.test('a repeated callback that gets another answer than the first is told', async (t) => {
+  const messages = listen(t)
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, after: (app) => { app.post('/logout', async (request, reply) => { await app.webflowOAuth.endSession(request, reply) }) } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  await browser.navigate(url)
+  await browser.request('/logout', { method: 'POST' })
+  t.equal((await browser.navigate(url)).statusCode, 400)
+  t.match(messages('flow:end'), [{ outcome: 'connected' }, { outcome: 'failed', code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'already_used', elapsed: Number }])
+
+  const denied = new Browser(app)
+  const denial = await webflow.deny(String((await denied.navigate('/webflow/authorize')).location))
+  for (let time = 0; time < 2; time++) t.equal((await denied.navigate(denial)).statusCode, 403)
+  t.equal(messages('flow:end').length, 3)
+})
+
 t.test('a revocation is told, whoever asked for it', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)

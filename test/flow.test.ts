@@ -368,6 +368,7 @@ t.test('any other error is AUTHORIZATION_FAILED, with the reason where RFC 6749 
     t.equal(answer.statusCode, 400)
     t.equal(answer.json().code, 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
     t.equal(answer.json().reason, reason)
+    t.match(answer.json().message, ['server_error', 'temporarily_unavailable'].includes(error) ? 'Begin again later.' : 'It was asked for sites:read cms:read: compare that')
     t.notMatch(answer.body, 'script')
     t.notMatch(answer.body, 'free text')
   }

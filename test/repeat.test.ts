@@ -1,4 +1,5 @@
 import { mock } from 'node:test'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { MemoryStore, type TokenStore } from '../lib/index.ts'
 import { assertNothingLeaked, createApp, startWebflow } from './support/app.ts'
@@ -334,6 +335,18 @@ t.test('a record of a flow that was tampered with counts as used', async (t) => 
   const key = String(keys.find((key) => key.startsWith('flow:')))
   await memory.set(key, 'v1.forged', { expiresAt: Date.now() + 60_000 })
   t.equal((await browser.get(url)).json().reason, 'already_used')
+})
+
+t.test('an error of ours from `beforeStore` keeps its own status when the callback is repeated', async (t) => {
+  const webflow = await startWebflow(t)
+  const app: FastifyInstance = await createApp(t, { webflow, options: { beforeStore: async () => { await app.webflowOAuth.findTokens({ siteId: 'none' }) } } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  for (let time = 0; time < 2; time++) {
+    const answer = await browser.get(url)
+    t.equal(answer.statusCode, 400)
+    t.equal(answer.json().code, 'WEBFLOW_OAUTH_INVALID_OPTION')
+  }
 })
 
 t.test('`beforeStore` sees the token and the request, and the token is stored only if it agrees', async (t) => {

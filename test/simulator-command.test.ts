@@ -35,7 +35,7 @@ t.test('the command starts a Webflow and prints what an app needs to find it', a
 })
 
 t.test('the app is described by options and the environment', async (t) => {
-  const { simulator, printed } = await command(t, 'simulator --port 0 --redirect-uri http://localhost:5000/a --redirect-uri https://app.example.com/b --scope cms:read --name Demo --behavior denialError=no --behavior expiresIn=60 --behavior reusedCodeEndsToken=true', { WEBFLOW_CLIENT_ID: 'my-id', WEBFLOW_CLIENT_SECRET: 'my-secret' })
+  const { simulator, printed } = await command(t, 'simulator --port 0 --redirect-uri http://localhost:5000/a --redirect-uri https://app.example.com/b --scope cms:read,cms:write --name Demo --behavior denialError=no --behavior expiresIn=60 --behavior reusedCodeEndsToken=true', { WEBFLOW_CLIENT_ID: 'my-id', WEBFLOW_CLIENT_SECRET: 'my-secret' })
   t.notOk(printed.includes('my-secret'), 'a secret from the environment is not printed')
   t.match(printed, /redirect URI {2}http:\/\/localhost:5000\/a\n {16}https:\/\/app\.example\.com\/b\n/)
   t.match(await simulator?.deny('/oauth/authorize?response_type=code&client_id=my-id&scope=cms:read'), 'http://localhost:5000/a?error=no')
@@ -76,6 +76,9 @@ t.test('what is wrong is named, with how to use it', async (t) => {
     ['simulator again', /`again` is none of the options/],
     ['simulator --prot 4000', /--prot/],
     ['simulator --port', /--port/],
+    ['simulator --port 0 --scope sites:reed', /`--scope` has sites:reed: choose among authorized_user:read /],
+    ['simulator --port 0 --scope ,', /`--scope` has nothing/],
+    ['simulator --port 0 --host=', /`--host` is empty/],
     ['simulator --port x', /`--port` is a number/],
     ['simulator --port 65536', /`--port` is a number/],
     ['simulator --port 0 --redirect-uri http://app.example.com/', /`redirectUris`/],
@@ -94,7 +97,7 @@ t.test('what is wrong is named, with how to use it', async (t) => {
 })
 
 t.test('--help tells how to use it', async (t) => {
-  for (const args of ['--help', 'simulator --help']) {
+  for (const args of ['--help', '-h', 'simulator --help']) {
     const { exitCode, printed, complaint } = await command(t, args)
     t.strictSame([exitCode, complaint], [0, ''])
     t.match(printed, 'Usage: fastify-webflow-oauth simulator')
@@ -121,6 +124,12 @@ t.test('a person signs in as somebody else, breaks the next call, and sees what 
   t.match(after.text, /Latest calls GET \/v2\/sites \d\d:\d\d:\d\d UTC/)
 
   t.equal((await post('/sign-in', { user: 'nobody' })).statusCode, 404)
+  const { statusCode: ofObject, body: object } = await request(`${simulator?.url}/sign-in`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"user":{"toString":1}}' })
+  await object.dump()
+  t.equal(ofObject, 404)
+  const { statusCode: ofStranger, body: refusal } = await request(`${simulator?.url}/fail`, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded', 'sec-fetch-site': 'cross-site' }, body: 'endpoint=token&fault=silent' })
+  t.match(await refusal.text(), 'This request came from another site.')
+  t.equal(ofStranger, 403)
   for (const form of [{ endpoint: 'sites', fault: 'toString' }, { endpoint: 'constructor', fault: 'html' }, {}]) {
     t.match(await post('/fail', form), { statusCode: 400, text: 'There is no such endpoint, or no such fault.' })
   }

@@ -982,6 +982,8 @@ t.test('the simulator', async (t) => {
     ['users of whom one is none', { app, users: ['grace'] }, /A user is an object of `id`/],
     ...['studio', [null], [{ id: 'x' }], [{ id: 'x', displayName: 'X', sites: [{ id: 'y' }] }]].map((workspaces) => [`the workspaces ${JSON.stringify(workspaces)}`, { app, workspaces }, /`workspaces` is a list of `id`/] as const),
     ['two apps of one client id', { app, apps: [app] }, /two apps/],
+    ...[[1], { typo: 400 }, { invalid_token: 42 }, { invalid_token: '400' }, null].map((revocationErrorStatus) => [`the statuses ${JSON.stringify(revocationErrorStatus)}`, { app, behavior: { revocationErrorStatus } }, /`behavior.revocationErrorStatus` cannot be/] as const),
+    ...[Infinity, -1, '60'].map((expiresIn) => [`a life of ${expiresIn}`, { app, behavior: { expiresIn } }, /`behavior.expiresIn` cannot be/] as const),
     ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
   ]
   for (const [title, given, message] of options) {

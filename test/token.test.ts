@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as http2Connect } from 'node:http2'
 import { mock } from 'node:test'
@@ -75,6 +76,7 @@ t.test('read too early, or on a route that opted out, the token throws instead o
       const answer = await browser.get(url)
       t.equal(answer.statusCode, 500)
       t.equal(answer.json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED')
+      t.match(answer.json().message, url === '/too-early' ? 'before it was loaded' : '`config: { webflowToken: false }`')
     }
     t.equal((await browser.get('/opted-out')).statusCode, 200)
     t.strictSame(calls, [], 'the store is not asked')
@@ -282,7 +284,26 @@ t.test('the guard lets those with a token pass, and names what is missing', asyn
   const answer = await browser.get('/scoped')
   t.equal(answer.statusCode, 403)
   t.equal(answer.json().code, 'WEBFLOW_OAUTH_SCOPE_MISSING')
-  t.match(answer.json().message, 'cms:write authorized_user:read')
+  t.match(answer.json().message, 'lacks the scope cms:write authorized_user:read, it has sites:read cms:read: ')
+})
+
+t.test('what a token has instead of a scope is named by scopes alone, and not without end', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    options: { introspect: false },
+    after: (app) => { app.get('/scoped', { preHandler: app.webflowOAuth.requireToken({ scope: ['cms:write'] }) }, async () => 'never') }
+  }))
+  const many = Array.from({ length: 40 }, (_, index) => `scope_${index}:read`)
+  for (const [scope, message] of [['<b>free text</b> \u001b[31m', /it has none: /], [`${many.join(' ')} <b>`, /it has scope_0:read .* scope_29:read and 10 more: /]] as const) {
+    const { location } = await browser.navigate('/webflow/authorize')
+    const url = await webflow.approve(String(location))
+    webflow.fail('token', { body: { access_token: randomBytes(16).toString('hex'), token_type: 'bearer', scope } })
+    await browser.navigate(url)
+    const answer = await browser.get('/scoped')
+    t.match(answer.json(), { code: 'WEBFLOW_OAUTH_SCOPE_MISSING', message })
+    t.notMatch(answer.body, '<b>')
+  }
 })
 
 t.test('a guard that cannot work is refused where it is made', async (t) => {

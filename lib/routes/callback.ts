@@ -12,9 +12,8 @@ import type { OwnFlow } from '../flows.ts'
 import type { Identity } from '../identity.ts'
 import { isCrossSite, isNavigation } from '../navigation.ts'
 import { sendPage } from '../page.ts'
-import { parseCallback, type CallbackQuery } from '../query.ts'
+import { parseCallback, readOnce, readQuery, type CallbackQuery } from '../query.ts'
 import { redirect } from '../redirect.ts'
-import type { Settings } from '../resolve-options.ts'
 import { explainMissingCookie, flowExpired, stateInvalid } from '../state-invalid.ts'
 import { WebflowToken } from '../token.ts'
 
@@ -24,6 +23,9 @@ const restartMaxAge = 60
 const reviewPatience = 2000
 /** The errors of RFC 6749, section 4.1.2.1, that are told on as a reason. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
+
+/** Those of them that pass by themselves. */
+const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
 
 /** A callback that passed all checks. */
 interface Attempt {
@@ -41,19 +43,19 @@ export async function callback (context: Context, request: FastifyRequest, reply
   const { underWay } = context
   const calledAt = performance.now()
   const entrance = await enter(context, request, reply).catch((error: unknown) => {
-    publishEnd(context, calledAt, null, error)
+    publishEnd(context, request, calledAt, error)
     throw error
   })
   if (entrance.kind === 'answered') return entrance.reply
   const { attempt, entry } = entrance
-  if (entry.kind === 'done') return await repeat(context, attempt, entry, reply)
+  if (entry.kind === 'done') return repeat(context, attempt, entry, reply)
   const finished = finish(context, attempt, entry, request, reply).then(
     (answer) => {
-      publishEnd(context, calledAt, attempt, null)
+      publishEnd(context, request, calledAt, null)
       return answer
     },
     (error: unknown) => {
-      publishEnd(context, calledAt, attempt, error)
+      publishEnd(context, request, calledAt, error)
       throw error
     }
   )
@@ -79,18 +81,23 @@ async function enter (context: Context, request: FastifyRequest, reply: FastifyR
   const attempt = { query, flow: { ...flow, cookie }, ownerTokenId: owner.tokenId }
   const entry = await flowRecords.enter(state, cookie.startedAt, expired)
   if (entry === null) throw expired ? flowExpired(startedAt, settings.flowMaxAge) : stateInvalid('already_used')
+  if (entry.kind === 'done') await refuseEnded(context, attempt, entry)
   if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
   return { kind: 'entered', attempt, entry }
 }
 
-function publishEnd ({ settings }: Context, calledAt: number, attempt: Attempt | null, error: unknown): void {
+/** Tells of a callback that was refused, or whose flow has ended. */
+function publishEnd ({ flows, settings }: Context, request: FastifyRequest, calledAt: number, error: unknown): void {
+  if (!diagnostics.flowEnd.hasSubscribers) return
+  const state = readOnce(readQuery(request), 'state')
+  const cookie = state === null ? null : flows.recognise(request, state)?.cookie ?? null
   diagnostics.flowEnd.publish({
     clientId: settings.clientId,
     outcome: error === null ? 'connected' : 'failed',
     code: ownCode(error),
     reason: error instanceof WebflowOAuthError ? error.reason ?? null : null,
     duration: performance.now() - calledAt,
-    elapsed: attempt === null ? null : Date.now() - attempt.flow.cookie.startedAt
+    elapsed: cookie === null ? null : Date.now() - cookie.startedAt
   })
 }
 
@@ -126,13 +133,16 @@ function sendReload (reply: FastifyReply): FastifyReply {
   return sendPage(reply, { status: 200, title: 'Connecting Webflow', text: 'One moment, please. If nothing happens, reload this page.', reloads: true })
 }
 
+/** Refuses to repeat what has changed since. */
+async function refuseEnded ({ records }: Context, { ownerTokenId }: Attempt, { outcome }: Done): Promise<void> {
+  if (outcome.kind !== 'connected') return
+  if (ownerTokenId !== null && ownerTokenId !== outcome.tokenId) throw stateInvalid('other_user')
+  // A session that has ended since is not brought back.
+  if (await records.readSealed(outcome.tokenId) === null) throw stateInvalid('already_used')
+}
+
 /** Answers the callback of a flow that has ended as it was answered then. */
-async function repeat ({ cookies, flows, records }: Context, { flow, ownerTokenId }: Attempt, { outcome, endedAt }: Done, reply: FastifyReply): Promise<FastifyReply> {
-  if (outcome.kind === 'connected') {
-    if (ownerTokenId !== null && ownerTokenId !== outcome.tokenId) throw stateInvalid('other_user')
-    // A session that has ended since is not brought back.
-    if (await records.readSealed(outcome.tokenId) === null) throw stateInvalid('already_used')
-  }
+function repeat ({ cookies, flows }: Context, { flow }: Attempt, { outcome, endedAt }: Done, reply: FastifyReply): FastifyReply {
   flows.end(reply, flow, endedAt)
   if (outcome.kind === 'failed') throw restoreError(outcome)
   if (outcome.sessionId !== null) cookies.setSession(reply, outcome.sessionId)
@@ -175,7 +185,7 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
 /** Turns what Webflow answered into a stored token. */
 async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
   const { callers, identity, installations, records, settings, webflow } = context
-  if (query.error !== null) throw refusal(query.error, flow, settings)
+  if (query.error !== null) throw refusal(query.error, flow)
   const { sessionId, tokenId } = ownerTokenId === null ? createSession(identity) : { sessionId: null, tokenId: ownerTokenId }
   // Undefined where it cannot be told: then the token is written over whatever stands there.
   const [replaced, grant] = await Promise.all([
@@ -210,9 +220,11 @@ function createSession (identity: Identity) {
   return { sessionId, tokenId: identity.sessionTokenId(sessionId) }
 }
 
-function refusal (error: string, { cookie }: OwnFlow, { redirectUri }: Settings): WebflowOAuthError {
+function refusal (error: string, { cookie }: OwnFlow): WebflowOAuthError {
   if (error === 'access_denied') return new WebflowOAuthError('WEBFLOW_OAUTH_ACCESS_DENIED', 'The user declined the request for access.')
   const reason = knownErrors.has(error) ? error : undefined
   return new WebflowOAuthError('WEBFLOW_OAUTH_AUTHORIZATION_FAILED',
-    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. It was asked for ${cookie.scope.join(' ')}, to return to ${redirectUri}: compare both with the app's settings at Webflow.`, { reason })
+    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. ${passingErrors.has(error)
+      ? 'Begin again later.'
+      : `It was asked for ${cookie.scope.join(' ')}: compare that with the app's settings at Webflow.`}`, { reason })
 }

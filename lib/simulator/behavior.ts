@@ -104,9 +104,9 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   wrongCredentials: ['invalid_grant', 'invalid_client'],
   reusedCodeEndsToken: [true, false],
   scopeInTokenResponse: [true, false],
-  expiresIn: (value) => value === null || (typeof value === 'number' && value > 0),
+  expiresIn: (value) => value === null || (Number.isFinite(value) && Number(value) >= 0),
   revokedMember: ['did_revoke', 'didRevoke'],
-  revocationErrorStatus: (value) => typeof value === 'object' && value !== null,
+  revocationErrorStatus: isStatuses,
   revocationEndsSiblings: [true, false],
   authorizationOf: ['token', 'grant'],
   introspectionListsUsers: [true, false],
@@ -116,7 +116,8 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
 
 /** Completes the switches; throws a TypeError for a name or a value that is none, since a misspelt switch would test nothing. */
 export function completeBehavior (options: BehaviorOptions): Behavior {
-  for (const [name, value] of Object.entries(options)) {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  for (const [name, value] of given) {
     if (!isSwitch(name)) throw new TypeError(`\`behavior.${name}\` is no switch of the simulator`)
     const choice = choices[name]
     const isChoice = typeof choice === 'function' ? choice(value) : choice.includes(value)
@@ -124,9 +125,15 @@ export function completeBehavior (options: BehaviorOptions): Behavior {
   }
   return Object.freeze({
     ...defaults,
-    ...options,
+    ...Object.fromEntries(given),
     revocationErrorStatus: { ...defaults.revocationErrorStatus, ...options.revocationErrorStatus }
   })
+}
+
+/** Some of the errors, each with a status that an answer can have. */
+function isStatuses (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.entries(value).every(([error, status]) =>
+    Object.hasOwn(defaults.revocationErrorStatus, error) && Number.isInteger(status) && status >= 200 && status <= 599)
 }
 
 function isSwitch (name: string): name is keyof Behavior {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { allScopes } from './scope.ts'
+import { allScopes, isKnownScope } from './scope.ts'
 import { createSimulator } from './simulator.ts'
 import type { Simulator } from './simulator.ts'
 
@@ -12,11 +12,11 @@ Runs a Webflow on this machine, for an app to connect to and for a person to cli
   --host <address>        (default 127.0.0.1)
   --redirect-uri <uri>    as registered with the app; may be repeated
                           (default http://localhost:3000/webflow/callback)
-  --scope <names>         what the app has configured, separated by blanks (default all that are known)
+  --scope <names>         what the app has configured, separated by blanks or commas (default all that are known)
   --name <text>           the app's name (default My Amazing App)
   --behavior <name=value> how Webflow behaves where nobody knows; may be repeated
   --verbose               prints each request: method, path and status
-  --help
+  -h, --help
 
 The environment may set WEBFLOW_CLIENT_ID and WEBFLOW_CLIENT_SECRET. Without, the credentials are made up, the same
 at every start, and printed.
@@ -65,19 +65,23 @@ function parse (args: readonly string[]) {
       name: { type: 'string', default: 'My Amazing App' },
       behavior: { type: 'string', multiple: true, default: [] },
       verbose: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false }
+      help: { type: 'boolean', short: 'h', default: false }
     }
   })
 }
 
 async function start (values: ReturnType<typeof parse>['values'], env: Readonly<Record<string, string | undefined>>, { log }: Output): Promise<Simulator> {
   const port = Number(values.port)
+  const scope = values.scope.split(/[\s,]+/).filter((name) => name !== '')
+  const unknown = scope.find((name) => !isKnownScope(name))
+  if (scope.length === 0 || unknown !== undefined) throw new TypeError(`\`--scope\` has ${unknown ?? 'nothing'}: choose among ${allScopes.join(' ')}`)
+  if (values.host === '') throw new TypeError('`--host` is empty: leave it out for 127.0.0.1')
   if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` is a number from 0 to 65535')
   const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env
   const clientId = WEBFLOW_CLIENT_ID || madeUp('client id')
   const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret')
   const simulator = createSimulator({
-    app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope: values.scope.split(/\s+/), name: values.name },
+    app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope, name: values.name },
     behavior: Object.fromEntries(values.behavior.map(readSwitch)),
     logger: values.verbose
   })

@@ -39,7 +39,8 @@ export function uninstall ({ authorizations, config, user }: Webflow, clientId: 
 
 /** Answers `POST /sign-in` with a `user`'s id: everything that follows is that user's doing. */
 export function signIn (webflow: Webflow, { body }: Call): Answer {
-  const user = webflow.config.users.get(String(body.fields.user))
+  const { user: id } = body.fields
+  const user = typeof id === 'string' ? webflow.config.users.get(id) : undefined
   if (user === undefined) return page(404, errorPage('There is no user with this id.'))
   webflow.user = user
   return redirect('/')

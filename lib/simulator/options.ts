@@ -124,7 +124,8 @@ export function completeOptions (options: SimulatorOptions): Config {
     apps,
     defaultApp,
     user,
-    users: new Map([user, ...users].map((each) => [each.id, each])),
+    // The one who is signed in comes first, and stands for all of that id.
+    users: new Map([user, ...users, user].map((each) => [each.id, each])),
     workspaces,
     behavior: completeBehavior(options.behavior ?? {}),
     now: options.now ?? Date.now,

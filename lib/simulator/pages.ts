@@ -85,10 +85,12 @@ export function dashboardPage ({ user, others, apps, broken, requests }: Dashboa
       <a class="button${installed ? '' : ' primary'}" href="/install/${encodeURIComponent(app.clientId)}">${installed ? 'Install again' : 'Install'}</a>
       ${installed ? html`<button>Uninstall</button>` : ''}
     </form>`)}
-    <h2>Be somebody else</h2>
+    ${others.length === 0
+? ''
+: html`<h2>Be somebody else</h2>
     <form class="actions" method="post" action="/sign-in">
       ${others.map(({ id, firstName, lastName }) => html`<button name="user" value="${id}">Sign in as ${firstName} ${lastName}</button>`)}
-    </form>
+    </form>`}
     <h2>Make the next call fail</h2>
     ${broken.length === 0 ? '' : html`<p role="status">The next call to ${broken.join(', ')} fails.</p>`}
     <form class="actions" method="post" action="/fail">

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import Fastify from 'fastify'
 import type { FastifyError, FastifyInstance } from 'fastify'
-import { dataApiError, oauthError } from './answer.ts'
+import { dataApiError, oauthError, page } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { authorize, decide } from './authorize.ts'
 import { callOf, splitUrl } from './call.ts'
@@ -10,6 +10,7 @@ import { authorizedBy, introspect, sites } from './data-api.ts'
 import { endpoint, send } from './endpoint.ts'
 import type { Wiring } from './endpoint.ts'
 import type { Config } from './options.ts'
+import { errorPage } from './pages.ts'
 import { revoke } from './revoke.ts'
 import { token } from './token.ts'
 
@@ -37,6 +38,12 @@ export function createServer (wiring: Wiring): FastifyInstance {
     return send(reply, refusal(error.statusCode, request.url))
   })
   server.setNotFoundHandler((_request, reply) => send(reply, dataApiError(404, 'route_not_found', 'Route not found')))
+
+  // What a person decides here no page of another site decides for them.
+  server.addHook('onRequest', async ({ headers, method }, reply) => {
+    const site = headers['sec-fetch-site']
+    if (method === 'POST' && site !== undefined && site !== 'same-origin' && site !== 'none') return send(reply, page(403, errorPage('This request came from another site.')))
+  })
 
   server.get('/oauth/authorize', endpoint('authorize', authorize, wiring))
   server.post('/oauth/authorize', (request, reply) => send(reply, decide(webflow, callOf(request))))
