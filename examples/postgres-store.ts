@@ -4,21 +4,26 @@
 //   pool.on('error', (error) => fastify.log.error(`PostgreSQL: ${error.message}`))
 //   await fastify.register(webflowOAuth, { …, store: new PostgresStore({ pool }) })
 //
-// `createTable()` belongs into a deployment, and `deleteExpired()` into a job of every hour or so: an expired
-// row is invisible, but takes room.
-import { escapeIdentifier, type Pool } from 'pg'
+// `createTable()` belongs in a deployment, and `deleteExpired()` in a job of every hour or so: an expired row is
+// invisible, but takes room.
+import { escapeIdentifier, escapeLiteral, type Pool } from 'pg'
 import type { SetOptions, TokenStore } from 'fastify-webflow-oauth'
 
 export interface PostgresStoreOptions {
   /** The app's pool, with the default isolation level. The store never ends or configures it. */
   pool: Pick<Pool, 'query'>
-  /** Defaults to `webflow_tokens`. Stores with the same table share their data. */
+  /**
+   * One name in the search path, of 50 bytes at most: never `schema.table`. Defaults to `webflow_tokens`.
+   * Stores with the same table share their data.
+   */
   table?: string
   /** By which clock values end, in Unix milliseconds: all processes should have the right time. Defaults to `Date.now`. */
   now?: () => number
 }
 
 const BATCH = 1000
+// PostgreSQL cuts the names of the indexes, which are longer, after 63 bytes.
+const LONGEST_NAME = 50
 
 /** Keeps tokens in a table of PostgreSQL, for any number of processes. Rejects with the errors of `pg`. */
 export class PostgresStore implements TokenStore {
@@ -28,16 +33,21 @@ export class PostgresStore implements TokenStore {
   readonly #now: () => number
 
   constructor ({ pool, table = 'webflow_tokens', now = Date.now }: PostgresStoreOptions) {
+    if (Buffer.byteLength(table) > LONGEST_NAME) {
+      throw new TypeError(`\`table\` of PostgresStore is longer than ${LONGEST_NAME} bytes: pass a shorter name`)
+    }
     this.#pool = pool
     this.#name = table
     this.#table = escapeIdentifier(table)
     this.#now = now
   }
 
-  /** Creates the table with its indexes, unless they are there. */
+  /** Creates the table with its indexes, unless they are there; any number of processes may at once. */
   async createTable (): Promise<void> {
+    // Statements in one text are one transaction, which holds the lock until it ends, well or not.
     // Bytes, not text: no collation says that two of them are equal, and text has no NUL.
     await this.#pool.query(`
+      SELECT pg_advisory_xact_lock(hashtext(${escapeLiteral(this.#name)}));
       CREATE TABLE IF NOT EXISTS ${this.#table} (
         key bytea PRIMARY KEY,
         value bytea NOT NULL,

@@ -9,6 +9,7 @@ import { pageTests } from './conformance/page-tests.ts'
 import { raceTests } from './conformance/race-tests.ts'
 import { sharedTests } from './conformance/shared-tests.ts'
 import { tagTests } from './conformance/tag-tests.ts'
+import { inTurn } from './conformance/together.ts'
 import { valueTests } from './conformance/value-tests.ts'
 import type { TokenStore } from './token-store.ts'
 
@@ -32,7 +33,8 @@ export interface StoreTestsOptions<Store extends TokenStore = TokenStore> {
   connect?: ((store: Store) => Store | Promise<Store>) | undefined
   /**
    * The clock by which the store judges deadlines, when the test can move it: they are then tested to
-   * the millisecond. Defaults to the real clock, for which tests wait up to 100 ms.
+   * the millisecond. Defaults to the real clock, for which tests wait up to 100 ms and from which that
+   * of the store may differ by 20 ms at most.
    */
   clock?: StoreClock | undefined
   /**
@@ -41,7 +43,10 @@ export interface StoreTestsOptions<Store extends TokenStore = TokenStore> {
    * that would queue its commands for longer is configured not to. Defaults to no such test.
    */
   interrupt?: ((store: Store) => Promise<() => unknown>) | undefined
-  /** Called at the end of each test with each of its stores, those of `connect` included. Defaults to nothing. */
+  /**
+   * Called at the end of each test with each of its stores, those of `connect` included. A test whose
+   * stores do not close fails, unless it has failed before. Defaults to nothing.
+   */
   closeStore?: ((store: Store) => unknown) | undefined
 }
 
@@ -56,17 +61,18 @@ export interface StoreTest {
 }
 
 const OPTIONS = ['createStore', 'connect', 'clock', 'interrupt', 'closeStore']
+const METHODS = ['get', 'set', 'delete', 'find'] as const
 
 /**
  * Lists the tests of the contract of `TokenStore`: a store that passes them can stand behind the plugin.
- * Keys and tags have up to 512 characters, values up to 64 KiB. The tests are independent of each other.
- * Throws a TypeError on an unknown option and without `createStore`.
+ * Keys and tags have up to 512 characters, values up to 512 KiB and up to 5,000 tags, a tag up to 1,100 keys.
+ * A walk through the pages of `find` may have up to 5,000 pages in a row that name no key it has not named before.
+ * The tests are independent of each other.
+ * Throws a TypeError on an unknown option, on one that cannot be meant and without `createStore`.
  */
 export function storeTests<Store extends TokenStore> (options: StoreTestsOptions<Store>): StoreTest[] {
   assertOptions('storeTests', options, OPTIONS)
-  if (typeof options.createStore !== 'function') {
-    throw new TypeError('`createStore` of storeTests is missing: pass a function that makes an empty store')
-  }
+  assertTypes(options)
   const contract = [
     ...valueTests,
     ...conditionTests,
@@ -85,22 +91,44 @@ async function runOne<Store extends TokenStore> ({ title, check }: ContractTest,
   const { createStore, connect, interrupt, closeStore } = options
   const clock = testClockOf(options.clock)
   const opened: Store[] = []
-  const open = async (made: Store | Promise<Store>): Promise<Store> => {
+  const open = async (maker: string, made: Store | Promise<Store>): Promise<Store> => {
     const store = await made
     opened.push(store)
+    assertStore(maker, store)
     return store
   }
   const checked = (store: TokenStore): CheckedStore => new CheckedStore(store, title, clock)
-  try {
-    const store = await open(createStore())
+  const run = async (): Promise<void> => {
+    const store = await open('createStore', createStore())
     await check({
       store: checked(store),
-      twin: checked(connect === undefined ? store : await open(connect(store))),
+      twin: checked(connect === undefined ? store : await open('connect', connect(store))),
       clock,
-      createStranger: async () => checked(await open(createStore())),
+      createStranger: async () => checked(await open('createStore', createStore())),
       interrupt: async () => await interrupt?.(store)
     })
-  } finally {
-    for (const store of opened) await closeStore?.(store)
+  }
+  await inTurn([run, async () => { await inTurn(opened.map((store) => () => closeStore?.(store))) }])
+}
+
+function assertTypes ({ createStore, connect, clock, interrupt, closeStore }: { [Option in keyof StoreTestsOptions]: unknown }): void {
+  if (typeof createStore !== 'function') {
+    throw new TypeError('`createStore` of storeTests is missing: pass a function that makes an empty store')
+  }
+  for (const [option, value] of Object.entries({ connect, interrupt, closeStore })) {
+    if (value !== undefined && typeof value !== 'function') {
+      throw new TypeError(`\`${option}\` of storeTests is not a function: pass one that takes a store, or leave it out`)
+    }
+  }
+  const { now, advance } = Object(clock)
+  if (clock !== undefined && (typeof now !== 'function' || typeof advance !== 'function')) {
+    throw new TypeError('`clock` of storeTests is not a clock: pass an object with the functions now and advance, or leave it out for the real one')
+  }
+}
+
+function assertStore (maker: string, store: unknown): void {
+  const missing = METHODS.find((method) => typeof Object(store)[method] !== 'function')
+  if (missing !== undefined) {
+    throw new TypeError(`\`${maker}\` of storeTests resolved with a store that has no method \`${missing}\`: a TokenStore has ${METHODS.join(', ')}`)
   }
 }

@@ -59,6 +59,30 @@ if (findPostgres() !== null) {
     t.strictSame(await store.find('tag'), { keys: ['later'], cursor: null })
   })
 
+  t.test('a table is created by any number of processes at once, and an error leaves no transaction behind', async (t) => {
+    const { pool, other } = await createDatabase(t, 'created')
+    for (let round = 0; round < 5; round++) {
+      const stores = Array.from({ length: 40 }, (_, index) => new PostgresStore({ pool: index % 2 === 0 ? pool : other, table: `it's "${round}` }))
+      await Promise.all(stores.map((store) => store.createTable()))
+    }
+    await pool.query('CREATE VIEW seen AS SELECT 1')
+    await t.rejects(Promise.all([pool, other].map((pool) => new PostgresStore({ pool, table: 'seen' }).createTable())), { code: '42809' })
+    const { rows: [left] } = await pool.query(`
+      SELECT (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory') AS locks,
+        (SELECT count(*)::int FROM pg_stat_activity WHERE datname = 'created' AND state LIKE 'idle in transaction%') AS transactions`)
+    t.strictSame(left, { locks: 0, transactions: 0 })
+  })
+
+  t.test('a table of the longest name has its indexes, and a longer name is refused', async (t) => {
+    const { pool } = await createDatabase(t, 'named')
+    const table = 'é'.repeat(25)
+    t.throws(() => new PostgresStore({ pool, table: `${table}x` }), { name: 'TypeError', message: /^`table` of PostgresStore is longer than 50 bytes/ })
+    const store = new PostgresStore({ pool, table })
+    await store.createTable()
+    const { rows } = await pool.query('SELECT indexname FROM pg_indexes WHERE tablename = $1 ORDER BY indexname', [table])
+    t.strictSame(rows.map(({ indexname }) => indexname).sort(), ['expires_at', 'pkey', 'tags'].map((name) => `${table}_${name}`))
+  })
+
   t.test('people connect, come back and disconnect, and an outage is no logout', async (t) => {
     const { pool, other, interrupt } = await createDatabase(t, 'app')
     const [store, twin] = [pool, other].map((pool) => new PostgresStore({ pool }))

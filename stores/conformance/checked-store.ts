@@ -17,8 +17,8 @@ export interface PageOptions {
 }
 
 const AN_HOUR = 3_600_000
-// More than any test has keys: whoever needs more pages never ends.
-const MOST_PAGES = 600
+// A store that looks into one of its partitions for each page may have many without a key.
+const MOST_IDLE_PAGES = 5000
 
 /**
  * A store whose every answer is compared with the contract: each verb says what must come of the call.
@@ -37,63 +37,69 @@ export class CheckedStore {
 
   /** Reads what must be there, null for nothing. */
   async reads (key: string, value: string | null): Promise<void> {
-    this.#same(await this.get(key), value, `get(${shown(key)})`)
+    this.#same(await this.get(key), value, () => `get(${shown(key)})`)
   }
 
   /** Writes where the contract lets it. */
   async writes (key: string, value: string, options: WriteOptions = {}): Promise<void> {
-    this.#same(await this.set(key, value, options), true, setCall(key, value, options))
+    this.#same(await this.set(key, value, options), true, () => setCall(key, value, options))
   }
 
   /** Writes where the contract refuses it. */
   async refuses (key: string, value: string, options: WriteOptions): Promise<void> {
-    this.#same(await this.set(key, value, options), false, setCall(key, value, options))
+    this.#same(await this.set(key, value, options), false, () => setCall(key, value, options))
   }
 
   /** Deletes what is there. */
   async deletes (key: string, options: { if?: string } = {}): Promise<void> {
-    this.#same(await this.delete(key, options), true, deleteCall(key, options))
+    this.#same(await this.delete(key, options), true, () => deleteCall(key, options))
   }
 
   /** Deletes what is not there, or not that value. */
   async deletesNothing (key: string, options: { if?: string } = {}): Promise<void> {
-    this.#same(await this.delete(key, options), false, deleteCall(key, options))
+    this.#same(await this.delete(key, options), false, () => deleteCall(key, options))
   }
 
   /** Finds exactly these keys, in any order. */
   async finds (tag: string, keys: readonly string[], options: PageOptions = {}): Promise<void> {
-    const found = (await this.pages(tag, options)).flat()
+    const found = await this.walk(tag, options)
+    const [expected, seen] = [new Set(keys), new Set(found)]
     const wrong = {
-      'left out': keys.filter((key) => !found.includes(key)),
-      'named without reason': found.filter((key) => !keys.includes(key)),
-      'named again': found.filter((key, index) => found.indexOf(key) !== index)
+      'left out': keys.filter((key) => !seen.has(key)),
+      'named without reason': found.filter((key) => !expected.has(key)),
+      'named again': found.filter((key) => !seen.delete(key))
     }
     for (const [what, keys] of Object.entries(wrong)) {
       if (keys.length > 0) this.fails(`find(${shown(tag)}, ${shown(options)}), page after page, ${what} ${shown(keys)}`)
     }
   }
 
-  /** Walks through the pages of a tag, from a cursor on if one is given. */
-  async pages (tag: string, options: PageOptions = {}): Promise<string[][]> {
-    const pages: string[][] = []
+  /** Walks through the pages of a tag, from a cursor on if one is given; resolves with the keys of all. */
+  async walk (tag: string, options: PageOptions = {}): Promise<string[]> {
+    const keys: string[] = []
+    const seen = new Set<string>()
+    let idle = 0
     for (let cursor: string | null | undefined = options.cursor; cursor !== null;) {
-      if (pages.length === MOST_PAGES) this.fails(`find(${shown(tag)}) went on after ${MOST_PAGES} pages: the cursor of the last page is null`)
       const page = await this.page(tag, cursor === undefined ? options : { ...options, cursor })
-      pages.push(page.keys)
+      const before = seen.size
+      for (const key of page.keys) seen.add(key)
+      keys.push(...page.keys)
       cursor = page.cursor
+      idle = seen.size === before ? idle + 1 : 0
+      if (idle === MOST_IDLE_PAGES && cursor !== null) this.fails(`find(${shown(tag)}) went on after ${MOST_IDLE_PAGES} pages in a row without a new key: the cursor of the last page is null`)
     }
-    return pages
+    return keys
   }
 
   /** Reads one page of a tag; no longer than the limit, with a cursor that is a string or null. */
   async page (tag: string, options: PageOptions = {}): Promise<{ keys: string[], cursor: string | null }> {
     const page = await this.#store.find(tag, options)
-    const call = `find(${shown(tag)}, ${shown(options)})`
+    const call = (): string => `find(${shown(tag)}, ${shown(options)})`
     const { keys, cursor } = Object(page)
     if (!Array.isArray(keys) || !(cursor === null || typeof cursor === 'string')) {
-      this.fails(`${call} resolved with ${shown(page)} instead of { keys: string[], cursor: string | null }`)
+      this.fails(`${call()} resolved with ${shown(page)} instead of { keys: string[], cursor: string | null }`)
     }
-    if (options.limit !== undefined && keys.length > options.limit) this.fails(`${call} resolved with ${keys.length} keys: a page holds no more than its limit`)
+    if (options.limit !== undefined && keys.length > options.limit) this.fails(`${call()} resolved with ${keys.length} keys: a page holds no more than its limit`)
     return page
   }
 
@@ -121,13 +127,13 @@ export class CheckedStore {
     return outcomes.indexOf(true)
   }
 
-  /** Ends the test: rejects with an AssertionError that names the contract's sentence, and this. */
+  /** Ends the test: rejects with an AssertionError that names the contract's sentence, this and what the clock may have to do with it. */
   fails (message: string): never {
-    assert.fail(`The contract says: ${this.#sentence}. But ${message}.`)
+    assert.fail(`The contract says: ${this.#sentence}. But ${message}.${this.#clock.doubt()}`)
   }
 
-  #same (actual: unknown, expected: unknown, call: string): void {
-    if (actual !== expected) this.fails(`${call} resolved with ${shown(actual)} instead of ${shown(expected)}`)
+  #same (actual: unknown, expected: unknown, call: () => string): void {
+    if (actual !== expected) this.fails(`${call()} resolved with ${shown(actual)} instead of ${shown(expected)}`)
   }
 }
 

@@ -1,5 +1,6 @@
 import type { ContractTest } from './contract-test.ts'
 import { ALIKE } from './texts.ts'
+import { together } from './together.ts'
 
 /**
  * Conditional writes and deletions, one at a time.
@@ -76,27 +77,26 @@ export const conditionTests: readonly ContractTest[] = [
   {
     title: 'values that look alike are different values',
     async check ({ store }) {
-      for (const family of ALIKE) {
-        for (const value of family) {
-          await store.writes('key', value)
-          for (const other of family.filter((text) => text !== value)) {
-            await store.refuses('key', 'new', { if: other })
-            await store.deletesNothing('key', { if: other })
-          }
-          await store.reads('key', value)
-          await store.writes('key', 'new', { if: value })
+      const cases = ALIKE.flatMap((family) => family.map((value) => ({ value, others: family.filter((text) => text !== value) })))
+      await together(cases, async ({ value, others }, index) => {
+        const key = `key ${index}`
+        await store.writes(key, value)
+        for (const other of others) {
+          await store.refuses(key, 'new', { if: other })
+          await store.deletesNothing(key, { if: other })
         }
-      }
+        await store.reads(key, value)
+        await store.writes(key, 'new', { if: value })
+      })
     }
   },
   {
     title: 'a write that is refused changes neither value nor deadline nor tags',
     async check ({ store, clock }) {
-      const past = clock.past()
       await store.writes('key', 'value', { tags: ['kept'] })
       for (const condition of [null, 'wrong']) {
         await store.refuses('key', 'other', { tags: ['refused'], if: condition })
-        await store.refuses('key', 'value', { expiresAt: past, if: condition })
+        await store.refuses('key', 'value', { expiresAt: clock.past(), if: condition })
       }
       await store.refuses('unknown', 'other', { tags: ['refused'], if: 'wrong' })
       await store.reads('key', 'value')

@@ -94,7 +94,7 @@ export const deadlineTests: readonly ContractTest[] = [
     async check ({ store, clock }) {
       await store.writes('key', 'value', { expiresAt: Number.MAX_SAFE_INTEGER, tags: ['tag'] })
       // A timer of more than 24 days goes off at once.
-      await clock.reach(clock.soon())
+      await clock.reach(clock.now() + 60)
       await store.reads('key', 'value')
       await store.finds('tag', ['key'])
       await store.writes('key', 'new', { expiresAt: Number.MAX_SAFE_INTEGER, if: 'value' })

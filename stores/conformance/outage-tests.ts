@@ -1,6 +1,7 @@
 import type { CheckedStore } from './checked-store.ts'
 import type { ContractTest, Subject } from './contract-test.ts'
 import { shown } from './shown.ts'
+import { inTurn } from './together.ts'
 
 const PATIENCE = 5000
 
@@ -51,11 +52,7 @@ export const outageTests: readonly ContractTest[] = [
 
 async function whileCutOff ({ interrupt }: Subject, check: () => Promise<void>): Promise<void> {
   const restore = await interrupt()
-  try {
-    await check()
-  } finally {
-    await restore?.()
-  }
+  await inTurn([check, () => restore?.()])
 }
 
 async function rejects (store: CheckedStore, call: string, ask: () => Promise<unknown>): Promise<void> {

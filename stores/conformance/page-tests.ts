@@ -1,21 +1,23 @@
 import type { CheckedStore } from './checked-store.ts'
 import type { ContractTest } from './contract-test.ts'
 import { AWKWARD, numbered, range } from './texts.ts'
+import { together } from './together.ts'
 
 /**
  * The pages of find.
  */
 export const pageTests: readonly ContractTest[] = [
   {
-    title: 'find pages through 250 keys, each once, and no page is longer than its limit',
+    title: 'find pages through 1,100 keys, each once, and no page is longer than its limit',
     async check ({ store, clock }) {
       const expiresAt = clock.now() + 3_600_000
-      const keys = numbered(250)
+      const keys = numbered(1100)
       // Most share one deadline, as tokens do that were written in one millisecond.
-      await Promise.all(keys.map((key, index) => store.writes(key, key, { expiresAt: expiresAt + Number(index % 5 === 0), tags: ['tag', `tag ${index % 2}`] })))
-      for (const limit of [100, 7, 249, 250, 251, 5000]) await store.finds('tag', keys, { limit })
+      await together(keys, (key, index) => store.writes(key, key, { expiresAt: expiresAt + Number(index % 5 === 0), tags: index % 11 === 0 ? ['tag', 'hundred'] : ['tag'] }))
+      for (const limit of [100, 1000, 1099, 1100, 1101, 5000]) await store.finds('tag', keys, { limit })
       await store.finds('tag', keys)
-      await store.finds('tag 1', keys.filter((_, index) => index % 2 === 1), { limit: 10 })
+      const hundred = keys.filter((_, index) => index % 11 === 0)
+      for (const limit of [7, 99, 100, 101]) await store.finds('hundred', hundred, { limit })
     }
   },
   {
@@ -33,10 +35,19 @@ export const pageTests: readonly ContractTest[] = [
     title: 'pages hold keys of any characters, each once',
     async check ({ store, clock }) {
       const expiresAt = clock.now() + 3_600_000
-      for (const key of AWKWARD) await store.writes(key, '', { expiresAt, tags: ['a tag', ''] })
+      await together(AWKWARD, (key) => store.writes(key, '', { expiresAt, tags: ['a tag', ''] }))
       await store.finds('a tag', AWKWARD, { limit: 1 })
-      await store.finds('a tag', AWKWARD, { limit: 7 })
       await store.finds('', AWKWARD, { limit: 50 })
+    }
+  },
+  {
+    title: 'walks through the pages of find at the same time do not disturb each other',
+    async check ({ store }) {
+      const keys = numbered(40)
+      const even = keys.filter((_, index) => index % 2 === 0)
+      await together(keys, (key, index) => store.writes(key, key, { tags: index % 2 === 0 ? ['tag', 'even'] : ['tag'] }))
+      const walks = [{ tag: 'tag', named: keys, limit: 7 }, { tag: 'tag', named: keys, limit: 3 }, { tag: 'even', named: even, limit: 7 }]
+      await together(walks, ({ tag, named, limit }) => store.finds(tag, named, { limit }))
     }
   },
   {
@@ -44,11 +55,11 @@ export const pageTests: readonly ContractTest[] = [
     async check ({ store, clock }) {
       const expiresAt = clock.now() + 3_600_000
       const keys = numbered(40)
-      for (const key of keys) await store.writes(key, key, { expiresAt, tags: ['tag'] })
+      await together(keys, (key) => store.writes(key, key, { expiresAt, tags: ['tag'] }))
       const { seen, cursor } = await firstPage(store, 10)
       for (const key of seen.slice(-1)) await store.writes(key, 'later', { expiresAt: expiresAt + 1, tags: ['tag'] })
-      for (const key of seen.slice(0, 5)) await store.deletes(key)
-      for (const key of range(5)) await store.writes(`newcomer ${key}`, '', { expiresAt: expiresAt + 2, tags: ['tag'] })
+      await together(seen.slice(0, 5), (key) => store.deletes(key))
+      await together(range(5), (key) => store.writes(`newcomer ${key}`, '', { expiresAt: expiresAt + 2, tags: ['tag'] }))
       missesNone(store, keys, [...seen, ...await rest(store, cursor)])
     }
   },
@@ -60,9 +71,9 @@ export const pageTests: readonly ContractTest[] = [
       const untags = (key: string): Promise<void> => store.writes(key, '')
       const expires = (key: string): Promise<void> => store.writes(key, '', { expiresAt: clock.past(), tags: ['tag'] })
       for (const end of [deletes, untags, expires]) {
-        for (const key of keys) await store.writes(key, key, { tags: ['tag'] })
+        await together(keys, (key) => store.writes(key, key, { tags: ['tag'] }))
         const { seen, cursor } = await firstPage(store, 10)
-        for (const key of seen) await end(key)
+        await together(seen, end)
         missesNone(store, keys, [...seen, ...await rest(store, cursor)])
       }
     }
@@ -75,7 +86,7 @@ async function firstPage (store: CheckedStore, limit: number): Promise<{ seen: s
 }
 
 async function rest (store: CheckedStore, cursor: string | null): Promise<string[]> {
-  return cursor === null ? [] : (await store.pages('tag', { limit: 10, cursor })).flat()
+  return cursor === null ? [] : await store.walk('tag', { limit: 10, cursor })
 }
 
 function missesNone (store: CheckedStore, keys: readonly string[], seen: readonly string[]): void {

@@ -1,7 +1,11 @@
 import type { ContractTest, Subject } from './contract-test.ts'
+import { shown } from './shown.ts'
 import { range } from './texts.ts'
+import { together } from './together.ts'
 
 const WRITERS = 100
+const ROUNDS = 10
+const OVERWRITES = 30
 
 /**
  * Calls at the same moment; over two connections, where there can be two.
@@ -46,25 +50,30 @@ export const raceTests: readonly ContractTest[] = [
   {
     title: 'of a replacement and a deletion of the same value at once exactly one succeeds',
     async check ({ store, twin }) {
-      for (const round of range(20)) {
-        await store.writes('key', 'old')
-        const replace = (): Promise<boolean> => store.set('key', 'new', { if: 'old' })
-        const remove = (): Promise<boolean> => twin.delete('key', { if: 'old' })
-        const isReplaceFirst = round % 2 === 0
-        const outcomes = await Promise.all(isReplaceFirst ? [replace(), remove()] : [remove(), replace()])
-        const winner = store.onlyOne(outcomes, 'set("key", "new", { if: "old" }) and delete("key", { if: "old" })')
-        await store.reads('key', (winner === 0) === isReplaceFirst ? 'new' : null)
+      for (const round of range(ROUNDS)) {
+        await together([true, false], async (isReplaceFirst) => {
+          const key = `key ${round} ${isReplaceFirst}`
+          await store.writes(key, 'old')
+          const replace = (): Promise<boolean> => store.set(key, 'new', { if: 'old' })
+          const remove = (): Promise<boolean> => twin.delete(key, { if: 'old' })
+          const outcomes = await Promise.all(isReplaceFirst ? [replace(), remove()] : [remove(), replace()])
+          const winner = store.onlyOne(outcomes, 'set(key, "new", { if: "old" }) and delete(key, { if: "old" })')
+          await store.reads(key, (winner === 0) === isReplaceFirst ? 'new' : null)
+        })
       }
     }
   },
   {
     title: 'of a renewal and a deletion at once the deletion stands',
     async check ({ store, twin }) {
-      for (const round of range(20)) {
-        await store.writes('key', 'old', { tags: ['tag'] })
-        const renew = (): Promise<boolean> => twin.set('key', 'new', { tags: ['tag'], if: 'old' })
-        await Promise.all(round % 2 === 0 ? [store.delete('key'), renew()] : [renew(), store.delete('key')])
-        await store.reads('key', null)
+      for (const round of range(ROUNDS)) {
+        await together([true, false], async (isDeleteFirst) => {
+          const key = `key ${round} ${isDeleteFirst}`
+          await store.writes(key, 'old', { tags: ['tag'] })
+          const renew = (): Promise<boolean> => twin.set(key, 'new', { tags: ['tag'], if: 'old' })
+          await Promise.all(isDeleteFirst ? [store.delete(key), renew()] : [renew(), store.delete(key)])
+          await store.reads(key, null)
+        })
         await store.finds('tag', [])
       }
     }
@@ -90,7 +99,25 @@ export const raceTests: readonly ContractTest[] = [
         await store.writes(`key ${writer % 10}`, String(writer), { tags: writer % 3 === 0 ? turned : turned.reverse() })
         return true
       })
-      for (const tag of tags) await store.finds(tag, keys)
+      await together(tags, (tag) => store.finds(tag, keys))
+    }
+  },
+  {
+    title: 'a key that is overwritten again and again reads as one of its values at any moment',
+    async check ({ store, twin }) {
+      await whileOverwritten(store, async () => {
+        const value = await twin.get('key')
+        if (!/^value \d+$/.test(String(value))) twin.fails(`get("key") resolved with ${shown(value)} while it was overwritten`)
+      })
+    }
+  },
+  {
+    title: 'a key that is overwritten again and again is found at any moment by the tag that all its values have',
+    async check ({ store, twin }) {
+      await whileOverwritten(store, async () => {
+        const found = await twin.walk('tag')
+        if (!found.includes('key')) twin.fails(`find("tag") named ${shown(found)} while "key" was overwritten`)
+      })
     }
   }
 ]
@@ -98,4 +125,25 @@ export const raceTests: readonly ContractTest[] = [
 /** Lets a hundred begin at the same moment, every other one as another process would. */
 async function atOnce ({ store, twin }: Pick<Subject, 'store' | 'twin'>, call: (store: Subject['store'], writer: number) => Promise<boolean>): Promise<boolean[]> {
   return await Promise.all(range(WRITERS).map((writer) => call(writer % 2 === 0 ? store : twin, writer)))
+}
+
+/** Renews a key with and without `if`, and looks at it in between. */
+async function whileOverwritten (store: Subject['store'], look: () => Promise<void>): Promise<void> {
+  const valueOf = (round: number): string => `value ${round}`
+  const left = range(OVERWRITES)
+  const overwrite = async (): Promise<void> => {
+    for (let round = left.shift(); round !== undefined; round = left.shift()) {
+      const condition = round % 2 === 0 ? {} : { if: valueOf(round) }
+      await store.writes('key', valueOf(round + 1), { tags: ['tag', `tag ${round}`], ...condition })
+    }
+  }
+  const watch = async (): Promise<void> => {
+    while (left.length > 0) {
+      await look()
+      // Answers out of memory, one after the other, would let nobody else have a turn.
+      await new Promise((resolve) => { setImmediate(resolve) })
+    }
+  }
+  await store.writes('key', valueOf(0), { tags: ['tag'] })
+  await together([overwrite, watch, watch, watch], (act) => act())
 }

@@ -1,5 +1,6 @@
 import type { ContractTest } from './contract-test.ts'
-import { ALIKE } from './texts.ts'
+import { ALIKE, range } from './texts.ts'
+import { together } from './together.ts'
 
 /**
  * Which keys a tag names.
@@ -53,11 +54,9 @@ export const tagTests: readonly ContractTest[] = [
   {
     title: 'tags that look alike are different tags',
     async check ({ store }) {
-      for (const family of ALIKE) {
-        for (const [index, tag] of family.entries()) await store.writes(`key ${index}`, 'value', { tags: [tag] })
-        for (const [index, tag] of family.entries()) await store.finds(tag, [`key ${index}`])
-        for (const [index] of family.entries()) await store.deletes(`key ${index}`)
-      }
+      const tags = ALIKE.flat()
+      await together(tags, (tag, index) => store.writes(`key ${index}`, 'value', { tags: [tag] }))
+      await together(tags, (tag, index) => store.finds(tag, [`key ${index}`]))
     }
   },
   {
@@ -70,6 +69,18 @@ export const tagTests: readonly ContractTest[] = [
       await store.finds('other', [])
       await store.writes('key', 'value')
       await store.finds('tag', [])
+    }
+  },
+  {
+    title: 'a value of 5,000 tags is found by each of them, and by none once it is overwritten',
+    async check ({ store }) {
+      const tags = range(5000).map((tag) => `tag ${tag}`)
+      const sample = tags.filter((_, index) => index % 250 === 0 || index === tags.length - 1)
+      await store.writes('key', 'one', { tags })
+      await together(sample, (tag) => store.finds(tag, ['key']))
+      await store.writes('key', 'two', { tags: ['other'], if: 'one' })
+      await together(sample, (tag) => store.finds(tag, []))
+      await store.finds('other', ['key'])
     }
   }
 ]

@@ -34,5 +34,5 @@ export function range (length: number): number[] {
 
 /** Numbers keys so that their order is that of the numbers. */
 export function numbered (length: number): string[] {
-  return range(length).map((index) => `key ${String(index).padStart(3, '0')}`)
+  return range(length).map((index) => `key ${String(index).padStart(4, '0')}`)
 }

@@ -1,5 +1,6 @@
 import type { ContractTest } from './contract-test.ts'
 import { ALIKE, AWKWARD } from './texts.ts'
+import { together } from './together.ts'
 
 /**
  * What is written is read: keys and values, to the letter.
@@ -54,39 +55,39 @@ export const valueTests: readonly ContractTest[] = [
   {
     title: 'keys, values and tags of any characters are kept to the letter',
     async check ({ store }) {
-      for (const text of AWKWARD) {
+      await together(AWKWARD, async (text) => {
         await store.writes(text, `${text}.`, { tags: [text], if: null })
         await store.reads(text, `${text}.`)
         await store.writes(text, text, { tags: [text], if: `${text}.` })
-      }
-      for (const text of AWKWARD) {
+      })
+      await together(AWKWARD, async (text) => {
         await store.reads(text, text)
         await store.finds(text, [text])
-      }
-      for (const text of AWKWARD) {
+      })
+      await together(AWKWARD, async (text) => {
         await store.deletesNothing(text, { if: `${text}.` })
         await store.deletes(text, { if: text })
         await store.reads(text, null)
-      }
+      })
     }
   },
   {
     title: 'keys that look alike are different keys',
     async check ({ store }) {
-      for (const family of ALIKE) {
-        for (const [index, key] of family.entries()) await store.writes(key, `value ${index}`, { if: null })
-        for (const [index, key] of family.entries()) await store.reads(key, `value ${index}`)
+      await together(ALIKE, async (family) => {
+        await together(family, (key, index) => store.writes(key, `value ${index}`, { if: null }))
+        await together(family, (key, index) => store.reads(key, `value ${index}`))
         for (const [index, key] of family.entries()) {
           await store.deletes(key)
-          for (const [other, spared] of family.entries()) await store.reads(spared, other <= index ? null : `value ${other}`)
+          await together(family, (spared, other) => store.reads(spared, other <= index ? null : `value ${other}`))
         }
-      }
+      })
     }
   },
   {
-    title: 'a value of 64 KiB is kept and compared whole',
+    title: 'a value of 512 KiB is kept and compared whole',
     async check ({ store }) {
-      const texts = ['x'.repeat(65_535), '\u00e9\0\n'.repeat(16_384)]
+      const texts = ['x'.repeat(524_286), '\u00e9\0\n'.repeat(131_071)]
       for (const text of texts) {
         const value = `${text}1`
         await store.writes('key', value)
@@ -118,15 +119,13 @@ export const valueTests: readonly ContractTest[] = [
 
       // A prefix that begins with another needs the first letters of the keys to give the two away.
       const letters = Array.from('0123456789abcdefghijklmnopqrstuvwxyz:/-_. \0')
-      for (const letter of letters) await store.writes(`${letter}key`, letter, { tags: [`${letter}tag`] })
-      for (const letter of letters) {
-        await stranger.reads('key', null)
-        await stranger.writes(`${letter}key`, 'other', { tags: [`${letter}tag`], if: null })
-      }
-      for (const letter of letters) {
+      await together(letters, (letter) => store.writes(`${letter}key`, letter, { tags: [`${letter}tag`] }))
+      await stranger.reads('key', null)
+      await together(letters, (letter) => stranger.writes(`${letter}key`, 'other', { tags: [`${letter}tag`], if: null }))
+      await together(letters, async (letter) => {
         await store.reads(`${letter}key`, letter)
         await store.finds(`${letter}tag`, [`${letter}key`])
-      }
+      })
       await store.reads('key', 'value')
     }
   }

@@ -1,4 +1,4 @@
-import type { TokenStore } from '../../stores/token-store.ts'
+import type { SetOptions, TokenStore } from '../../stores/token-store.ts'
 import { ReferenceStore, type Decisions, type Row } from './reference-store.ts'
 
 /** The clock by which stores of the tests go. */
@@ -87,6 +87,14 @@ function rowsOf (clock: Clock): Map<string, Row> {
 const unchecked = (value: unknown) => Object({ value }).value
 const aTurn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })
 const throughLetters = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+/** A write that deletes what it overwrites, and then inserts. */
+const replacing = (right: ReferenceStore, isSo: (options: SetOptions) => boolean): TokenStore['set'] => async (key, value, options) => {
+  const current = await right.get(key)
+  if (current === null || options.if === null || !isSo(options) || (options.if !== undefined && options.if !== current)) return await right.set(key, value, options)
+  right.rows.delete(key)
+  await aTurn()
+  return await right.set(key, value, { expiresAt: options.expiresAt, tags: options.tags ?? [] })
+}
 /** SQL's LIKE. */
 const isLike = (text: string, pattern: string): boolean => new RegExp(`^${throughLetters(pattern).replaceAll('%', '.*').replaceAll('_', '.').replaceAll('\\*', '*')}$`, 'su').test(text)
 const untilNul = (text: string): string => text.split('\0', 1)[0] ?? ''
@@ -104,12 +112,16 @@ const claims = 'if: null writes only while the key is unknown'
 const deletesIf = 'delete with if forgets exactly that value'
 const refused = 'a write that is refused changes neither value nor deadline nor tags'
 const standing = 'find goes by the tags of the value that stands'
-const eachOnce = 'find pages through 250 keys, each once, and no page is longer than its limit'
+const eachOnce = 'find pages through 1,100 keys, each once, and no page is longer than its limit'
 const pagesEnd = 'pages of one key end'
 const changing = 'keys that come, go and move between two pages make find miss no other'
 const goneBefore = 'a page goes on where the one before ended, though all keys of that one are gone'
 const nothingShared = 'two stores share nothing'
-const whole = 'a value of 64 KiB is kept and compared whole'
+const whole = 'a value of 512 KiB is kept and compared whole'
+const manyTags = 'a value of 5,000 tags is found by each of them, and by none once it is overwritten'
+const twoWalks = 'walks through the pages of find at the same time do not disturb each other'
+const readMeanwhile = 'a key that is overwritten again and again reads as one of its values at any moment'
+const foundMeanwhile = 'a key that is overwritten again and again is found at any moment by the tag that all its values have'
 const pastAccepted = 'a deadline already past is accepted and unreadable'
 const pastEnds = 'a deadline already past ends the value that was there'
 const pastConditions = 'a deadline already past leaves the conditions as they are'
@@ -152,6 +164,17 @@ export const wrongStores: readonly WrongStore[] = [
       return await right.set(key, value, options)
     }
   }), expiredClaim),
+  answers('overwrites by deleting first', (right) => ({ set: replacing(right, () => true) }), readMeanwhile, foundMeanwhile),
+  answers('replaces a value by deleting it first', (right) => ({ set: replacing(right, (options) => typeof options.if === 'string') }), readMeanwhile, foundMeanwhile),
+  answers('takes the key from its tags and gives it the new ones later', (right) => ({
+    set: async (key, value, options) => {
+      const isWritten = await right.set(key, value, { ...options, tags: [] })
+      await aTurn()
+      const row = right.rows.get(key)
+      if (isWritten && row?.value === value) row.tags = [...options.tags ?? []]
+      return isWritten
+    }
+  }), foundMeanwhile),
   answers('writes the value and then the tags', (right) => ({
     set: async (key, value, options) => {
       const isWritten = await right.set(key, value, options)
@@ -209,6 +232,13 @@ export const wrongStores: readonly WrongStore[] = [
   decides('compares up to a NUL', { same: (value, condition) => untilNul(value) === untilNul(condition) }, alikeValues),
   decides('compares the first 64 KiB', { same: (value, condition) => value.slice(0, 65_535) === condition.slice(0, 65_535) }, whole),
 
+  answers('rejects a value of more than 65,537 bytes', (right) => ({
+    set: async (key, value, options) => {
+      if (Buffer.byteLength(value) > 65_537) throw new RangeError('the value is too long')
+      return await right.set(key, value, options)
+    }
+  }), whole),
+  decides('keeps 65,537 characters of a value', { kept: (value) => value.slice(0, 65_537) }, whole),
   decides('keeps 65,535 characters of a value', { kept: (value) => value.slice(0, 65_535) }, whole),
   decides('keeps a value up to a NUL', { kept: untilNul }, anyCharacters),
   decides('keeps a value without surrounding spaces', { kept: (value) => value.trim() }, anyCharacters, alikeValues),
@@ -312,6 +342,9 @@ export const wrongStores: readonly WrongStore[] = [
       if (row !== undefined) row.tags = [...row.tags, ...options.tags ?? []]
     }
   }, refused),
+  decides('keeps 16 tags of a value', { tags: (tags) => tags.slice(0, 16) }, manyTags),
+  decides('keeps 1,000 tags of a value', { tags: (tags) => tags.slice(0, 1000) }, manyTags),
+  decides('takes a key from 1,000 tags of the value before', { tags: (tags, before) => [...tags, ...before?.tags.slice(1000) ?? []] }, manyTags),
   decides('keeps the tags of a key that is deleted', {
     forget: (rows, name) => {
       const row = rows.get(name)
@@ -345,6 +378,35 @@ export const wrongStores: readonly WrongStore[] = [
   answers('has pages of one key too many', (right) => ({ find: async (tag, { limit = 100, cursor } = {}) => await right.find(tag, { limit: limit + 1, ...cursor === undefined ? {} : { cursor } }) }), eachOnce, pagesEnd),
   answers('has no pages', (right) => ({ find: async (tag) => ({ keys: right.tagged(tag), cursor: null }) }), eachOnce),
   answers('has only one page', (right) => ({ find: async (tag, options) => ({ keys: (await right.find(tag, options)).keys, cursor: null }) }), eachOnce, pagesEnd),
+  answers('keeps 1,000 keys of a tag', (right) => ({
+    find: async (tag, { limit = 100, cursor = '' } = {}) => {
+      const keys = right.tagged(tag).slice(0, 1000).filter((key) => cursor === '' || key > cursor)
+      const page = keys.slice(0, limit)
+      return { keys: page, cursor: keys.length > limit ? page.at(-1) ?? null : null }
+    }
+  }), eachOnce),
+  answers('remembers where the last walk is', (right) => {
+    let last = ''
+    return {
+      find: async (tag, { limit = 100, cursor } = {}) => {
+        const keys = right.tagged(tag).filter((key) => cursor === undefined || key > last)
+        const page = keys.slice(0, limit)
+        last = page.at(-1) ?? ''
+        return { keys: page, cursor: keys.length > limit ? 'next' : null }
+      }
+    }
+  }, twoWalks),
+  answers('remembers where the last walk through each tag is', (right) => {
+    const last = new Map<string, string>()
+    return {
+      find: async (tag, { limit = 100, cursor } = {}) => {
+        const keys = right.tagged(tag).filter((key) => cursor === undefined || key > (last.get(tag) ?? ''))
+        const page = keys.slice(0, limit)
+        last.set(tag, page.at(-1) ?? '')
+        return { keys: page, cursor: keys.length > limit ? 'next' : null }
+      }
+    }
+  }, twoWalks),
   answers('names the last key of a page again', (right) => ({
     find: async (tag, { limit = 100, cursor = '' } = {}) => {
       const keys = right.tagged(tag).filter((key) => key >= cursor)
@@ -354,8 +416,10 @@ export const wrongStores: readonly WrongStore[] = [
   }), eachOnce, pagesEnd),
   answers('has a cursor behind the last page too', (right) => ({
     find: async (tag, options) => {
+      const end = '\u{10ffff}'
+      if (options?.cursor === end) return { keys: [], cursor: end }
       const { keys, cursor } = await right.find(tag, options)
-      return { keys, cursor: cursor ?? options?.cursor ?? '\u{10ffff}' }
+      return { keys, cursor: cursor ?? end }
     }
   }), unknownKey, pagesEnd),
   answers('names a key once for each time that it was written', (right) => {
