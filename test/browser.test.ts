@@ -426,7 +426,7 @@ if (findChromium() !== null) {
     await page.context().clearCookies()
     await page.goto(callback.href)
     t.match(await page.content(), 'WEBFLOW_OAUTH_STATE_INVALID · host_mismatch')
-    t.match(logged(), `names ${host}, the browser asked for 127.0.0.1:${port}`, 'the log names both')
+    t.match(logged(), `names ${host}, the request came in for 127.0.0.1:${port}`, 'the log names both')
     await takeScreenshot(page, 'host-mismatch')
     await press(page, 'Try again')
     await press(page, 'Approve')

@@ -2,6 +2,7 @@ import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { runCommand } from '../lib/simulator/command.ts'
+import { createSimulator } from '../lib/simulator/index.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { createProject, run } from './support/readme-project.ts'
 
@@ -123,6 +124,9 @@ t.test('a person signs in as somebody else, breaks the next call, and sees what 
   t.notMatch(after.text, 'The next call to')
   t.match(after.text, /Latest calls GET \/v2\/sites \d\d:\d\d:\d\d UTC/)
 
+  const alone = createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: ['https://app.example.com/'], scope: ['sites:read'] }, users: [] })
+  t.notMatch((await alone.server.inject('/')).body, 'Be somebody else')
+  await alone.close()
   t.equal((await post('/sign-in', { user: 'nobody' })).statusCode, 404)
   const { statusCode: ofObject, body: object } = await request(`${simulator?.url}/sign-in`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"user":{"toString":1}}' })
   await object.dump()
