@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { accessSync, chownSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { endWithProcess } from './end-with-process.ts'
 import { freePort } from './free-port.ts'
 
 /**
@@ -77,15 +78,7 @@ async function startOn (program: string, port: number, { folder, user, remove }:
     child.kill('SIGQUIT')
     remove()
   }
-  const interrupted = (signal: NodeJS.Signals): void => {
-    stopListening()
-    end()
-    process.kill(process.pid, signal)
-  }
-  const stopListening = (): void => {
-    process.off('exit', end).off('SIGTERM', interrupted).off('SIGINT', interrupted)
-  }
-  process.on('exit', end).on('SIGTERM', interrupted).on('SIGINT', interrupted)
+  const stopListening = endWithProcess(end)
   const stop = async (): Promise<void> => {
     stopListening()
     child.kill('SIGQUIT')

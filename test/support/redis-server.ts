@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
+import { endWithProcess } from './end-with-process.ts'
+import { findProgram } from './find-program.ts'
 import { freePort } from './free-port.ts'
 
 /**
@@ -24,8 +26,7 @@ export interface RedisServer {
  * Finds the `redis-server` on PATH, or null.
  */
 export function findRedis (): string | null {
-  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
-  return folders.map((folder) => join(folder, 'redis-server')).find(isExecutable) ?? null
+  return findProgram('redis-server')
 }
 
 /**
@@ -57,15 +58,7 @@ async function startOn (program: string, port: number, cluster: boolean): Promis
     child.kill('SIGKILL')
     rmSync(folder, { recursive: true, force: true })
   }
-  const interrupted = (signal: NodeJS.Signals): void => {
-    stopListening()
-    end()
-    process.kill(process.pid, signal)
-  }
-  const stopListening = (): void => {
-    process.off('exit', end).off('SIGTERM', interrupted).off('SIGINT', interrupted)
-  }
-  process.on('exit', end).on('SIGTERM', interrupted).on('SIGINT', interrupted)
+  const stopListening = endWithProcess(end)
   const stop = async (): Promise<void> => {
     stopListening()
     child.kill('SIGKILL')
@@ -109,14 +102,5 @@ async function formCluster (program: string, port: number): Promise<void> {
     state = ''
     const info = cli('cluster', 'info')
     for await (const chunk of info.stdout ?? []) state += String(chunk)
-  }
-}
-
-function isExecutable (path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
   }
 }
