@@ -1,0 +1,26 @@
+import { randomBytes } from 'node:crypto'
+import type { FastifyBaseLogger } from 'fastify'
+import { createContext } from '../../lib/context.ts'
+import type { WebflowOAuthOptions } from '../../lib/index.ts'
+import { resolveOptions } from '../../lib/resolve-options.ts'
+import { sessionIdOf } from './setup.ts'
+
+const writtenAtOnce = 200
+
+/** Writes sealed tokens to a store as the plugin does, with installation data unless `introspect` is false; `createdAt` may shift some of them. */
+export async function fill (options: WebflowOAuthOptions, tokens: number, log: FastifyBaseLogger, createdAt: (number: number) => number = Date.now): Promise<void> {
+  // The parts of a second instance, of which the API keeps its own to itself.
+  const { identity, records, webflow } = await createContext(resolveOptions(options, ''), log)
+  const write = async (number: number): Promise<void> => {
+    const grant = { accessToken: randomBytes(32).toString('hex'), tokenType: 'bearer', scope: null, expiresIn: null }
+    const record = records.create(grant, ['sites:read'], createdAt(number))
+    const idOf = (kind: string) => kind + number.toString(16).padStart(23, '0')
+    const authorization = { id: idOf('a'), siteIds: [idOf('c')], workspaceIds: [], userIds: [idOf('b')], scope: record.scope, createdOn: new Date(record.createdAt) }
+    const known = options.introspect === false ? record : { ...record, authorization, askedAt: record.createdAt, told: true, reviewed: true }
+    await records.write(identity.sessionTokenId(sessionIdOf(number)), known)
+  }
+  for (let first = 0; first < tokens; first += writtenAtOnce) {
+    await Promise.all(Array.from({ length: Math.min(writtenAtOnce, tokens - first) }, (_, index) => write(first + index)))
+  }
+  await webflow.close()
+}
