@@ -39,6 +39,7 @@ export class MemoryStore implements TokenStore {
   readonly #deadlines = new DeadlineHeap<Entry>()
   readonly #tagged = new TagIndex<Entry>()
   #sequence = 0
+  #lastTags: readonly string[] = []
 
   /**
    * Makes an empty store. Throws a TypeError on an unknown option, a RangeError unless
@@ -81,7 +82,7 @@ export class MemoryStore implements TokenStore {
     this.#dropExpired(now)
     if (current !== undefined) this.#unlink(current)
     else if (this.#entries.size >= this.#maxEntries) this.#evict()
-    this.#link({ key, value, expiresAt, tags: copyOf(tags), sequence: this.#sequence++, position: 0 })
+    this.#link({ key, value, expiresAt, tags: this.#listOf(tags), sequence: this.#sequence++, position: 0 })
     return true
   }
 
@@ -111,6 +112,13 @@ export class MemoryStore implements TokenStore {
       keys.push(entry.key)
     }
     return { keys, cursor: null }
+  }
+
+  /** Copies a list of tags; one that is like the last is shared, as it is by most values. */
+  #listOf (tags: readonly string[]): readonly string[] {
+    const last = this.#lastTags
+    if (last.length !== tags.length || !last.every((tag, index) => tag === tags[index])) this.#lastTags = Object.freeze([...tags])
+    return this.#lastTags
   }
 
   #living (key: string, now = Date.now()): Entry | undefined {
@@ -147,8 +155,4 @@ export class MemoryStore implements TokenStore {
     this.#deadlines.remove(entry)
     for (const tag of entry.tags) this.#tagged.remove(tag, entry)
   }
-}
-
-function copyOf (tags: readonly string[]): readonly string[] {
-  return tags.length === 0 ? NO_TAGS : [...tags]
 }

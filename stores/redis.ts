@@ -1,12 +1,13 @@
-import { assertCursor, assertExpiresAt, assertLimit, assertOptions } from './assert.ts'
-import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
+import { assertCursor, assertExpiresAt, assertLimit, assertOptions, isPositiveInteger } from './assert.ts'
+import { NearCache, type DataClient, type NearCacheOptions } from './near-cache.ts'
+import { ReadBatch, type ReadingClient } from './read-batch.ts'
+import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, READ, REPLACE_IF } from './redis-scripts.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
  * What `RedisStore` uses of a client: `Redis` and `Cluster` of ioredis have it, and so does ioredis-mock.
  */
-export interface RedisClient {
-  get (key: string): Promise<string | null>
+export interface RedisClient extends ReadingClient, DataClient {
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number, nx: 'NX'): Promise<unknown>
   del (key: string): Promise<unknown>
@@ -24,7 +25,14 @@ export interface RedisStoreOptions {
    * Stores that share a database need prefixes of which none begins with another. Defaults to `webflow:`.
    */
   keyPrefix?: string | undefined
+  /**
+   * Keeps what is read often in this process, while Redis tells of changes: not for a `Cluster`. Defaults to none.
+   */
+  nearCache?: NearCacheOptions | undefined
 }
+
+/** The clients on which Redis tells near caches of changes. */
+const inUse = new WeakSet<object>()
 
 const METHODS = ['get', 'set', 'del', 'eval']
 
@@ -43,6 +51,8 @@ const MOST_STRAYS = 10_000
 export class RedisStore implements TokenStore {
   readonly #client: RedisClient
   readonly #keyPrefix: string
+  readonly #reads: ReadBatch
+  readonly #near: NearCache | null
   /** The members of tags whose value was found without the tag: with which deadline, and when first. */
   readonly #strays = new Map<string, { deadline: string, since: number }>()
 
@@ -51,20 +61,32 @@ export class RedisStore implements TokenStore {
    * Throws a TypeError on an unknown option and on a client or prefix that cannot be one.
    */
   constructor (options: RedisStoreOptions) {
-    assertOptions('RedisStore', options, ['client', 'keyPrefix'])
-    const { client, keyPrefix = 'webflow:' } = options
+    assertOptions('RedisStore', options, ['client', 'keyPrefix', 'nearCache'])
+    const { client, keyPrefix = 'webflow:', nearCache } = options
     assertClient(client)
     if (typeof keyPrefix !== 'string') {
       throw new TypeError('`keyPrefix` of RedisStore is not a string: leave it out for "webflow:"')
     }
     this.#client = client
     this.#keyPrefix = keyPrefix
+    this.#reads = new ReadBatch(client)
+    this.#near = nearCache === undefined ? null : new NearCache(checkNearCache(nearCache, client), client, keyPrefix)
   }
 
   /** Resolves with the value, or null when the key is unknown or expired. */
   async get (key: string): Promise<string | null> {
-    const stored = await this.#client.get(this.#keyOf(key))
-    return stored === null ? null : stored.slice(stored.indexOf('\n') + 1)
+    const redisKey = this.#keyOf(key)
+    const near = this.#near
+    if (near === null || !near.isProven) {
+      const stored = await this.#reads.get(redisKey)
+      return stored === null ? null : valueIn(stored)
+    }
+    return near.get(redisKey) ?? await near.load(redisKey, async () => readingOf(await this.#client.eval(READ, 1, redisKey)))
+  }
+
+  /** Whether what is read often is answered from this process now: there is a near cache, and Redis tells of changes. */
+  get isCaching (): boolean {
+    return this.#near?.isProven ?? false
   }
 
   /**
@@ -81,20 +103,33 @@ export class RedisStore implements TokenStore {
     // Tags first: a write that fails half-way leaves a tag that find() sees through,
     // where the other order would leave a token that no revocation finds.
     await Promise.all(tags.map((tag) => this.#client.eval(INDEX, 1, this.#tagKeyOf(tag), DROPPED_PER_SET, deadline, key)))
-    if (options.if === undefined) {
-      await this.#client.set(this.#keyOf(key), stored, 'PXAT', deadline)
-      return true
-    }
-    if (options.if === null) {
-      return await this.#client.set(this.#keyOf(key), stored, 'PXAT', deadline, 'NX') === 'OK'
-    }
-    return isOne(await this.#client.eval(REPLACE_IF, 1, this.#keyOf(key), options.if, stored, deadline))
+    const condition = options.if
+    return await this.#change(key, async (redisKey) => {
+      if (condition === undefined) {
+        await this.#client.set(redisKey, stored, 'PXAT', deadline)
+        return true
+      }
+      if (condition === null) return await this.#client.set(redisKey, stored, 'PXAT', deadline, 'NX') === 'OK'
+      return isOne(await this.#client.eval(REPLACE_IF, 1, redisKey, condition, stored, deadline))
+    })
   }
 
   /** Forgets the key, with `if` only while its value is exactly that string; resolves whether it went. */
   async delete (key: string, options: { if?: string } = {}): Promise<boolean> {
-    if (options.if === undefined) return isOne(await this.#client.del(this.#keyOf(key)))
-    return isOne(await this.#client.eval(DELETE_IF, 1, this.#keyOf(key), options.if))
+    const condition = options.if
+    return await this.#change(key, async (redisKey) =>
+      isOne(condition === undefined ? await this.#client.del(redisKey) : await this.#client.eval(DELETE_IF, 1, redisKey, condition)))
+  }
+
+  /** Changes a value. Whoever reads it from then on asks Redis, also where the change was refused: what is near may be old. */
+  async #change (key: string, change: (redisKey: string) => Promise<boolean>): Promise<boolean> {
+    const redisKey = this.#keyOf(key)
+    this.#near?.drop(redisKey)
+    try {
+      return await change(redisKey)
+    } finally {
+      this.#near?.drop(redisKey)
+    }
   }
 
   /**
@@ -109,7 +144,7 @@ export class RedisStore implements TokenStore {
     const size = Math.min(limit, LARGEST_PAGE)
     const page = stringsOf(await this.#client.eval(PAGE, 1, this.#tagKeyOf(tag), size, ...positionOf(cursor)))
     const candidates = page.filter((_, index) => index % 2 === 0)
-    const values = await Promise.all(candidates.map((key) => this.#client.get(this.#keyOf(key))))
+    const values = await Promise.all(candidates.map((key) => this.#reads.get(this.#keyOf(key))))
     const tagged = candidates.map((_, index) => isTagged(values[index] ?? '', tag))
     await this.#dropStrays(tag, page.filter((_, index) => tagged[index >> 1] === false))
     return {
@@ -170,6 +205,36 @@ function assertClient (client: unknown): void {
   if ('isOpen' in client || !METHODS.every((method) => typeof Reflect.get(client, method) === 'function')) {
     throw new TypeError('`client` of RedisStore is no ioredis client: pass a Redis or Cluster of the package ioredis')
   }
+}
+
+function checkNearCache (nearCache: NearCacheOptions, client: RedisClient): NearCacheOptions {
+  assertOptions('nearCache', nearCache, ['client', 'maxEntries', 'maxStaleness'])
+  const { client: own, maxEntries = 1, maxStaleness = 1 } = nearCache
+  if ([client, own].some((each) => each?.isCluster === true)) {
+    throw new TypeError('`nearCache` of RedisStore needs a single Redis, or one behind Sentinel: a Cluster tells of changes on each node')
+  }
+  if (typeof Reflect.get(Object(own), 'subscribe') !== 'function' || Object.is(own, client) || inUse.has(own)) {
+    throw new TypeError('`nearCache.client` of RedisStore must be an ioredis client of its own, for this store alone: pass client.duplicate()')
+  }
+  if (Reflect.get(Object(own.options), 'protocol') === 3) {
+    throw new TypeError('`nearCache.client` of RedisStore must speak RESP2, since ioredis does not tell what Redis sends by RESP3: pass client.duplicate({ protocol: 2 })')
+  }
+  for (const [name, value] of Object.entries({ maxEntries, maxStaleness })) {
+    if (!isPositiveInteger(value)) throw new RangeError(`\`nearCache.${name}\` of RedisStore is not a positive integer`)
+  }
+  inUse.add(own)
+  return nearCache
+}
+
+/** The value begins behind the first newline, see `headerOf`. */
+function valueIn (stored: string): string {
+  return stored.slice(stored.indexOf('\n') + 1)
+}
+
+/** Reads the answer of READ. */
+function readingOf (reply: unknown): { value: string, left: number } | null {
+  if (!Array.isArray(reply)) return null
+  return { value: valueIn(String(reply[0])), left: Number(reply[1]) }
 }
 
 /**

@@ -1,0 +1,99 @@
+import { mock } from 'node:test'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { ReadBatch, type ReadingClient } from '../stores/read-batch.ts'
+import { RedisStore } from '../stores/redis.ts'
+import { findRedis, startRedis } from './support/redis-server.ts'
+
+/** A client that notes what it is asked, and answers a key with its name. */
+function createClient (overrides: Partial<ReadingClient> = {}): ReadingClient & { calls: string[] } {
+  const calls: string[] = []
+  return {
+    calls,
+    get: async (key) => { calls.push(`GET ${key}`); return `value of ${key}` },
+    mget: async (keys) => { calls.push(`MGET ${keys.join(' ')}`); return keys.map((key) => key === 'none' ? null : `value of ${key}`) },
+    ...overrides
+  }
+}
+
+t.test('what is read in one turn of the event loop is asked for at once', async (t) => {
+  const client = createClient()
+  const batch = new ReadBatch(client)
+  t.strictSame(await Promise.all(['a', 'none', 'b', 'a'].map((key) => batch.get(key))), ['value of a', null, 'value of b', 'value of a'])
+  t.equal(await batch.get('alone'), 'value of alone')
+  t.strictSame(client.calls, ['MGET a none b a', 'GET alone'])
+})
+
+t.test('a batch is not longer than Redis can take at once', async (t) => {
+  const client = createClient()
+  const batch = new ReadBatch(client)
+  const keys = Array.from({ length: 1001 }, (_, index) => `${index}`)
+  t.strictSame(await Promise.all(keys.map((key) => batch.get(key))), keys.map((key) => `value of ${key}`))
+  t.strictSame(client.calls.map((call) => call.split(' ').length - 1), [500, 500, 1])
+})
+
+t.test('a cluster and a client without MGET are asked for each key by itself', async (t) => {
+  for (const overrides of [{ isCluster: true }, { mget: undefined }]) {
+    const client = createClient()
+    const batch = new ReadBatch(overrides.isCluster === true ? { ...client, isCluster: true } : { get: client.get })
+    await Promise.all(['a', 'b'].map((key) => batch.get(key)))
+    t.strictSame(client.calls, ['GET a', 'GET b'])
+  }
+})
+
+t.test('where MGET is refused, each key is asked for by itself, from then on', async (t) => {
+  for (const refusal of ['CROSSSLOT Keys in request don\'t hash to the same slot', 'NOPERM this user has no permissions to run the \'mget\' command', 'ERR unknown command \'mget\'']) {
+    let refused = 0
+    const client = createClient({ mget: async () => { refused++; throw new Error(refusal) } })
+    const batch = new ReadBatch(client)
+    for (let turn = 0; turn < 2; turn++) {
+      t.strictSame(await Promise.all(['a', 'b'].map((key) => batch.get(key))), ['value of a', 'value of b'])
+    }
+    t.equal(refused, 1, refusal)
+    t.equal(client.calls.length, 4)
+  }
+})
+
+t.test('a client that throws at once rejects for the one who asked', async (t) => {
+  const broken = (): never => { throw new Error('broken') }
+  for (const overrides of [{ get: broken }, { get: broken, isCluster: true }, { get: broken, mget: async () => { throw new Error('CROSSSLOT') } }, { mget: broken }]) {
+    const batch = new ReadBatch(createClient(overrides))
+    const outcomes = await Promise.allSettled('isCluster' in overrides || !('mget' in overrides) ? [batch.get('a')] : [batch.get('a'), batch.get('b')])
+    t.ok(outcomes.every(({ status }) => status === 'rejected'))
+  }
+})
+
+t.test('timers that a test has put to sleep keep nobody from reading', async (t) => {
+  mock.timers.enable()
+  t.teardown(() => mock.timers.reset())
+  t.equal(await new ReadBatch(createClient()).get('key'), 'value of key')
+})
+
+t.test('an outage is an outage for everybody who asked', async (t) => {
+  const client = createClient({ mget: async () => { throw new Error('Connection is closed.') } })
+  const batch = new ReadBatch(client)
+  const outcomes = await Promise.allSettled(['a', 'b'].map((key) => batch.get(key)))
+  t.strictSame(outcomes.map(({ status }) => status), ['rejected', 'rejected'])
+  t.strictSame(client.calls, [])
+
+  for (const answer of [[], ['one'], null]) {
+    const odd = new ReadBatch(createClient({ mget: async () => Object(answer) }))
+    const outcomes = await Promise.allSettled(['a', 'b'].map((key) => odd.get(key)))
+    t.strictSame(outcomes.map(({ status }) => status), ['rejected', 'rejected'], JSON.stringify(answer))
+  }
+})
+
+if (findRedis() !== null) {
+  t.test('on one node of a cluster keys of several slots are read all the same', async (t) => {
+    const server = await startRedis({ cluster: true })
+    t.teardown(() => server.stop())
+    const client = new Redis(server.port, '127.0.0.1')
+    t.teardown(() => { client.disconnect() })
+    const store = new RedisStore({ client })
+    const keys = ['a', 'b', 'c']
+    for (const key of keys) await store.set(key, key, { expiresAt: Date.now() + 60_000 })
+    t.strictSame(await Promise.all(keys.map((key) => store.get(key))), keys)
+  })
+} else if (process.env['REQUIRE_REDIS'] === '1') {
+  t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
+}
