@@ -13,9 +13,10 @@ export class BoundedMap<Value> {
 
   set (key: string, value: Value): void {
     this.#values.delete(key)
-    const [oldest] = this.#values.keys()
-    if (oldest !== undefined && this.#values.size >= this.#limit) this.#values.delete(oldest)
     this.#values.set(key, value)
+    if (this.#values.size <= this.#limit) return
+    const [oldest] = this.#values.keys()
+    if (oldest !== undefined) this.#values.delete(oldest)
   }
 
   delete (key: string): void {

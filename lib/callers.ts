@@ -58,12 +58,12 @@ export class Callers {
       if (isOptedOut(request)) return done()
       return this.#loadUser(request, done)
     }
+    if (this.#cookies.mayHaveSession(request) && isOptedOut(request)) return done()
     const tokenId = this.sessionTokenId(request)
     if (tokenId === null) {
       request[callerSlot] = this.#nobody
       return done()
     }
-    if (isOptedOut(request)) return done()
     this.#loadToken(request, null, tokenId).then(done)
   }
 

@@ -47,18 +47,22 @@ export class Flows {
   readonly #cookies: Cookies
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
-  readonly #authorizeUrl: URL
+  /** The authorization request up to its scope. */
+  readonly #authorizeUrl: string
 
   constructor (settings: Settings, cookies: Cookies, keyring: Keyring) {
     this.#settings = settings
     this.#cookies = cookies
     this.#stateKeys = keyring('mac state')
     this.#cookieKeys = keyring('mac flow cookie')
-    this.#authorizeUrl = new URL(settings.endpoints.authorize)
-    const { searchParams } = this.#authorizeUrl
-    searchParams.set('response_type', 'code')
-    searchParams.set('client_id', settings.clientId)
-    searchParams.set('redirect_uri', settings.redirectUri)
+    const url = new URL(settings.endpoints.authorize)
+    for (const name of ['scope', 'state']) url.searchParams.delete(name)
+    url.searchParams.set('response_type', 'code')
+    url.searchParams.set('client_id', settings.clientId)
+    url.searchParams.set('redirect_uri', settings.redirectUri)
+    // Webflow documents both spellings of a space; %20 is the one that no server takes for a plus.
+    url.search = url.search.replaceAll('+', '%20')
+    this.#authorizeUrl = url.href
   }
 
   /** Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1). */
@@ -75,12 +79,7 @@ export class Flows {
 
   /** The authorization request; without a state for those who only look. */
   authorizationUrl (scope: readonly string[], state: string | null): string {
-    const url = new URL(this.#authorizeUrl)
-    url.searchParams.set('scope', scope.join(' '))
-    if (state !== null) url.searchParams.set('state', state)
-    // Webflow documents both spellings of a space; %20 is the one that no server takes for a plus.
-    url.search = url.search.replaceAll('+', '%20')
-    return url.href
+    return `${this.#authorizeUrl}&scope=${encodeURIComponent(scope.join(' '))}${state === null ? '' : `&state=${state}`}`
   }
 
   /** Tells whether this browser finished so many flows of late that one more would be a loop. */

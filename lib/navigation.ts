@@ -13,7 +13,11 @@ export function isNavigation (request: FastifyRequest): boolean {
 /** Tells whether a browser fetches ahead of a click that may never come. */
 export function isPrefetch (request: FastifyRequest): boolean {
   const { 'sec-purpose': secPurpose, purpose } = request.headers
-  return [secPurpose, purpose].flat().some((value) => value?.toLowerCase().includes('prefetch'))
+  return isAhead(secPurpose) || isAhead(purpose)
+}
+
+function isAhead (purpose: string | string[] | undefined): boolean {
+  return purpose !== undefined && String(purpose).toLowerCase().includes('prefetch')
 }
 
 /** Tells whether a page of another site led here. */

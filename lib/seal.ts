@@ -33,7 +33,8 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
       const iv = randomBytes(ivLength)
       const cipher = createCipheriv('aes-256-gcm', newest.key, iv, { authTagLength: tagLength }).setAAD(Buffer.from(place))
       const data = Buffer.concat([cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()])
-      return `v1.${newest.id}.${iv.toString('base64url')}.${data.toString('base64url')}`
+      // Stores keep it for long. What is put together by `+` is kept as its parts, by V8 in a third more memory.
+      return Buffer.from(`v1.${newest.id}.${iv.toString('base64url')}.${data.toString('base64url')}`, 'latin1').toString('latin1')
     },
 
     open (place, sealed) {

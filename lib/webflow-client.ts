@@ -1,4 +1,4 @@
-import { Agent, request, type Dispatcher } from 'undici'
+import type { Agent, Dispatcher } from 'undici'
 import { diagnostics, ownCode, type CallEnd, type DiagnosticsChannel } from './diagnostics.ts'
 import { WebflowOAuthError, codeOf, describeForeign, type ErrorCode } from './errors.ts'
 import type { WebflowUser } from './installation.ts'
@@ -52,22 +52,10 @@ interface Call {
 /** Speaks to Webflow's endpoints, each call within its deadline. */
 export class WebflowClient {
   readonly #options: ClientOptions
-  readonly #own: Agent | null = null
-  readonly #dispatcher: Dispatcher
+  #own: Agent | null = null
 
   constructor (options: ClientOptions) {
-    const { dispatcher, timeout } = options
     this.#options = options
-    if (dispatcher !== null) {
-      this.#dispatcher = dispatcher
-      return
-    }
-    this.#own = new Agent({
-      connect: { timeout: Math.min(3000, Math.ceil(timeout / 4)) },
-      keepAliveTimeout: keepAlive,
-      keepAliveMaxTimeout: keepAlive
-    })
-    this.#dispatcher = this.#own
   }
 
   /** Exchanges a code for an access token (RFC 6749, section 4.1.3). */
@@ -154,12 +142,19 @@ export class WebflowClient {
   }
 
   async #send ({ endpoint, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
+    // Loaded by the first call: it takes longer to load than all the rest of the plugin.
+    const { Agent, request } = await import('undici')
+    const dispatcher = this.#options.dispatcher ?? (this.#own ??= new Agent({
+      connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
+      keepAliveTimeout: keepAlive,
+      keepAliveMaxTimeout: keepAlive
+    }))
     const response = await request(this.#options.endpoints[endpoint], {
       method,
       headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
       body,
       signal,
-      dispatcher: this.#dispatcher,
+      dispatcher,
       headersTimeout: timeout,
       bodyTimeout: timeout
     })
