@@ -283,6 +283,31 @@ t.test('options that cannot be meant are refused', async (t) => {
   t.equal(new RedisStore({ client }).isCaching, false)
 })
 
+t.test('a store asks for what is not near with the time that it has left, and drops what it changes', async (t) => {
+  const own = new FakeClient()
+  const rows = new Map<string, string>()
+  let asked = 0
+  const store = new RedisStore({
+    client: {
+      info: async () => 'run_id:one\r\n',
+      get: async (key: string) => rows.get(key) ?? null,
+      set: async (key: string, value: string) => { rows.set(key, value); own.tell(key); return 'OK' },
+      del: async (key: string) => Number(rows.delete(key)),
+      eval: async (_script: string, _keys: number, key: string) => { asked++; return rows.has(key) ? [rows.get(key), 60_000] : null }
+    },
+    nearCache: { client: own }
+  })
+  t.teardown(() => { own.emit('close') })
+  await until(() => store.isCaching)
+  await store.set('key', 'value', { expiresAt: inAMinute() })
+  for (let time = 0; time < 3; time++) t.equal(await store.get('key'), 'value')
+  t.equal(asked, 1)
+  t.equal(await store.get('nothing'), null)
+  t.equal(await store.delete('key'), true)
+  t.equal(await store.get('key'), null)
+  t.equal(asked, 3)
+})
+
 if (findRedis() !== null) {
   const server = await startRedis()
   t.teardown(() => server.stop())

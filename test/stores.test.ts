@@ -6,6 +6,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
+import { PAGE } from '../stores/redis-scripts.ts'
 import { TagIndex } from '../stores/tag-index.ts'
 import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
 import { testStore } from './support/strict-store-tests.ts'
@@ -94,6 +95,36 @@ t.test('on a clock of the test', async (t) => {
     clock.mock.restore()
     await store.set('fourth', '', { expiresAt: start + 500, tags: ['tag'] })
     t.strictSame((await store.find('tag')).keys, ['third', 'first', 'fourth'])
+  })
+
+  t.test('RedisStore remembers a bounded number of members without their tag, and those of today before those of long ago', async (t) => {
+    let first = 0
+    const dropped: unknown[] = []
+    const page = (): string[] => Array.from({ length: 1000 }, (_, index) => [`key ${first + index}`, '7']).flat()
+    const store = new RedisStore({
+      client: {
+        get: async () => null,
+        set: async () => 'OK',
+        del: async () => 0,
+        eval: async (script: string, _keys: number, _key: string, ...args: Array<string | number>) => script === PAGE ? page() : dropped.push(...args)
+      }
+    })
+    const find = async (from: number): Promise<void> => {
+      first = from
+      t.strictSame((await store.find('tag', { limit: 1000 })).keys, [])
+    }
+    for (let from = 0; from <= 10_000; from += 1000) await find(from)
+    mock.timers.tick(60_000)
+    await find(9000)
+    t.equal(dropped.length, 2000, 'seen a minute ago')
+    await find(10_000)
+    t.equal(dropped.length, 2000, 'there was no room to remember these')
+    mock.timers.tick(48 * 60 * 60 * 1000)
+    await find(20_000)
+    await find(21_000)
+    mock.timers.tick(60_000)
+    await find(21_000)
+    t.equal(dropped.length, 4000, 'after two days the oldest make room')
   })
 
   t.test('a tag that nobody has any more takes no room', async (t) => {
