@@ -9,6 +9,7 @@ import { request as send } from 'undici'
 import webflowOAuth, { MemoryStore, type Endpoints, type TokenStore } from '../../lib/index.ts'
 import type { Simulator } from '../../lib/simulator/index.ts'
 import { RedisStore } from '../../stores/redis.ts'
+import { beforeEnd } from './before-end.ts'
 import { recordingLogger, rememberSecrets } from './logs.ts'
 
 const program = fileURLToPath(import.meta.url)
@@ -48,24 +49,6 @@ export interface OwnProcess {
   signal (name: NodeJS.Signals): void
   /** Ends it by a signal, at once unless told otherwise; resolves with its exit code, null when a signal ended it. */
   stop (signal?: NodeJS.Signals): Promise<number | null>
-}
-
-const running = new Set<() => void>()
-const endAll = (): void => { for (const end of running) end() }
-const interrupted = (signal: NodeJS.Signals): void => {
-  endAll()
-  process.off('SIGTERM', interrupted).off('SIGINT', interrupted)
-  process.kill(process.pid, signal)
-}
-
-/** Runs `cleanUp` however this process ends; returns what takes that back. */
-export function beforeEnd (cleanUp: () => void): () => void {
-  if (running.size === 0) process.on('exit', endAll).on('SIGTERM', interrupted).on('SIGINT', interrupted)
-  running.add(cleanUp)
-  return () => {
-    running.delete(cleanUp)
-    if (running.size === 0) process.off('exit', endAll).off('SIGTERM', interrupted).off('SIGINT', interrupted)
-  }
 }
 
 /** Starts a process that ends with this one at the latest. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { accessSync, chownSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { endWithProcess } from './end-with-process.ts'
+import { beforeEnd } from './before-end.ts'
 import { freePort } from './free-port.ts'
 
 /**
@@ -78,7 +78,7 @@ async function startOn (program: string, port: number, { folder, user, remove }:
     child.kill('SIGQUIT')
     remove()
   }
-  const stopListening = endWithProcess(end)
+  const stopListening = beforeEnd(end)
   const stop = async (): Promise<void> => {
     stopListening()
     child.kill('SIGQUIT')

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { beforeEnd, startProcess, type OwnProcess } from './child-app.ts'
+import { beforeEnd } from './before-end.ts'
+import { startProcess, type OwnProcess } from './child-app.ts'
 import { findRedis } from './redis-server.ts'
 
 /** A Redis that belongs to others. */

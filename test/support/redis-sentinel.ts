@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { beforeEnd, startProcess, type OwnProcess } from './child-app.ts'
+import { beforeEnd } from './before-end.ts'
+import { startProcess, type OwnProcess } from './child-app.ts'
 import { freePorts, redisServer, startNode, until, type RedisNode } from './redis-cluster.ts'
 
 /** A master and its replica, watched by three sentinels. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { endWithProcess } from './end-with-process.ts'
+import { beforeEnd } from './before-end.ts'
 import { findProgram } from './find-program.ts'
 import { freePort } from './free-port.ts'
 
@@ -58,7 +58,7 @@ async function startOn (program: string, port: number, cluster: boolean): Promis
     child.kill('SIGKILL')
     rmSync(folder, { recursive: true, force: true })
   }
-  const stopListening = endWithProcess(end)
+  const stopListening = beforeEnd(end)
   const stop = async (): Promise<void> => {
     stopListening()
     child.kill('SIGKILL')

@@ -49,6 +49,18 @@ async function compare<Name extends string> (bench: Bench, { title, contenders, 
   }
 }
 
+/** Those who exchange codes, over TLS or not. */
+function callbackContenders () {
+  return {
+    ours: { title: 'fastify-webflow-oauth, introspect: false', setup: { program: 'plugin' }, plan: callbacks() },
+    control: { title: 'the same, control', setup: { program: 'plugin' }, plan: callbacks() },
+    whole: { title: 'fastify-webflow-oauth as it comes, two calls', setup: { program: 'plugin', introspect: true }, plan: callbacks() },
+    hand: { title: 'written by hand on a Pool', setup: { program: 'handWritten' }, plan: callbacks() },
+    oauth2: { title: '@fastify/oauth2', setup: { program: 'oauth2' }, plan: callbacks() },
+    grant: { title: 'grant on @fastify/session', setup: { program: 'grant' }, plan: callbacks('/connect/webflow') }
+  }
+}
+
 /** Beginning a flow, which involves no store. */
 export function authorize (bench: Bench): Promise<Findings> {
   const plan = always('/webflow/authorize')
@@ -75,14 +87,7 @@ export function callback (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'callback',
     extent: { ...bench.extent(6, 400, 3000), generations: bench.quick ? 1 : 2 },
-    contenders: {
-      ours: { title: 'fastify-webflow-oauth, introspect: false', setup: { program: 'plugin' }, plan: callbacks() },
-      control: { title: 'the same, control', setup: { program: 'plugin' }, plan: callbacks() },
-      whole: { title: 'fastify-webflow-oauth as it comes, two calls', setup: { program: 'plugin', introspect: true }, plan: callbacks() },
-      hand: { title: 'written by hand on a Pool', setup: { program: 'handWritten' }, plan: callbacks() },
-      oauth2: { title: '@fastify/oauth2', setup: { program: 'oauth2' }, plan: callbacks() },
-      grant: { title: 'grant on @fastify/session', setup: { program: 'grant' }, plan: callbacks('/connect/webflow') }
-    },
+    contenders: callbackContenders(),
     judge: (of, noise) => [
       ratioRow('callback with exchange, against a hand-written handler on a Pool', 0.95, 1.5, ratiosOf(of('ours'), of('hand')), noise, of('ours').contender),
       plainRatio('… as it comes, with introspection (for information)', of('whole'), of('hand')),
@@ -99,14 +104,7 @@ export function tls (bench: Bench): Promise<Findings> {
     extent: { ...bench.extent(6, 250, 2000), generations: bench.quick ? 1 : 2 },
     secure: true,
     notes: ['Each round is measured on connections that a few callbacks have opened just before. @fastify/oauth2 opens one for each exchange, and does so with a keep-alive agent in `credentials.http.agent`, too: its OAuth client works with a copy of it.'],
-    contenders: {
-      ours: { title: 'fastify-webflow-oauth, introspect: false', setup: { program: 'plugin' }, plan: callbacks() },
-      control: { title: 'the same, control', setup: { program: 'plugin' }, plan: callbacks() },
-      whole: { title: 'fastify-webflow-oauth as it comes, two calls', setup: { program: 'plugin', introspect: true }, plan: callbacks() },
-      hand: { title: 'written by hand on a Pool', setup: { program: 'handWritten' }, plan: callbacks() },
-      oauth2: { title: '@fastify/oauth2', setup: { program: 'oauth2' }, plan: callbacks() },
-      grant: { title: 'grant on @fastify/session', setup: { program: 'grant' }, plan: callbacks('/connect/webflow') }
-    },
+    contenders: callbackContenders(),
     judge: (of, noise) => [
       ratioRow('callback over TLS, against @fastify/oauth2', 5, 10, ratiosOf(of('ours'), of('oauth2')), noise, of('ours').contender),
       limitRow('… new connections per 1,000 exchanges', 4.99, 0, of('ours').connections, ''),
