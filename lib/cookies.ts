@@ -58,7 +58,7 @@ export class Cookies {
 
   /** Tells, for next to nothing, whether it is worth looking for a session id. */
   mayHaveSession (request: FastifyRequest): boolean {
-    return request.headers.cookie?.includes(this.names.session) ?? false
+    return request.headers.cookie?.includes(`${this.names.session}=`) ?? false
   }
 
   /** Reads the session id; null when there is none. */

@@ -1,5 +1,6 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { mac, verifyMac, type DerivedKey } from './keyring.ts'
+import { randomBytes } from './random.ts'
 
 const randomLength = 32
 const timeLength = 8
@@ -12,8 +13,7 @@ const shape = /^[\w-]{96}$/
  * callback can tell without cookie or store that it is ours and how old it is.
  */
 export function createState (keys: readonly DerivedKey[], now: number): string {
-  const content = Buffer.alloc(randomLength + timeLength)
-  randomBytes(randomLength).copy(content)
+  const content = Buffer.concat([randomBytes(randomLength)], randomLength + timeLength)
   content.writeBigUInt64BE(BigInt(now), randomLength)
   return Buffer.concat([content, mac(keys, content)]).toString('base64url')
 }

@@ -38,6 +38,7 @@ const maxInstallationLength = 256 * 1024
 const keepAlive = 4000
 // With these no connection was opened, so that no byte of the request can have left.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const decoder = new TextDecoder()
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 
 /** A request to Webflow. */
@@ -52,6 +53,7 @@ interface Call {
 /** Speaks to Webflow's endpoints, each call within its deadline. */
 export class WebflowClient {
   readonly #options: ClientOptions
+  #undici: Promise<typeof import('undici')> | undefined
   #own: Agent | null = null
 
   constructor (options: ClientOptions) {
@@ -143,7 +145,7 @@ export class WebflowClient {
 
   async #send ({ endpoint, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
     // Loaded by the first call: it takes longer to load than all the rest of the plugin.
-    const { Agent, request } = await import('undici')
+    const { Agent, request } = await (this.#undici ??= import('undici'))
     const dispatcher = this.#options.dispatcher ?? (this.#own ??= new Agent({
       connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
       keepAliveTimeout: keepAlive,
@@ -170,7 +172,7 @@ async function readBody (body: AsyncIterable<Buffer>, endpoint: string, maxLengt
     if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
     chunks.push(chunk)
   }
-  return new TextDecoder().decode(Buffer.concat(chunks))
+  return decoder.decode(Buffer.concat(chunks))
 }
 
 function isNeverSent (error: unknown): boolean {

@@ -1,5 +1,6 @@
 import { assertCursor, assertExpiresAt, assertLimit, assertOptions, isPositiveInteger } from './assert.ts'
 import { DeadlineHeap } from './deadline-heap.ts'
+import { ShardedMap } from './sharded-map.ts'
 import { TagIndex } from './tag-index.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
@@ -35,7 +36,7 @@ const DROPPED_PER_SET = 10
  */
 export class MemoryStore implements TokenStore {
   readonly #maxEntries: number
-  readonly #entries = new Map<string, Entry>()
+  readonly #entries = new ShardedMap<Entry>()
   readonly #deadlines = new DeadlineHeap<Entry>()
   readonly #tagged = new TagIndex<Entry>()
   #sequence = 0
@@ -106,8 +107,8 @@ export class MemoryStore implements TokenStore {
     const first = Number(cursor)
     const now = Date.now()
     const keys: string[] = []
-    for (const entry of this.#tagged.of(tag)) {
-      if (entry.sequence < first || entry.expiresAt <= now) continue
+    for (const entry of this.#tagged.of(tag, first)) {
+      if (entry.expiresAt <= now) continue
       if (keys.length === limit) return { keys, cursor: String(entry.sequence) }
       keys.push(entry.key)
     }

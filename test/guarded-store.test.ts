@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac as createNodeHmac, randomBytes } from 'node:crypto'
 import { Console } from 'node:console'
 import { Writable } from 'node:stream'
 import { mock } from 'node:test'
@@ -14,8 +14,9 @@ import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.t
 import { FlowRecords } from '../lib/flow-records.ts'
 import { GuardedStore } from '../lib/guarded-store.ts'
 import { isObject, parseJson } from '../lib/json.ts'
-import { createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
+import { createHmac, createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
 import { Limit } from '../lib/limit.ts'
+import { randomBytes as takeBytes } from '../lib/random.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { createSealer, type Sealer } from '../lib/seal.ts'
 import { SealedStore } from '../lib/sealed-store.ts'
@@ -362,10 +363,34 @@ t.test('keys', async (t) => {
     }
   })
 
+  t.test('tags are those of HMAC-SHA-256', async (t) => {
+    for (const keyLength of [1, 32, 64]) {
+      const key = randomBytes(keyLength)
+      const tagOf = createHmac(key)
+      for (const length of [0, 1, 55, 56, 63, 64, 65, 127, 128, 5000]) {
+        const message = randomBytes(length)
+        t.strictSame(tagOf(message), createNodeHmac('sha256', key).update(message).digest(), `a key of ${keyLength} and a message of ${length} bytes`)
+      }
+      t.strictSame(tagOf('é\u{1f36a}'), createNodeHmac('sha256', key).update('é\u{1f36a}').digest())
+    }
+  })
+
+  t.test('random bytes never come again, whatever becomes of those that were made', async (t) => {
+    const seen = new Set<string>()
+    for (let count = 0; count < 10_000; count++) {
+      const bytes = takeBytes(count % 2 === 0 ? 32 : 12)
+      seen.add(bytes.toString('hex'))
+      bytes.fill(0)
+    }
+    t.equal(seen.size, 10_000)
+    t.strictSame(new Set([...seen].map((hex) => hex.length / 2)), new Set([32, 12]))
+    t.throws(() => takeBytes(5000), RangeError, 'more than the pool has')
+  })
+
   t.test('without a key nothing is made', async (t) => {
     t.throws(() => mac([], 'message'), RangeError)
     t.throws(() => createSealer([]), RangeError)
-    t.equal(verifyMac([], 'message', createHmac('sha256', '').update('message').digest()), false)
+    t.equal(verifyMac([], 'message', createNodeHmac('sha256', '').update('message').digest()), false)
   })
 
   t.test('a store id is a hash that no secret and no joining of parts changes', async (t) => {

@@ -128,15 +128,44 @@ t.test('on a clock of the test', async (t) => {
   })
 
   t.test('a tag that nobody has any more takes no room', async (t) => {
-    const index = new TagIndex<{ key: string }>()
-    const [one, two, three] = [{ key: '1' }, { key: '2' }, { key: '3' }]
-    for (const item of [one, two, three]) index.add('shared', item)
+    const index = new TagIndex<{ sequence: number }>()
+    const [one, two, three] = [{ sequence: 1 }, { sequence: 2 }, { sequence: 3 }]
+    for (const item of [one, one, two, two, three]) index.add('shared', item)
+    t.strictSame([...index.of('shared')], [one, two, three])
     for (const item of [two, one, two, three]) index.remove('shared', item)
     index.add('alone', one)
     index.remove('alone', two)
     index.remove('unknown', two)
     t.strictSame([...index.of('alone')], [one])
+    t.strictSame([...index.of('alone', 2)], [])
     index.remove('alone', one)
+    t.equal(index.size, 0)
+  })
+
+  t.test('a tag of thousands keeps their order, and is read from anywhere in it', async (t) => {
+    const random = randomOf(7)
+    const index = new TagIndex<{ sequence: number }>()
+    let model: Array<{ sequence: number }> = []
+    let sequence = 0
+    const check = (): void => {
+      t.strictSame([...index.of('tag')], model)
+      const first = Math.floor(random() * sequence)
+      t.strictSame([...index.of('tag', first)], model.filter((item) => item.sequence >= first))
+    }
+    for (const [added, kept] of [[3000, 0.9], [10, 0.02], [2000, 0.5], [0, 0]] as const) {
+      for (let count = 0; count < added; count++) {
+        const item = { sequence: sequence++ }
+        index.add('tag', item)
+        index.add('tag', item)
+        model.push(item)
+      }
+      check()
+      const gone = new Set(model.filter(() => random() >= kept))
+      for (const item of gone) index.remove('tag', item)
+      for (const item of gone) index.remove('tag', item)
+      model = model.filter((item) => !gone.has(item))
+      check()
+    }
     t.equal(index.size, 0)
   })
 
