@@ -56,7 +56,7 @@ export class Cookies {
     return header === undefined ? {} : this.#codec.parseCookie(header)
   }
 
-  /** Tells, for next to nothing, whether it is worth looking for a session id. */
+  /** Tells, for next to nothing, whether it is worth looking for a session id. No browser puts a blank before the `=`. */
   mayHaveSession (request: FastifyRequest): boolean {
     return request.headers.cookie?.includes(`${this.names.session}=`) ?? false
   }

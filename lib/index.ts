@@ -62,6 +62,11 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.decorateRequest(callerSlot, undefined)
   fastify.decorateRequest('webflowToken', { getter () { return context.callers.tokenOf(this) } })
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
+  fastify.addHook('onListen', (done) => {
+    // Nobody waits for it, and a call that cannot have it tells why.
+    Promise.allSettled([context.webflow.prepare()])
+    done()
+  })
   // Before any `onClose` hook: the app's Redis and its sockets are still there.
   fastify.addHook('preClose', async () => { await Promise.allSettled(context.underWay) })
   fastify.addHook('onClose', async () => {

@@ -1,6 +1,5 @@
-import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import type { DerivedKey } from './keyring.ts'
-import { randomBytes } from './random.ts'
 
 const ivLength = 12
 const tagLength = 16

@@ -92,6 +92,14 @@ export class WebflowClient {
     return readUser(await this.#get('authorizedBy', accessToken, timeout))
   }
 
+  /**
+   * Loads undici, which takes longer than all the rest of the plugin, before the first call has to. Node remembers
+   * for good that an import failed, for want of a file descriptor perhaps: better when an app begins than when it is busy.
+   */
+  async prepare (): Promise<typeof import('undici')> {
+    return await (this.#undici ??= import('undici'))
+  }
+
   /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
   async close (): Promise<void> {
     await this.#own?.close()
@@ -144,8 +152,7 @@ export class WebflowClient {
   }
 
   async #send ({ endpoint, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
-    // Loaded by the first call: it takes longer to load than all the rest of the plugin.
-    const { Agent, request } = await (this.#undici ??= import('undici'))
+    const { Agent, request } = await this.prepare()
     const dispatcher = this.#options.dispatcher ?? (this.#own ??= new Agent({
       connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
       keepAliveTimeout: keepAlive,

@@ -11,6 +11,7 @@ export interface InvalidationClient {
   subscribe (channel: string): Promise<unknown>
   unsubscribe (channel: string): Promise<unknown>
   ping (): Promise<unknown>
+  listenerCount (event: 'messageBuffer'): number
   on (event: 'messageBuffer', listener: (channel: Buffer, message: unknown) => void): unknown
   on (event: 'ready' | 'close', listener: () => void): unknown
 }
@@ -20,7 +21,7 @@ export interface InvalidationClient {
  */
 export interface DataClient {
   readonly options?: object
-  info? (section: string): Promise<unknown>
+  call? (command: string, ...args: string[]): Promise<unknown>
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
 }
 
@@ -29,9 +30,9 @@ export interface DataClient {
  */
 export interface NearCacheOptions {
   /**
-   * An ioredis client of its own, for the same Redis: `client.duplicate()`, with ioredis 6
-   * `client.duplicate({ protocol: 2 })`. The store subscribes on it to what Redis tells of changes, so that nothing
-   * else can use it, not even another store; it never opens or closes it.
+   * An ioredis client of its own, for the same Redis: `client.duplicate({ autoResubscribe: false })`, with ioredis 6
+   * `client.duplicate({ autoResubscribe: false, protocol: 2 })`. The store subscribes on it to what Redis tells of
+   * changes, so that nothing else can use it, not even another store; it never opens or closes it.
    */
   client: InvalidationClient
   /** How many values are kept at most; the one that has not been read for the longest time makes room. Defaults to 10,000. */
@@ -65,8 +66,9 @@ const PROOFS_PER_STALENESS = 4
  *
  * One connection carries the promise and its proof. Tracking is switched on for the very connection that is told, so
  * that both end together. At first a value is written through the other client, and must be told of: then the two
- * speak of the same keys. From then on an answered ping proves that what was told before has arrived, and the id of
- * the server that the other client still asks the same one. Without a fresh proof nothing is answered from here.
+ * speak of the same keys. From then on a ping that is answered as to a subscriber proves that what was told before has
+ * arrived; and the other client must still ask the same server, over the same connection. Without a fresh proof
+ * nothing is answered from here, and where something has changed all begins anew.
  */
 export class NearCache {
   readonly #client: InvalidationClient
@@ -180,13 +182,15 @@ export class NearCache {
   }
 
   async #setUp (isCurrent: () => boolean): Promise<void> {
-    // A client that was subscribed before subscribes again by itself, and can then ask for nothing else.
+    // A set-up that failed may have left it subscribed, and then it can ask for nothing else.
     await this.#client.unsubscribe(CHANNEL)
-    const server = serverOf(await this.#client.call('INFO', 'server'))
+    const server = readField(await this.#client.call('INFO', 'server'), 'run_id')
     const id = await this.#client.call('CLIENT', 'ID')
     await this.#client.call('CLIENT', 'TRACKING', 'OFF')
     await this.#client.call('CLIENT', 'TRACKING', 'ON', 'REDIRECT', String(id), 'BCAST', 'PREFIX', this.#wirePrefix + this.#prefix)
     await this.#client.subscribe(CHANNEL)
+    const place = await this.#placeOfData()
+    if (place.server !== server) throw new Error('the two clients ask different servers')
     await this.#hearOfCanary()
     if (!isCurrent()) return
     let isAsking = false
@@ -195,8 +199,11 @@ export class NearCache {
       isAsking = true
       const askedAt = { monotonic: performance.now(), wall: Date.now() }
       try {
-        const [asked] = await Promise.all([this.#data.info?.('server'), this.#client.ping()])
-        if (isCurrent() && serverOf(asked) === server) this.#provenAt = askedAt
+        const [{ server, connection }, pong] = await Promise.all([this.#placeOfData(), this.#client.ping()])
+        if (!isCurrent()) return
+        // Only a subscriber is answered by a list: Redis tells nobody else.
+        if (server === place.server && connection === place.connection && Array.isArray(pong)) this.#provenAt = askedAt
+        else this.#begin()
       } catch {
         // No proof.
       } finally {
@@ -205,6 +212,12 @@ export class NearCache {
     }
     await prove()
     if (isCurrent()) this.#timer = setInterval(prove, Math.max(1, this.#maxStaleness / PROOFS_PER_STALENESS)).unref()
+  }
+
+  /** Where the other client asks now: a connection that it has opened since, or another database, is another place. */
+  async #placeOfData (): Promise<{ server: string, connection: string }> {
+    const [server, connection] = await Promise.all([this.#data.call?.('INFO', 'server'), this.#data.call?.('CLIENT', 'INFO')])
+    return { server: readField(server, 'run_id'), connection: `${readField(connection, 'id')} ${readField(connection, 'db')}` }
   }
 
   /** Writes a value through the other client, and resolves when Redis has told of it here. Rejects when it does not. */
@@ -232,9 +245,9 @@ export class NearCache {
   }
 }
 
-/** Reads by which name a server calls itself, one that is new at each of its starts. */
-function serverOf (info: unknown): string {
-  const [, id] = /^run_id:(\w+)/m.exec(String(info)) ?? []
-  if (id === undefined) throw new Error('Redis did not say which server it is')
-  return id
+/** Reads a field of what Redis says of itself or of a client: `run_id` is new at each start of a server, `id` with each connection. */
+function readField (info: unknown, name: string): string {
+  const [, value] = new RegExp(`(?:^|\\s)${name}[:=](\\w+)`).exec(String(info)) ?? []
+  if (value === undefined) throw new Error(`Redis did not say its ${name}`)
+  return value
 }

@@ -23,13 +23,6 @@ export const DELETE_IF = `${VALUE_OF_STORED}
 if value ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`
 
-/**
- * Reads a value, with the milliseconds that it has left.
- */
-export const READ = `
-local stored = redis.call('GET', KEYS[1])
-return stored and { stored, redis.call('PTTL', KEYS[1]) }`
-
 // Only a member whose deadline has passed is dropped. The minute is for the nodes of a cluster, whose
 // clocks differ; ARGV[1] bounds the work.
 const DROP_EXPIRED = `

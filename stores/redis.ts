@@ -1,7 +1,7 @@
 import { assertCursor, assertExpiresAt, assertLimit, assertOptions, isPositiveInteger } from './assert.ts'
 import { NearCache, type DataClient, type NearCacheOptions } from './near-cache.ts'
 import { ReadBatch, type ReadingClient } from './read-batch.ts'
-import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, READ, REPLACE_IF } from './redis-scripts.ts'
+import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
@@ -11,6 +11,7 @@ export interface RedisClient extends ReadingClient, DataClient {
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number, nx: 'NX'): Promise<unknown>
   del (key: string): Promise<unknown>
+  pttl? (key: string): Promise<unknown>
   eval (script: string, numberOfKeys: number, key: string, ...args: Array<string | number>): Promise<unknown>
 }
 
@@ -30,9 +31,6 @@ export interface RedisStoreOptions {
    */
   nearCache?: NearCacheOptions | undefined
 }
-
-/** The clients on which Redis tells near caches of changes. */
-const inUse = new WeakSet<object>()
 
 const METHODS = ['get', 'set', 'del', 'eval']
 
@@ -77,11 +75,17 @@ export class RedisStore implements TokenStore {
   async get (key: string): Promise<string | null> {
     const redisKey = this.#keyOf(key)
     const near = this.#near
-    if (near === null || !near.isProven) {
-      const stored = await this.#reads.get(redisKey)
-      return stored === null ? null : valueIn(stored)
-    }
-    return near.get(redisKey) ?? await near.load(redisKey, async () => readingOf(await this.#client.eval(READ, 1, redisKey)))
+    const kept = near?.get(redisKey)
+    if (kept !== undefined) return kept
+    if (near?.isProven === true) return await near.load(redisKey, async () => await this.#readWithTime(redisKey))
+    const stored = await this.#reads.get(redisKey)
+    return stored === null ? null : valueIn(stored)
+  }
+
+  /** Not by a script, which Redis holds back with the writes during a failover. What the time belongs to is no older than the value. */
+  async #readWithTime (redisKey: string): Promise<{ value: string, left: number } | null> {
+    const [stored, left] = await Promise.all([this.#client.get(redisKey), this.#client.pttl?.(redisKey)])
+    return stored === null ? null : { value: valueIn(stored), left: Number(left) }
   }
 
   /** Whether what is read often is answered from this process now: there is a near cache, and Redis tells of changes. */
@@ -213,28 +217,25 @@ function checkNearCache (nearCache: NearCacheOptions, client: RedisClient): Near
   if ([client, own].some((each) => each?.isCluster === true)) {
     throw new TypeError('`nearCache` of RedisStore needs a single Redis, or one behind Sentinel: a Cluster tells of changes on each node')
   }
-  if (typeof Reflect.get(Object(own), 'subscribe') !== 'function' || Object.is(own, client) || inUse.has(own)) {
-    throw new TypeError('`nearCache.client` of RedisStore must be an ioredis client of its own, for this store alone: pass client.duplicate()')
+  if (typeof Reflect.get(Object(own), 'subscribe') !== 'function' || Object.is(own, client) || own.listenerCount('messageBuffer') > 0) {
+    throw new TypeError('`nearCache.client` of RedisStore must be an ioredis client of its own, for this store alone: pass client.duplicate({ autoResubscribe: false })')
   }
-  if (Reflect.get(Object(own.options), 'protocol') === 3) {
-    throw new TypeError('`nearCache.client` of RedisStore must speak RESP2, since ioredis does not tell what Redis sends by RESP3: pass client.duplicate({ protocol: 2 })')
+  const optionOf = (name: string): unknown => Reflect.get(Object(own.options), name)
+  if (optionOf('protocol') === 3) {
+    throw new TypeError('`nearCache.client` of RedisStore must speak RESP2, since ioredis does not tell what Redis sends by RESP3: pass client.duplicate({ autoResubscribe: false, protocol: 2 })')
+  }
+  if (optionOf('autoResubscribe') !== false) {
+    throw new TypeError('`nearCache.client` of RedisStore must not subscribe again by itself, since nobody could catch that it fails: pass client.duplicate({ autoResubscribe: false })')
   }
   for (const [name, value] of Object.entries({ maxEntries, maxStaleness })) {
     if (!isPositiveInteger(value)) throw new RangeError(`\`nearCache.${name}\` of RedisStore is not a positive integer`)
   }
-  inUse.add(own)
   return nearCache
 }
 
 /** The value begins behind the first newline, see `headerOf`. */
 function valueIn (stored: string): string {
   return stored.slice(stored.indexOf('\n') + 1)
-}
-
-/** Reads the answer of READ. */
-function readingOf (reply: unknown): { value: string, left: number } | null {
-  if (!Array.isArray(reply)) return null
-  return { value: valueIn(String(reply[0])), left: Number(reply[1]) }
 }
 
 /**

@@ -40,9 +40,17 @@ export class SequenceList<Item extends Sequenced> {
     const index = positionOf(chunk, item.sequence)
     if (chunk[index] !== item) return
     chunk.splice(index, 1)
-    const next = this.#chunks[at + 1]
+    // A copy has no room for what has gone.
     if (chunk.length === 0) this.#chunks.splice(at, 1)
-    else if (next !== undefined && chunk.length + next.length <= CHUNK / 2) this.#chunks.splice(at, 2, [...chunk, ...next])
+    else if (!this.#join(at - 1) && !this.#join(at) && isPowerOfTwo(chunk.length)) this.#chunks[at] = chunk.slice()
+  }
+
+  /** Makes one chunk of two that are mostly empty: there are never more than the items need. Tells whether they were. */
+  #join (at: number): boolean {
+    const [chunk, next] = [this.#chunks[at], this.#chunks[at + 1]]
+    if (chunk === undefined || next === undefined || chunk.length + next.length > CHUNK / 2) return false
+    this.#chunks.splice(at, 2, [...chunk, ...next])
+    return true
   }
 
   /** The items in their order, from a sequence number on. */
@@ -55,22 +63,27 @@ export class SequenceList<Item extends Sequenced> {
 
   /** Finds the chunk in which an item with the number would be. */
   #chunkOf (sequence: number): number {
-    return Math.max(0, firstWhere(this.#chunks.length, (index) => (this.#chunks[index]?.[0]?.sequence ?? 0) > sequence) - 1)
+    return Math.max(0, firstWhere(this.#chunks, ([first]) => first !== undefined && first.sequence > sequence) - 1)
   }
 }
 
 /** Finds the first item of a chunk that has the number or a higher one. */
 function positionOf (chunk: readonly Sequenced[], sequence: number): number {
-  return firstWhere(chunk.length, (index) => (chunk[index]?.sequence ?? 0) >= sequence)
+  return firstWhere(chunk, (item) => item.sequence >= sequence)
 }
 
-/** Finds the first index at which something holds, by halves: from there on it holds everywhere. */
-function firstWhere (length: number, holds: (index: number) => boolean): number {
-  let [low, high] = [0, length]
+/** Finds the first place of a list at which something holds, by halves: from there on it holds everywhere. */
+function firstWhere<T> (list: readonly T[], holds: (item: T) => boolean): number {
+  let [low, high] = [0, list.length]
   while (low < high) {
     const middle = (low + high) >> 1
-    if (holds(middle)) high = middle
+    const item = list[middle]
+    if (item === undefined || holds(item)) high = middle
     else low = middle + 1
   }
   return low
+}
+
+function isPowerOfTwo (length: number): boolean {
+  return (length & (length - 1)) === 0
 }

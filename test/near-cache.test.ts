@@ -13,7 +13,7 @@ import { findRedis, startRedis } from './support/redis-server.ts'
 export const clients = (redis: Redis): [InvalidationClient, DataClient] => [redis, redis]
 
 /** ioredis 6 speaks RESP3 unless told otherwise, ioredis 5 never does. */
-const plain: object = { protocol: 2 }
+const plain: object = { autoResubscribe: false, protocol: 2 }
 
 const inAMinute = (): number => Date.now() + 60_000
 
@@ -21,9 +21,9 @@ const inAMinute = (): number => Date.now() + 60_000
 class FakeClient extends EventEmitter {
   status = 'ready'
   isCluster = false
-  options: object = {}
+  options: object = { autoResubscribe: false }
   calls: string[] = []
-  answer = async (call: string): Promise<unknown> => call.startsWith('INFO') ? 'run_id:one\r\n' : 1
+  answer = async (call: string): Promise<unknown> => call === 'PING' ? ['pong', ''] : call === 'INFO server' ? 'redis_version:7\r\nrun_id:one\r\n' : 1
   call = async (...args: string[]): Promise<unknown> => await this.#ask(args.join(' '))
   subscribe = async (channel: string): Promise<unknown> => await this.#ask(`SUBSCRIBE ${channel}`)
   unsubscribe = async (channel: string): Promise<unknown> => await this.#ask(`UNSUBSCRIBE ${channel}`)
@@ -39,10 +39,13 @@ class FakeClient extends EventEmitter {
   }
 }
 
+/** What the other client is told of where it is. */
+const callAt = ({ server = 'one', id = 7, db = 0 } = {}) => async (command: string): Promise<unknown> => command === 'INFO' ? `run_id:${server}\r\n` : `id=${id} addr=127.0.0.1:1 db=${db} sub=0\n`
+
 /** The other client of the same server; what it writes is told of. */
 function createData (client: FakeClient, overrides: Partial<DataClient> = {}): DataClient {
   return {
-    info: async () => 'run_id:one\r\n',
+    call: callAt(),
     set: async (key) => { client.tell(key) },
     ...overrides
   }
@@ -171,14 +174,14 @@ t.test('nothing is answered while Redis is silent', async (t) => {
   const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
   await fill('key', 'value')
   let pong = (): void => {}
-  client.answer = () => new Promise((resolve) => { pong = () => { resolve('PONG') } })
+  client.answer = () => new Promise((resolve) => { pong = () => { resolve(['pong', '']) } })
   await until(() => !cache.isProven)
   t.equal(cache.get('key'), undefined)
   await fill('other', 'value')
   const pings = client.calls.filter((call) => call === 'PING').length
   await sleep(40)
   t.equal(client.calls.filter((call) => call === 'PING').length, pings, 'one question at a time')
-  client.answer = async () => 1
+  client.answer = new FakeClient().answer
   pong()
   await until(() => cache.isProven)
   t.equal(cache.get('other'), undefined, 'what was read without a proof was not kept')
@@ -208,20 +211,40 @@ t.test('a change that is not told of is no promise: another server, other keys, 
   client.emit('close')
 })
 
-t.test('a client that goes to another server meanwhile ends the proof', async (t) => {
-  let server = 'one'
-  const { cache, fill } = await createCache(t, { maxStaleness: 40 }, { info: async () => `run_id:${server}\r\n` })
-  await fill('key', 'value')
-  server = 'two'
-  await until(() => !cache.isProven)
-  t.equal(cache.get('key'), undefined)
+t.test('another server, connection or database of the other client empties the cache', async (t) => {
+  for (const elsewhere of [{ server: 'two' }, { id: 8 }, { db: 1 }]) {
+    let place = {}
+    const { cache, fill } = await createCache(t, { maxStaleness: 40 }, { call: async (command) => await callAt(place)(command) })
+    await fill('key', 'value')
+    place = elsewhere
+    await until(() => cache.get('key') === undefined)
+    await fill('other', 'value of another place')
+    place = {}
+    await until(() => cache.get('other') === undefined && cache.isProven)
+    t.equal(cache.get('key'), undefined, `${Object.keys(elsewhere)}, though it comes back`)
+  }
 })
 
-t.test('a client that cannot say which server it asks gives no proof', async (t) => {
-  for (const overrides of [{ info: undefined }, { info: async () => 'nothing' }, { info: async () => { throw new Error('NOPERM') } }]) {
+t.test('a client that is no subscriber any more becomes one again', async (t) => {
+  const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
+  await fill('key', 'value')
+  const { answer } = client
+  let isSubscribed = false
+  client.calls = []
+  client.answer = async (call) => {
+    if (call.startsWith('SUBSCRIBE')) isSubscribed = true
+    return call === 'PING' && !isSubscribed ? 'PONG' : await answer(call)
+  }
+  await until(() => cache.get('key') === undefined)
+  await until(() => cache.isProven)
+  t.equal(isSubscribed, true)
+})
+
+t.test('a client that cannot say where it is gives no proof', async (t) => {
+  for (const call of [undefined, async () => 'nothing', async (command: string) => command === 'INFO' ? 'run_id:one' : 'id=7', callAt({ server: 'two' }), async () => { throw new Error('NOPERM') }]) {
     const client = new FakeClient()
     const { set } = createData(client)
-    const cache = new NearCache({ client, maxStaleness: 10 }, overrides.info === undefined ? { set } : { set, ...overrides }, 'p:')
+    const cache = new NearCache({ client, maxStaleness: 10 }, call === undefined ? { set } : { set, call }, 'p:')
     await sleep(20)
     t.equal(cache.isProven, false)
     client.emit('close')
@@ -270,9 +293,11 @@ t.test('options that cannot be meant are refused', async (t) => {
   const make = (nearCache: unknown, of: unknown = client) => Reflect.construct(RedisStore, [{ client: of, nearCache }])
   t.throws(() => make({ client: own }, cluster), { name: 'TypeError', message: /a Cluster tells of changes on each node/ })
   t.throws(() => make({ client: cluster }), { name: 'TypeError', message: /a Cluster/ })
-  for (const nearCache of [{ client }, {}, { client: {} }]) t.throws(() => make(nearCache), { name: 'TypeError', message: /client\.duplicate\(\)/ })
+  for (const nearCache of [{ client }, {}, { client: {} }]) t.throws(() => make(nearCache), { name: 'TypeError', message: /client\.duplicate\(\{ autoResubscribe: false \}\)/ })
   const third = Object.assign(new FakeClient(), { options: { protocol: 3 } })
-  t.throws(() => make({ client: third }), { name: 'TypeError', message: /duplicate\(\{ protocol: 2 \}\)/ })
+  t.throws(() => make({ client: third }), { name: 'TypeError', message: /duplicate\(\{ autoResubscribe: false, protocol: 2 \}\)/ })
+  const eager = Object.assign(new FakeClient(), { options: {} })
+  t.throws(() => make({ client: eager }), { name: 'TypeError', message: /subscribe again.*duplicate\(\{ autoResubscribe: false \}\)/ })
   const taken = new Redis({ lazyConnect: true, ...plain })
   t.ok(make({ client: taken }))
   t.throws(() => make({ client: taken }), { name: 'TypeError', message: /for this store alone/ }, 'two stores')
@@ -289,11 +314,12 @@ t.test('a store asks for what is not near with the time that it has left, and dr
   let asked = 0
   const store = new RedisStore({
     client: {
-      info: async () => 'run_id:one\r\n',
-      get: async (key: string) => rows.get(key) ?? null,
+      call: callAt(),
+      get: async (key: string) => { asked++; return rows.get(key) ?? null },
+      pttl: async () => 60_000,
       set: async (key: string, value: string) => { rows.set(key, value); own.tell(key); return 'OK' },
       del: async (key: string) => Number(rows.delete(key)),
-      eval: async (_script: string, _keys: number, key: string) => { asked++; return rows.has(key) ? [rows.get(key), 60_000] : null }
+      eval: async () => 1
     },
     nearCache: { client: own }
   })
@@ -442,6 +468,51 @@ if (findRedis() !== null) {
     t.equal(answered, false, 'Redis is asked')
     server.resume()
     t.equal(await read, 'value')
+    await until(() => store.isCaching)
+  })
+
+  t.test('a failover that holds back writes holds back no read', async (t) => {
+    const { client, store } = await createStore(t)
+    await store.set('key', 'value', { expiresAt: inAMinute() })
+    const admin = open(t)
+    await admin.call('CLIENT', 'PAUSE', '60000', 'WRITE')
+    t.teardown(async () => { await open(t).call('CLIENT', 'UNPAUSE') })
+    t.equal(store.isCaching, true)
+    t.equal(await store.get('key'), 'value')
+    t.equal(await store.get('nothing'), null)
+    await admin.call('CLIENT', 'UNPAUSE')
+    t.equal(await client.ping(), 'PONG')
+  })
+
+  t.test('an app that takes the connection away from the store gets no old value', async (t) => {
+    const { keyPrefix, own, store } = await createStore(t, { maxStaleness: 100 })
+    const elsewhere = new RedisStore({ client: open(t), keyPrefix })
+    await elsewhere.set('key', 'one', { expiresAt: inAMinute() })
+    await until(() => store.isCaching)
+    t.equal(await store.get('key'), 'one')
+    await own.unsubscribe()
+    await elsewhere.delete('key')
+    while (await store.get('key') !== null) await sleep(1)
+    await until(() => store.isCaching)
+    t.equal(await store.get('key'), null)
+  })
+
+  t.test('a Redis that takes back the right to subscribe is served without, and ends nothing', async (t) => {
+    const admin = open(t)
+    await admin.call('ACL', 'SETUSER', 'demoted', 'on', '>pass', '~*', '&*', '+@all')
+    const login = { username: 'demoted', password: 'pass' }
+    const [client, own] = [open(t, login), open(t, login)]
+    const store = new RedisStore({ client, keyPrefix: 'demoted:', nearCache: { client: own, maxStaleness: 50 } })
+    await until(() => store.isCaching)
+    const closed = new Promise((resolve) => { own.once('close', resolve) })
+    await admin.call('ACL', 'SETUSER', 'demoted', 'resetchannels')
+    await closed
+    await store.set('key', 'value', { expiresAt: inAMinute() })
+    t.equal(await store.get('key'), 'value')
+    await until(() => own.status === 'ready')
+    await sleep(100)
+    t.equal(store.isCaching, false)
+    await admin.call('ACL', 'SETUSER', 'demoted', 'allchannels')
     await until(() => store.isCaching)
   })
 

@@ -109,6 +109,8 @@ t.test('authorization requests', async (t) => {
   t.test('a URL that is no authorize URL is refused', async (t) => {
     const { webflow, authorizeUrl } = await start(t)
     await t.rejects(webflow.approve(authorizeUrl().replace('/authorize', '/elsewhere')), /status 404/)
+    await t.rejects(webflow.approve(String(undefined)), /\/undefined, .* `location`/)
+    await t.rejects(webflow.deny(authorizeUrl({ client_id: 'unknown' })), /client_id/)
   })
 })
 

@@ -2,11 +2,14 @@ import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { mock } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
 import { PAGE } from '../stores/redis-scripts.ts'
+import { SequenceList } from '../stores/sequence-list.ts'
 import { TagIndex } from '../stores/tag-index.ts'
 import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
 import { testStore } from './support/strict-store-tests.ts'
@@ -140,6 +143,43 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame([...index.of('alone', 2)], [])
     index.remove('alone', one)
     t.equal(index.size, 0)
+  })
+
+  t.test('a list that has become empty can be used again', async (t) => {
+    const [one, two] = [{ sequence: 1 }, { sequence: 2 }]
+    const list = new SequenceList(one)
+    list.remove(one)
+    list.remove(one)
+    t.equal(list.isEmpty, true)
+    t.strictSame([...list.from(0)], [])
+    list.add(two)
+    t.strictSame([...list.from(0)], [two])
+  })
+
+  t.test('those that are left of a tag of very many take no more room than they need', async (t) => {
+    setFlagsFromString('--expose-gc')
+    const collect: unknown = runInNewContext('gc')
+    const used = (): number => {
+      if (typeof collect === 'function') collect()
+      return getHeapStatistics().used_heap_size
+    }
+    const index = new TagIndex<{ sequence: number }>()
+    const left: Array<{ sequence: number }> = []
+    const before = used()
+    let young: Array<{ sequence: number }> = []
+    for (let sequence = 0; sequence < 1_024_000; sequence++) {
+      const item = { sequence }
+      index.add('tag', item)
+      young.push(item)
+      if (young.length < 4000) continue
+      // The older half goes, but for one in 512.
+      for (const item of young.splice(0, 2000)) item.sequence % 512 === 0 ? left.push(item) : index.remove('tag', item)
+    }
+    for (const item of young) index.remove('tag', item)
+    young = []
+    const bytes = (used() - before) / left.length
+    t.ok(bytes < 1000, `${bytes.toFixed(0)} bytes each`)
+    t.strictSame([...index.of('tag')], left)
   })
 
   t.test('a tag of thousands keeps their order, and is read from anywhere in it', async (t) => {
