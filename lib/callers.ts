@@ -58,8 +58,9 @@ export class Callers {
       if (isOptedOut(request)) return done()
       return this.#loadUser(request, done)
     }
-    if (this.#cookies.mayHaveSession(request) && isOptedOut(request)) return done()
-    const tokenId = this.sessionTokenId(request)
+    const mayHaveSession = this.#cookies.mayHaveSession(request)
+    if (mayHaveSession && isOptedOut(request)) return done()
+    const tokenId = mayHaveSession ? this.sessionTokenId(request) : null
     if (tokenId === null) {
       request[callerSlot] = this.#nobody
       return done()

@@ -42,6 +42,8 @@ export class Cookies {
   readonly names: CookieNames
   readonly #codec: CookieCodec
   readonly #secure: boolean
+  /** What a session cookie begins with: no browser puts a blank before the `=`. */
+  readonly #sessionStart: string
 
   /** With `secure`, the names get `__Host-`: no other host can plant such a cookie. */
   constructor (codec: CookieCodec, baseName: string, secure: boolean) {
@@ -49,6 +51,7 @@ export class Cookies {
     const name = secure ? `__Host-${baseName}` : baseName
     this.names = { session: name, flowPrefix: `${name}_flow_`, restart: `${name}_restart` }
     this.#secure = secure
+    this.#sessionStart = `${name}=`
   }
 
   read (request: FastifyRequest): RequestCookies {
@@ -56,9 +59,9 @@ export class Cookies {
     return header === undefined ? {} : this.#codec.parseCookie(header)
   }
 
-  /** Tells, for next to nothing, whether it is worth looking for a session id. No browser puts a blank before the `=`. */
+  /** Tells, for next to nothing, whether it is worth looking for a session id. */
   mayHaveSession (request: FastifyRequest): boolean {
-    return request.headers.cookie?.includes(`${this.names.session}=`) ?? false
+    return request.headers.cookie?.includes(this.#sessionStart) ?? false
   }
 
   /** Reads the session id; null when there is none. */
