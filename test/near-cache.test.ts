@@ -170,6 +170,19 @@ t.test('nothing is answered once the connection is lost, until it is proven agai
   t.equal(cache.get('late'), undefined, 'nor is what was read over it')
 })
 
+t.test('a proof that was asked for on a lost connection is none', async (t) => {
+  const { cache, client } = await createCache(t, { maxStaleness: 40 })
+  let pong = (): void => {}
+  client.answer = () => new Promise((resolve) => { pong = () => { resolve(['pong', '']) } })
+  client.calls = []
+  await until(() => client.calls.includes('PING'))
+  client.emit('close')
+  pong()
+  await sleep(1)
+  t.equal(cache.isProven, false)
+  t.strictSame(client.calls, ['PING'], 'and nothing begins before there is a connection')
+})
+
 t.test('nothing is answered while Redis is silent', async (t) => {
   const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
   await fill('key', 'value')
