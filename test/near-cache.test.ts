@@ -238,6 +238,22 @@ t.test('another server, connection or database of the other client empties the c
   }
 })
 
+t.test('a client that fails for a while gives no proof meanwhile', async (t) => {
+  let isDown = false
+  const call = async (command: string): Promise<unknown> => {
+    if (isDown) throw new Error('down')
+    return await callAt()(command)
+  }
+  const { cache, fill } = await createCache(t, { maxStaleness: 40 }, { call })
+  await fill('key', 'value')
+  isDown = true
+  await until(() => !cache.isProven)
+  t.equal(cache.get('key'), undefined)
+  isDown = false
+  await until(() => cache.isProven)
+  t.equal(cache.get('key'), 'value', 'Redis has told of no change, over the same connections')
+})
+
 t.test('a client that is no subscriber any more becomes one again', async (t) => {
   const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
   await fill('key', 'value')
