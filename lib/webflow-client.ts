@@ -38,8 +38,8 @@ const maxInstallationLength = 256 * 1024
 const keepAlive = 4000
 // With these no connection was opened, so that no byte of the request can have left.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
-const decoder = new TextDecoder()
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
+const decoder = new TextDecoder()
 
 /** A request to Webflow. */
 interface Call {

@@ -176,9 +176,13 @@ export class NearCache {
     this.#end()
     const connection = this.#connection
     const isCurrent = () => connection === this.#connection
-    // Where Redis refuses, is too slow or is gone again, it is asked for everything, until it is back or has changed its mind.
-    const retry = () => { if (isCurrent()) this.#timer = setTimeout(() => { this.#begin() }, this.#maxStaleness).unref() }
-    this.#setUp(isCurrent).catch(retry)
+    this.#setUp(isCurrent).catch(() => { if (isCurrent()) this.#beginLater() })
+  }
+
+  /** Where Redis refuses, is too slow, or is another than it was, it is asked for everything for a while. */
+  #beginLater (): void {
+    this.#end()
+    this.#timer = setTimeout(() => { this.#begin() }, this.#maxStaleness).unref()
   }
 
   async #setUp (isCurrent: () => boolean): Promise<void> {
@@ -203,7 +207,7 @@ export class NearCache {
         if (!isCurrent()) return
         // Only a subscriber is answered by a list: Redis tells nobody else.
         if (server === place.server && connection === place.connection && Array.isArray(pong)) this.#provenAt = askedAt
-        else this.#begin()
+        else this.#beginLater()
       } catch {
         // No proof.
       } finally {

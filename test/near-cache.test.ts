@@ -269,6 +269,23 @@ t.test('a client that is no subscriber any more becomes one again', async (t) =>
   t.equal(isSubscribed, true)
 })
 
+t.test('where no proof can be had, it is asked for now and then only', async (t) => {
+  const isNoSubscriber = new FakeClient()
+  const { answer } = isNoSubscriber
+  isNoSubscriber.answer = async (call) => call === 'PING' ? 'PONG' : await answer(call)
+  const isPooled = new FakeClient()
+  let id = 0
+  const pool: Partial<DataClient> = { call: async (command) => await callAt({ id: id++ })(command) }
+  for (const [client, overrides] of [[isNoSubscriber, {}], [isPooled, pool]] as const) {
+    const cache = new NearCache({ client, maxStaleness: 30 }, createData(client, overrides), 'p:')
+    await sleep(100)
+    t.equal(cache.isProven, false)
+    const begun = client.calls.filter((call) => call.startsWith('SUBSCRIBE')).length
+    t.ok(begun > 1 && begun < 6, `begun ${begun} times`)
+    client.emit('close')
+  }
+})
+
 t.test('a client that cannot say where it is gives no proof', async (t) => {
   for (const call of [undefined, async () => 'nothing', async (command: string) => command === 'INFO' ? 'run_id:one' : 'id=7', callAt({ server: 'two' }), async () => { throw new Error('NOPERM') }]) {
     const client = new FakeClient()
