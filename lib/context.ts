@@ -15,6 +15,7 @@ import { Siblings } from './siblings.ts'
 import { TagNames } from './tag-names.ts'
 import { TokenChecks } from './token-checks.ts'
 import { TokenRecords } from './token-records.ts'
+import { UnderWay } from './under-way.ts'
 import { WebflowClient } from './webflow-client.ts'
 
 /** The parts of one instance of the plugin. */
@@ -33,7 +34,7 @@ export interface Context {
   flowRecords: FlowRecords
   webflow: WebflowClient
   /** Callbacks that have claimed their flow, and what is asked in the background: closing waits for them, so that no token is lost on the way. */
-  underWay: Set<Promise<unknown>>
+  underWay: UnderWay
 }
 
 /** Puts the parts of an instance together. */
@@ -46,7 +47,7 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
   const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings.sessionMaxAge, log)
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow, settings.timeout)
-  const underWay = new Set<Promise<unknown>>()
+  const underWay = new UnderWay()
   const ended = new EndedTokens(settings, { records, tags, log })
   const siblings = new Siblings({ records, checks, ended, tags })
   const installations = new Installations(settings, { records, checks, ended, siblings, tags, log, underWay })

@@ -68,10 +68,10 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
     done()
   })
   // Before any `onClose` hook: the app's Redis and its sockets are still there.
-  fastify.addHook('preClose', async () => { await Promise.allSettled(context.underWay) })
+  fastify.addHook('preClose', async () => { await context.underWay.settled() })
   fastify.addHook('onClose', async () => {
     // What the last requests have begun.
-    await Promise.allSettled(context.underWay)
+    await context.underWay.settled()
     await context.webflow.close()
   })
   fastify.register(registerRoutes, { context, surrounding: fastify })

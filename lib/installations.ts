@@ -10,6 +10,7 @@ import type { TagNames } from './tag-names.ts'
 import type { TokenChecks, Verdict } from './token-checks.ts'
 import { newestFirst, type FoundTokens, type StoredToken, type TokenRecords } from './token-records.ts'
 import { absorb, isComplete, type TokenRecord, type WebflowToken } from './token.ts'
+import type { UnderWay } from './under-way.ts'
 
 /** What Webflow says of a token; `unknown` when it could not be asked, which is no sign of anything. */
 export type TokenStatus = 'active' | 'revoked' | 'unknown'
@@ -23,7 +24,7 @@ export interface Parts {
   tags: TagNames
   log: FastifyBaseLogger
   /** What closing waits for. */
-  underWay: Set<Promise<unknown>>
+  underWay: UnderWay
 }
 
 /** Tokens that were looked for. */
@@ -58,7 +59,7 @@ export class Installations {
   readonly #siblings: Siblings
   readonly #tags: TagNames
   readonly #log: FastifyBaseLogger
-  readonly #underWay: Set<Promise<unknown>>
+  readonly #underWay: UnderWay
   readonly #filledIn = new BoundedMap<number>(1000)
   /** When a search asked about a token in vain, and whether asking again soon would be. */
   readonly #asked = new BoundedMap<{ at: number, isHopeless: boolean }>(10_000)
@@ -91,10 +92,8 @@ export class Installations {
     const now = Date.now()
     if (!this.#settings.introspect || isComplete(token.record) || isRecent(this.#filledIn.get(token.tokenId))) return
     this.#filledIn.set(token.tokenId, now)
-    const filling = this.#complete(token, now + this.#settings.timeout, { thorough: false })
-      .catch((err: unknown) => { this.#log.warn({ tokenId: token.tokenId, err }, unrecorded) })
-      .finally(() => { this.#underWay.delete(filling) })
-    this.#underWay.add(filling)
+    this.#underWay.add(this.#complete(token, now + this.#settings.timeout, { thorough: false })
+      .catch((err: unknown) => { this.#log.warn({ tokenId: token.tokenId, err }, unrecorded) }))
   }
 
   /**

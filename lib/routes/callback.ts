@@ -59,8 +59,7 @@ export async function callback (context: Context, request: FastifyRequest, reply
       throw error
     }
   )
-  underWay.add(finished)
-  return await finished.finally(() => { underWay.delete(finished) })
+  return await underWay.add(finished)
 }
 
 /** Checks a callback and enters its flow. The order of the checks is the contract: nothing is written before the last of them. */
