@@ -44,10 +44,10 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
   const cookies = new Cookies(await loadCookieCodec(), settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
   const tags = new TagNames(settings.clientId)
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings.sessionMaxAge, log)
+  const underWay = new UnderWay()
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings.sessionMaxAge, log, underWay)
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow, settings.timeout)
-  const underWay = new UnderWay()
   const ended = new EndedTokens(settings, { records, tags, log })
   const siblings = new Siblings({ records, checks, ended, tags })
   const installations = new Installations(settings, { records, checks, ended, siblings, tags, log, underWay })
@@ -63,7 +63,7 @@ export async function createContext (settings: Settings, log: FastifyBaseLogger)
     installations,
     callers: new Callers(cookies, identity, records, installations),
     flows: new Flows(settings, cookies, keyring),
-    flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings),
+    flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings, underWay),
     webflow,
     underWay
   }

@@ -55,14 +55,15 @@ export class EndedTokens {
   /** Forgets every record of an access token that Webflow has ended, and tells the app of each. */
   async forget (token: WebflowToken, reason: DisconnectReason): Promise<void> {
     for (const ended of await this.holdersOf(token)) {
-      if (!await this.#records.forget(ended.id, ended.accessToken)) continue
-      this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
-      diagnostics.disconnect.publish({ clientId: this.#clientId, reason })
-      try {
-        await this.#onDisconnect?.(ended, reason)
-      } catch (error) {
-        this.#log.error({ err: describeForeign(error) }, 'webflow-oauth: `onDisconnect` threw an error')
-      }
+      await this.#records.forget(ended.id, ended.accessToken, async () => {
+        this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
+        diagnostics.disconnect.publish({ clientId: this.#clientId, reason })
+        try {
+          await this.#onDisconnect?.(ended, reason)
+        } catch (error) {
+          this.#log.error({ err: describeForeign(error) }, 'webflow-oauth: `onDisconnect` threw an error')
+        }
+      })
     }
   }
 }

@@ -4,10 +4,13 @@ import { isObject, parseJson } from './json.ts'
 import { storeId } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
 import type { SealedStore } from './sealed-store.ts'
+import type { UnderWay } from './under-way.ts'
 
 /** How long the same callback gets the same answer, in milliseconds. */
 export const repeatAge = 60_000
 const maxTries = 3
+// A record outlives its flow by this much, in milliseconds, so that clocks which differ by minutes do not free a used flow.
+const clockTolerance = 15 * 60_000
 
 /** The right to finish a flow, won by one callback only. */
 export interface Claim {
@@ -35,10 +38,12 @@ export type Progress = { kind: 'unclaimed' } | { kind: 'claimed', attempt: strin
 export class FlowRecords {
   readonly #store: SealedStore
   readonly #settings: Settings
+  readonly #underWay: UnderWay
 
-  constructor (store: SealedStore, settings: Settings) {
+  constructor (store: SealedStore, settings: Settings, underWay: UnderWay) {
     this.#store = store
     this.#settings = settings
+    this.#underWay = underWay
   }
 
   /**
@@ -58,10 +63,13 @@ export class FlowRecords {
     return null
   }
 
-  /** Records how a claimed flow ended, for the same callback coming again; resolves whether it could. */
+  /**
+   * Records how a claimed flow ended, for the same callback coming again; resolves whether it could. The store is
+   * called even in its rest: the timeout that began the rest may be the very outcome.
+   */
   async settle ({ key, sealed, expiresAt }: Claim, outcome: Outcome): Promise<boolean> {
     const done: Done = { kind: 'done', endedAt: Date.now(), outcome }
-    return await this.#store.set(key, JSON.stringify(done), { expiresAt: Math.max(expiresAt, done.endedAt + repeatAge), if: sealed }) !== null
+    return await this.#store.set(key, JSON.stringify(done), { expiresAt: Math.max(expiresAt, done.endedAt + repeatAge), if: sealed }, { whileResting: true }) !== null
   }
 
   /** Reads how far a flow has come. */
@@ -73,8 +81,13 @@ export class FlowRecords {
   async #claim (state: string, startedAt: number, attempt: string): Promise<Claim | null> {
     const key = this.#key(state)
     const validUntil = Math.max(Date.now(), startedAt + this.#settings.flowMaxAge * 1000)
-    const expiresAt = validUntil + repeatAge
-    const written = await this.#store.setOrUndo(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null })
+    const expiresAt = validUntil + clockTolerance
+    const written = await this.#store.set(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null }, {
+      // The browser was told that the store failed: the same callback may try again.
+      afterFailure: (sealed) => {
+        this.#underWay.insist(() => this.#store.delete(key, { if: sealed }, { whileResting: true }), () => {})
+      }
+    })
     if (written !== null) return { kind: 'claim', key, sealed: written, expiresAt }
     // ioredis sends a command again whose answer was lost: the claim in the way may be this very one.
     const record = await this.#store.get(key)
@@ -87,10 +100,14 @@ export class FlowRecords {
   async #wait (state: string): Promise<Progress> {
     const deadline = performance.now() + this.#settings.timeout + 2 * this.#settings.storeTimeout
     for (let pause = 20; ; pause = Math.min(pause * 2, 250)) {
-      const progress = await this.progress(state)
       const left = deadline - performance.now()
-      if (progress.kind !== 'claimed' || left <= 0) return progress
-      await new Promise((resolve) => { setTimeout(resolve, Math.min(pause, left)) })
+      // The store may rest after a timeout of the claimer's own.
+      const progress = await this.progress(state).catch((error: unknown) => {
+        if (left <= 0) throw error
+        return null
+      })
+      if (progress !== null && (progress.kind !== 'claimed' || left <= 0)) return progress
+      await new Promise((resolve) => { setTimeout(resolve, Math.min(pause, Math.max(left, 0))) })
     }
   }
 

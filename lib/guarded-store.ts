@@ -1,4 +1,5 @@
 import type { SetOptions, TokenStore } from '../stores/token-store.ts'
+import { startDeadline } from './deadline.ts'
 import { diagnostics, type StoreFailure, type StoreMethod } from './diagnostics.ts'
 import { WebflowOAuthError, describeForeign } from './errors.ts'
 import { isObject } from './json.ts'
@@ -9,6 +10,17 @@ const restAfterTimeout = 1000
 export interface Page {
   keys: string[]
   cursor: string | null
+}
+
+/** How a call to the store differs from others. */
+export interface CallOptions<T = boolean> {
+  /**
+   * Called after the caller was told that the call failed, once it is known what became of the call: with the late
+   * answer, or with null where the store may or may not have carried the call out. Must not throw.
+   */
+  afterFailure?: ((answer: T | null) => void) | undefined
+  /** Whether the store is called even in its second of rest after a timeout. Defaults to false. */
+  whileResting?: boolean | undefined
 }
 
 type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
@@ -30,37 +42,29 @@ export class GuardedStore {
     this.#clientId = clientId
   }
 
-  get (key: string): Promise<string | null> {
-    return this.#call('get', () => this.#store.get(key), isStringOrNull)
+  get (key: string, { whileResting }: Pick<CallOptions, 'whileResting'> = {}): Promise<string | null> {
+    return this.#call('get', () => this.#store.get(key), isStringOrNull, { whileResting })
   }
 
-  set (key: string, value: string, options: SetOptions): Promise<boolean> {
-    return this.#call('set', () => this.#store.set(key, value, options), isBoolean)
+  set (key: string, value: string, options: SetOptions, callOptions?: CallOptions): Promise<boolean> {
+    return this.#call('set', () => this.#store.set(key, value, options), isBoolean, callOptions)
   }
 
-  /** Like `set`; a write that the store carries out after it was given up is taken back. */
-  setOrUndo (key: string, value: string, options: SetOptions): Promise<boolean> {
-    // At once, though the store is given its second of rest: somebody may be waiting behind this write.
-    const undo = async () => { await this.#store.delete(key, { if: value }) }
-    return this.#call('set', () => this.#store.set(key, value, options), isBoolean, (written) => {
-      if (written) undo().catch(() => {})
-    })
-  }
-
-  delete (key: string, options?: { if?: string }): Promise<boolean> {
-    return this.#call('delete', () => this.#store.delete(key, options), isBoolean)
+  delete (key: string, options?: { if?: string }, callOptions?: CallOptions): Promise<boolean> {
+    return this.#call('delete', () => this.#store.delete(key, options), isBoolean, callOptions)
   }
 
   find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
     return this.#call('find', () => this.#store.find(tag, options), isPage)
   }
 
-  #call<T> (method: StoreMethod, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, onLate?: (value: T) => void): Promise<T> {
+  #call<T> (method: StoreMethod, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, { afterFailure, whileResting = false }: CallOptions<T> = {}): Promise<T> {
     const startedAt = performance.now()
     const publish = (reason: StoreFailure['reason']) => {
       diagnostics.storeFailure.publish({ clientId: this.#clientId, method, reason, duration: performance.now() - startedAt })
     }
-    if (this.#circuit === 'open' || this.#circuit === 'probing') {
+    const isResting = this.#circuit === 'open' || this.#circuit === 'probing'
+    if (isResting && !whileResting) {
       publish('resting')
       return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover.'))
     }
@@ -69,27 +73,28 @@ export class GuardedStore {
 
     return new Promise((resolve, reject) => {
       let late = false
-      const timer = setTimeout(() => {
+      const cancel = startDeadline(this.#timeout, () => {
         late = true
         if (probes || this.#circuit === 'closed') this.#rest()
-        publish('timeout')
         reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms.`))
-      }, this.#timeout)
+        publish('timeout')
+      })
       const settle = () => {
-        clearTimeout(timer)
+        cancel()
         if (probes && this.#circuit === 'probing') this.#circuit = 'closed'
       }
       const fail = (error: unknown) => {
         settle()
-        if (!late) publish('error')
         reject(unavailable(`The token store failed to \`${method}\`.`, describeForeign(error)))
+        if (!late) publish('error')
+        afterFailure?.(null)
       }
       try {
         Promise.resolve(run()).then((value) => {
           if (!isAnswer(value)) return fail(new TypeError('not an answer of a token store'))
           settle()
-          if (late) onLate?.(value)
           resolve(value)
+          if (late) afterFailure?.(value)
         }, fail)
       } catch (error) {
         fail(error)

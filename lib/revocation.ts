@@ -62,10 +62,11 @@ async function forgetEverywhere (context: Context, token: WebflowToken, request:
 }
 
 async function forget ({ log, records, settings }: Context, token: WebflowToken, request: FastifyRequest | null): Promise<void> {
-  if (!await records.forget(token.id, token.accessToken)) return
-  try {
-    await settings.onRevoke?.(token, request)
-  } catch (error) {
-    (request?.log ?? log).error({ err: describeForeign(error) }, 'webflow-oauth: `onRevoke` threw an error')
-  }
+  await records.forget(token.id, token.accessToken, async () => {
+    try {
+      await settings.onRevoke?.(token, request)
+    } catch (error) {
+      (request?.log ?? log).error({ err: describeForeign(error) }, 'webflow-oauth: `onRevoke` threw an error')
+    }
+  })
 }

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from './bounded-map.ts'
-import { unavailable, type GuardedStore, type Page } from './guarded-store.ts'
+import { unavailable, type CallOptions, type GuardedStore, type Page } from './guarded-store.ts'
 import type { Sealer } from './seal.ts'
 
 /** What is said of a value as it is written. */
@@ -10,6 +10,14 @@ export interface SealedOptions {
   tags?: readonly string[]
   /** Writes only over this sealed value, or only over none. */
   if?: string | null
+}
+
+/** How a write differs from others. */
+export interface SealedCallOptions {
+  /** Called with the sealed value when the write was reported as failed and may stand in the store all the same. */
+  afterFailure?: ((sealed: string) => void) | undefined
+  /** Whether the store is called even in its second of rest after a timeout. Defaults to false. */
+  whileResting?: boolean | undefined
 }
 
 /** A value as it was read: the sealed form is what conditional writes compare with. */
@@ -35,8 +43,8 @@ export class SealedStore {
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
-  getSealed (key: string): Promise<string | null> {
-    return this.#store.get(key)
+  getSealed (key: string, callOptions?: Pick<CallOptions, 'whileResting'>): Promise<string | null> {
+    return this.#store.get(key, callOptions)
   }
 
   async get (key: string): Promise<Sealed | null> {
@@ -46,19 +54,22 @@ export class SealedStore {
   }
 
   /** Seals and writes; resolves with the sealed value, or null when the condition did not hold. */
-  async set (key: string, text: string, options: SealedOptions): Promise<string | null> {
+  async set (key: string, text: string, options: SealedOptions, { afterFailure, whileResting }: SealedCallOptions = {}): Promise<string | null> {
     const sealed = this.#sealer.seal(key, text)
-    return await this.#store.set(key, sealed, options) ? sealed : null
+    const written = await this.#store.set(key, sealed, options, {
+      whileResting,
+      afterFailure: afterFailure && ((written) => { if (written !== false) afterFailure(sealed) })
+    })
+    return written ? sealed : null
   }
 
-  /** Like `set`; a write that the store carries out after it was given up is taken back. */
-  async setOrUndo (key: string, text: string, options: SealedOptions): Promise<string | null> {
-    const sealed = this.#sealer.seal(key, text)
-    return await this.#store.setOrUndo(key, sealed, options) ? sealed : null
+  /** Writes a value that is sealed already, to put back what stood there. */
+  restore (key: string, sealed: string, options: SealedOptions): Promise<boolean> {
+    return this.#store.set(key, sealed, options, { whileResting: true })
   }
 
-  delete (key: string, options?: { if?: string }): Promise<boolean> {
-    return this.#store.delete(key, options)
+  delete (key: string, options?: { if?: string }, callOptions?: CallOptions): Promise<boolean> {
+    return this.#store.delete(key, options, callOptions)
   }
 
   /** Names the keys whose value was written with the tag, a page at a time. */

@@ -3,9 +3,10 @@ import { BoundedMap } from './bounded-map.ts'
 import { toError } from './errors.ts'
 import { unavailable } from './guarded-store.ts'
 import type { Installation } from './installation.ts'
-import type { SealedStore } from './sealed-store.ts'
+import type { SealedCallOptions, SealedStore } from './sealed-store.ts'
 import type { TagNames } from './tag-names.ts'
 import { absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from './token.ts'
+import type { UnderWay } from './under-way.ts'
 import type { Grant } from './webflow-answers.ts'
 
 const maxOpened = 1000
@@ -41,13 +42,17 @@ export class TokenRecords {
   readonly #log: FastifyBaseLogger
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
+  readonly #underWay: UnderWay
+  /** Sealed values of which nobody knows whether their deletion was carried out. */
+  readonly #maybeGone = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
-  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger) {
+  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger, underWay: UnderWay) {
     this.#store = store
     this.#tags = tags
     this.#maxAge = maxAge * 1000
     this.#log = log
+    this.#underWay = underWay
   }
 
   /** Makes the record of what Webflow granted. */
@@ -72,26 +77,33 @@ export class TokenRecords {
    * Writes a token over whatever stands there, but over nothing newer: neither a slow callback nor a write
    * that is carried out late undoes what the user has done meanwhile. Resolves with the record that stands
    * there then. `replaced` is the one that stood there before the token was asked for, null for none; left
-   * out, nothing counts as newer.
+   * out, nothing counts as newer. A write that was reported as failed is taken back if the store has carried it out.
+   * The store is called even in its rest: Webflow has issued the token already.
    */
   async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
     const text = serializeRecord(record)
     for (let tries = 0; tries < maxTries; tries++) {
-      const current = await this.readSealed(tokenId)
+      const current = await this.readSealed(tokenId, { whileResting: true })
       const standing = current === null ? null : this.#standing(tokenId, current)
       // ioredis sends a command again whose answer was lost: what stands there may be this very record.
       if (standing !== null && tries > 0 && serializeRecord(standing.record) === text) return standing
       if (standing !== null && replaced !== undefined && hasOvertaken(standing.record, record, replaced)) return standing
       const merged = standing === null ? record : keepTold(record, standing.record)
-      const sealed = await this.#set(tokenId, merged, current)
+      const sealed = await this.#set(tokenId, merged, current, {
+        whileResting: true,
+        afterFailure: (written) => {
+          // What cannot be read cannot be put back with its deadline and tags: then the new token stays.
+          if (current === null || standing !== null) this.#takeBack(tokenId, written, standing)
+        }
+      })
       if (sealed !== null) return { tokenId, sealed, record: merged }
     }
     throw unavailable('The token store did not write a token that it was given.')
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
-  async readSealed (tokenId: string): Promise<string | null> {
-    const sealed = await this.#store.getSealed(storeKey(tokenId))
+  async readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
+    const sealed = await this.#store.getSealed(storeKey(tokenId), callOptions)
     // Revoked by another process, perhaps: then this one keeps it no longer either.
     if (sealed === null) this.#opened.delete(tokenId)
     return sealed
@@ -190,16 +202,22 @@ export class TokenRecords {
 
   /**
    * Forgets a token that was revoked; resolves whether it was still there. A record that was renewed
-   * meanwhile goes too, one that holds a newer token stays.
+   * meanwhile goes too, one that holds a newer token stays. `onGone` runs once when the record has gone: before this
+   * resolves, or after it has rejected, if the store has carried the deletion out all the same. It must not reject.
    */
-  async forget (tokenId: string, accessToken: string, tried: string | null = null): Promise<boolean> {
+  async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>, tried: string | null = null): Promise<boolean> {
     const sealed = await this.readSealed(tokenId)
     if (sealed === null) return false
     if (sealed === tried) throw unavailable('The token store keeps a value that it was told to delete.')
     const token = this.#unseal(tokenId, sealed)
     if (token === null || token.record.accessToken !== accessToken) return false
-    if (!await this.#store.delete(storeKey(tokenId), { if: sealed })) return await this.forget(tokenId, accessToken, sealed)
+    const isGone = await this.#store.delete(storeKey(tokenId), { if: sealed }, {
+      afterFailure: (answer) => { this.#followDeletion(tokenId, sealed, answer, onGone) }
+    })
+    if (!isGone) return await this.forget(tokenId, accessToken, onGone, sealed)
     this.#opened.delete(tokenId)
+    this.#maybeGone.delete(sealed)
+    await onGone()
     return true
   }
 
@@ -213,8 +231,40 @@ export class TokenRecords {
     throw unavailable('The token store did not delete a token that it was told to.')
   }
 
-  #set (tokenId: string, record: TokenRecord, over: string | null): Promise<string | null> {
-    return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.#tags.of(record), if: over })
+  #set (tokenId: string, record: TokenRecord, over: string | null, callOptions?: SealedCallOptions): Promise<string | null> {
+    return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.#tags.of(record), if: over }, callOptions)
+  }
+
+  /** Takes back a write that was reported as failed: puts back what stood there before, unless something newer stands there by now. */
+  #takeBack (tokenId: string, written: string, before: StoredToken | null): void {
+    const key = storeKey(tokenId)
+    this.#underWay.insist(
+      () => before === null
+        ? this.#store.delete(key, { if: written }, { whileResting: true })
+        : this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.#tags.of(before.record), if: written }),
+      (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it all the same, it stays there until it expires') }
+    )
+  }
+
+  /** Finds out whether a deletion was carried out that was reported as failed, and then tells who asked for it. */
+  #followDeletion (tokenId: string, sealed: string, answer: boolean | null, onGone: () => Promise<void>): void {
+    if (answer === false) return
+    this.#maybeGone.add(sealed)
+    this.#underWay.insist(
+      async () => {
+        if (answer === null && await this.readSealed(tokenId) === sealed) {
+          this.#maybeGone.delete(sealed)
+          return
+        }
+        this.#opened.delete(tokenId)
+        // False where a later call has deleted the record, and has told who asked for that.
+        if (this.#maybeGone.delete(sealed)) await onGone()
+      },
+      (err) => {
+        this.#maybeGone.delete(sealed)
+        this.#log.warn({ tokenId, err }, 'webflow-oauth: it is not known whether the store has deleted a token. If it has, `onRevoke` or `onDisconnect` did not run for it')
+      }
+    )
   }
 
   #deadline (now: number, endsAt: number | null): number {

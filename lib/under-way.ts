@@ -1,3 +1,6 @@
+// A store that restarts is back by then.
+const pauses = [250, 1000, 4000, 15_000]
+
 /**
  * Work that goes on behind an answer, such as a deletion that the store carries out late. Closing waits for it.
  */
@@ -15,6 +18,18 @@ export class UnderWay {
     const remove = () => { this.#tasks.delete(task) }
     task.then(remove, remove)
     return task
+  }
+
+  /**
+   * Runs a task in the background until it succeeds: at once, and again after growing pauses. Closing waits for the try
+   * that is running, and for no pause. Calls `onGivenUp` with the last error when no try has succeeded.
+   */
+  insist (task: () => Promise<unknown>, onGivenUp: (error: unknown) => void, tries = 0): void {
+    this.add(task()).catch((error: unknown) => {
+      const pause = pauses[tries]
+      if (pause === undefined) onGivenUp(error)
+      else setTimeout(() => { this.insist(task, onGivenUp, tries + 1) }, pause).unref()
+    })
   }
 
   /** Resolves when everything that is under way now has settled. */

@@ -23,8 +23,10 @@ import { createState, flowHandle, readState } from '../lib/state.ts'
 import { TagNames } from '../lib/tag-names.ts'
 import { TokenRecords } from '../lib/token-records.ts'
 import { WebflowToken, absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
+import { UnderWay } from '../lib/under-way.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import type { TokenStore } from '../stores/token-store.ts'
+import { tick } from './support/clock.ts'
 
 const start = 1_800_000_000_000
 const clientId = 'c'.repeat(64)
@@ -91,9 +93,9 @@ t.test('GuardedStore', async (t) => {
     const late: { answer?: (value: string) => void, fail?: (error: Error) => void } = {}
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve, reject) => { Object.assign(late, { answer: resolve, fail: reject }) }) }), 300, 'client')
     const call = store.get('key')
-    mock.timers.tick(299)
+    tick(299)
     t.equal(await stateOf(call), 'pending')
-    mock.timers.tick(1)
+    tick(1)
     const error = await failureOf(call)
     t.match(error, { code: outage, statusCode: 503, message: 'The token store did not answer `get` within 300 ms.' })
     late.fail?.(new Error(hidden))
@@ -102,54 +104,47 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(call), outage)
   })
 
-  t.test('a write that is carried out after it was given up is taken back, and only it', async (t) => {
+  t.test('a caller who was told of a failure is told later what became of the call', async (t) => {
     useClock(t)
-    for (const { present, broken } of [{ present: null, broken: false }, { present: 'of somebody else', broken: false }, { present: null, broken: true }]) {
-      const memory = new MemoryStore()
-      if (present !== null) await memory.set('key', present, { expiresAt: inAMinute() })
-      const late: Array<() => Promise<void>> = []
-      const store = new GuardedStore(storeWith({
-        set: (...call: Parameters<MemoryStore['set']>) => new Promise<boolean>((resolve) => {
-          late.push(async () => { resolve(await memory.set(...call)) })
-        }),
-        delete: async (...call: Parameters<MemoryStore['delete']>) => {
-          if (broken) throw new Error('down')
-          return await memory.delete(...call)
+    const cases = [
+      { settle: (resolve: (value: unknown) => void) => { resolve(true) }, becomes: true },
+      { settle: (resolve: (value: unknown) => void) => { resolve(false) }, becomes: false },
+      { settle: (resolve: (value: unknown) => void) => { resolve('nonsense') }, becomes: null },
+      { settle: (_resolve: unknown, reject: (error: Error) => void) => { reject(new Error(hidden)) }, becomes: null }
+    ]
+    for (const { settle, becomes } of cases) {
+      for (const isLate of [true, false]) {
+        const answers: unknown[] = []
+        let answer = (): void => {}
+        const call = () => new Promise((resolve, reject) => { answer = () => { settle(resolve, reject) } })
+        const store = new GuardedStore(storeWith({ set: call, delete: call }), 100, 'client')
+        const afterFailure = (value: boolean | null) => { answers.push(value) }
+        for (const pending of [() => store.set('key', 'value', { expiresAt: inAMinute() }, { afterFailure, whileResting: true }), () => store.delete('key', {}, { afterFailure, whileResting: true })]) {
+          const state = pending().then(() => 'answered', (error: WebflowOAuthError) => error.code)
+          if (isLate) {
+            tick(100)
+            t.equal(await state, outage)
+            t.strictSame(answers, [], 'nothing is known yet')
+          }
+          answer()
+          await state
+          await setImmediate()
+          const isFailure = isLate || becomes === null
+          t.strictSame(answers.splice(0), isFailure ? [becomes] : [])
         }
-      }), 100, 'client')
-      const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
-      mock.timers.tick(100)
-      t.equal((await failureOf(pending)).code, outage)
-      await Promise.all(late.map((carryOut) => carryOut()))
-      await setImmediate()
-      t.equal(await memory.get('key'), broken ? 'value' : present)
+      }
     }
   })
 
-  t.test('a write that was given up is not taken back once somebody has written over it, nor when it never happened', async (t) => {
+  t.test('a call that may not wait is made even while the store rests', async (t) => {
     useClock(t)
-    for (const written of [true, false]) {
-      const memory = new MemoryStore()
-      const deletions: unknown[] = []
-      let carryOut = (): void => {}
-      const store = new GuardedStore(storeWith({
-        set: (...call: Parameters<MemoryStore['set']>) => new Promise<boolean>((resolve) => {
-          carryOut = () => { memory.set(...call).then(() => resolve(written)) }
-        }),
-        delete: async (...call: Parameters<MemoryStore['delete']>) => {
-          deletions.push(call)
-          await memory.set('key', 'of a successor', { expiresAt: inAMinute() })
-          return await memory.delete(...call)
-        }
-      }), 100, 'client')
-      const pending = store.setOrUndo('key', 'value', { expiresAt: inAMinute(), if: null })
-      mock.timers.tick(100)
-      await failureOf(pending)
-      carryOut()
-      await setImmediate()
-      t.strictSame(deletions, written ? [['key', { if: 'value' }]] : [])
-      t.equal(await memory.get('key'), written ? 'of a successor' : 'value')
-    }
+    const store = new GuardedStore(storeWith({ get: never }), 100, 'client')
+    const slow = store.get('key')
+    tick(100)
+    t.equal(await stateOf(slow), outage)
+    t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage)
+    t.equal(await store.set('key', 'value', { expiresAt: inAMinute() }, { whileResting: true }), true)
+    t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, 'the rest goes on')
   })
 
   t.test('answers that come late decide nothing: the rest is as long as it is', async (t) => {
@@ -157,30 +152,30 @@ t.test('GuardedStore', async (t) => {
     const pending: Array<(value: string | null) => void> = []
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
     const first = store.get('a')
-    mock.timers.tick(200)
+    tick(200)
     const second = store.get('b')
-    mock.timers.tick(100)
+    tick(100)
     t.equal(await stateOf(first), outage)
-    mock.timers.tick(200)
+    tick(200)
     t.equal(await stateOf(second), outage)
-    mock.timers.tick(800)
+    tick(800)
     const probe = store.get('c')
     t.equal(pending.length, 3, 'the second that took too long did not make the rest longer')
     pending[0]?.('late')
     await setImmediate()
     t.equal(await stateOf(store.get('d')), outage, 'a late answer does not end the probing')
-    mock.timers.tick(300)
+    tick(300)
     t.equal(await stateOf(probe), outage)
     pending[2]?.('late')
     await setImmediate()
     t.equal(await stateOf(store.get('e')), outage, 'nor does that of the probe end the rest that followed')
 
-    mock.timers.tick(1000)
+    tick(1000)
     const recovered = store.get('f')
     pending[3]?.(null)
     t.equal(await recovered, null)
     const slow = store.get('g')
-    mock.timers.tick(300)
+    tick(300)
     t.equal(await stateOf(slow), outage)
     t.equal(await stateOf(store.get('h')), outage, 'a store that has recovered is given a rest again')
     t.equal(pending.length, 5)
@@ -191,7 +186,7 @@ t.test('GuardedStore', async (t) => {
     let calls = 0
     const store = new GuardedStore(storeWith({ get: async () => { calls++; return null } }), 300, 'client')
     await store.get('key')
-    mock.timers.tick(10_000)
+    tick(10_000)
     await store.get('key')
     t.equal(calls, 2, 'nothing has opened the circuit')
   })
@@ -201,17 +196,17 @@ t.test('GuardedStore', async (t) => {
     const pending: Array<(value: string | null) => void> = []
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
     const together = [store.get('a'), store.get('b')]
-    mock.timers.tick(300)
+    tick(300)
     for (const call of together) t.equal(await stateOf(call), outage)
     t.equal(pending.length, 2)
 
     t.match(await failureOf(store.get('c')), { code: outage, message: /given a second to recover/ })
-    mock.timers.tick(999)
+    tick(999)
     t.equal(await stateOf(store.set('c', 'value', { expiresAt: inAMinute() })), outage)
     t.equal(await stateOf(store.delete('c')), outage)
     t.equal(pending.length, 2, 'the store was left in peace')
 
-    mock.timers.tick(1)
+    tick(1)
     const [probe, ...others] = [store.get('d'), store.get('e'), store.get('f')]
     t.equal(pending.length, 3, 'one call probes')
     for (const call of others) t.equal(await stateOf(call), outage)
@@ -232,12 +227,12 @@ t.test('GuardedStore', async (t) => {
     for (const expected of [1, 2, 3]) {
       const probe = store.get('key')
       t.equal(calls, expected)
-      mock.timers.tick(300)
+      tick(300)
       t.equal(await stateOf(probe), outage)
-      mock.timers.tick(999)
+      tick(999)
       t.equal(await stateOf(store.get('key')), outage)
       t.equal(calls, expected)
-      mock.timers.tick(1)
+      tick(1)
     }
   })
 
@@ -246,9 +241,9 @@ t.test('GuardedStore', async (t) => {
     const answers = [never, () => Promise.reject(new Error(hidden)), async () => 'value']
     const store = new GuardedStore(storeWith({ get: () => answers.shift()?.() }), 300, 'client')
     const first = store.get('key')
-    mock.timers.tick(300)
+    tick(300)
     t.equal(await stateOf(first), outage)
-    mock.timers.tick(1000)
+    tick(1000)
     t.match(await failureOf(store.get('key')), { message: /failed to `get`/ })
     t.equal(await store.get('key'), 'value')
   })
@@ -467,7 +462,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
   const { log, lines } = createLog()
   const guarded = new GuardedStore(inner, 1000, 'client')
   const sealed = new SealedStore(guarded, sealer, log)
-  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log)
+  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log, new UnderWay())
   return { inner, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }
 }
 
@@ -601,7 +596,7 @@ t.test('TokenRecords', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const sealed = await records.readSealed('id')
-    mock.timers.tick(50_000)
+    tick(50_000)
     await records.read('id')
     await setImmediate()
     t.equal(await records.readSealed('id'), sealed)
@@ -617,12 +612,12 @@ t.test('TokenRecords', async (t) => {
     }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const sealed = await records.readSealed('id') ?? ''
-    mock.timers.tick(50_001)
+    tick(50_001)
     for (let use = 0; use < 3; use++) t.equal(records.open('id', sealed)?.record.expiresAt, start + 100_000, 'this use sees what it read')
     await setImmediate()
     t.equal(writes, 2, 'uses at one moment renew once')
     t.match(await records.read('id'), { record: { accessToken, createdAt: start, expiresAt: start + 150_001 } })
-    mock.timers.tick(99_999)
+    tick(99_999)
     t.match(await records.read('id'), { record: { accessToken } }, 'it outlives its first deadline')
   })
 
@@ -630,16 +625,16 @@ t.test('TokenRecords', async (t) => {
     useClock(t)
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create({ ...grant, expiresIn: 120 }, ['sites:read'], Date.now()))
-    mock.timers.tick(60_000)
+    tick(60_000)
     await records.read('id')
     await setImmediate()
     const renewed = await records.read('id')
     t.equal(renewed?.record.expiresAt, start + 120_000)
-    mock.timers.tick(59_000)
+    tick(59_000)
     await records.read('id')
     await setImmediate()
     t.equal((await records.read('id'))?.sealed, renewed?.sealed, 'there is nothing left to move')
-    mock.timers.tick(1000)
+    tick(1000)
     t.equal(await records.read('id'), null)
   })
 
@@ -648,7 +643,7 @@ t.test('TokenRecords', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const sealed = await records.readSealed('id') ?? ''
-    mock.timers.tick(60_000)
+    tick(60_000)
     await records.drop('id')
     t.match(records.open('id', sealed), { record: { accessToken } }, 'a request that read it before goes on')
     await setImmediate()
@@ -669,7 +664,7 @@ t.test('TokenRecords', async (t) => {
       set: (...args: Parameters<TokenStore['set']>) => fails ? Promise.reject(new Error(hidden)) : memory.set(...args)
     }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
-    mock.timers.tick(60_000)
+    tick(60_000)
     fails = true
     t.match(await records.read('id'), { record: { accessToken } })
     await setImmediate()
@@ -686,7 +681,7 @@ t.test('TokenRecords', async (t) => {
     const inner = new MemoryStore()
     const before = createStores(keyringOf('old'), inner).records
     await before.write('id', before.create(grant, ['sites:read'], Date.now()))
-    mock.timers.tick(60_000)
+    tick(60_000)
     await createStores(keyringOf('new', 'old'), inner).records.read('id')
     await setImmediate()
     t.match(await createStores(keyringOf('new'), inner).records.read('id'), { record: { accessToken } })
@@ -695,9 +690,9 @@ t.test('TokenRecords', async (t) => {
   t.test('what was revoked is forgotten', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
-    t.equal(await records.forget('id', accessToken), true)
+    t.equal(await records.forget('id', accessToken, async () => {}), true)
     t.equal(await records.read('id'), null)
-    t.equal(await records.forget('id', accessToken), false)
+    t.equal(await records.forget('id', accessToken, async () => {}), false)
   })
 
   t.test('a record that was renewed while it was revoked goes too', async (t) => {
@@ -719,7 +714,7 @@ t.test('TokenRecords', async (t) => {
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     revoking = true
     reads = 0
-    t.equal(await records.forget('id', accessToken), true)
+    t.equal(await records.forget('id', accessToken, async () => {}), true)
     t.equal(reads, 3, 'before, for the renewal, and after it')
     t.equal(await memory.get('token:id'), null)
   })
@@ -727,7 +722,7 @@ t.test('TokenRecords', async (t) => {
   t.test('a newer token stays', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
-    t.equal(await records.forget('id', accessToken), false)
+    t.equal(await records.forget('id', accessToken, async () => {}), false)
     t.match(await records.read('id'), { record: { accessToken: 'newer' } })
   })
 
@@ -735,11 +730,11 @@ t.test('TokenRecords', async (t) => {
     const inner = new MemoryStore()
     const { records } = createStores(keyringOf('old'), inner)
     await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
-    t.equal(await records.forget('id', accessToken), false)
+    t.equal(await records.forget('id', accessToken, async () => {}), false)
     t.equal(await inner.get('token:id'), 'foreign')
     const later = createStores(keyringOf('new'), inner).records
     await later.write('id', later.create(grant, ['sites:read'], Date.now()))
-    t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
+    t.equal((await failureOf(records.forget('id', accessToken, async () => {}))).code, outage)
   })
 
   t.test('a write that is carried out late leaves a newer token alone', async (t) => {
@@ -757,7 +752,7 @@ t.test('TokenRecords', async (t) => {
     await records.write('id', recordOf('the first'))
     t.equal((await failureOf(slow.write('id', recordOf('the late one')))).code, outage)
     await records.write('id', recordOf('the newest'))
-    t.strictSame(await Promise.all(late.map((carryOut) => carryOut())), [false])
+    t.strictSame(await Promise.all(late.map((carryOut) => carryOut())), [false, false], 'neither the write nor what takes it back')
     t.equal((await records.read('id'))?.record.accessToken, 'the newest')
   })
 
@@ -872,7 +867,7 @@ t.test('TokenRecords', async (t) => {
   t.test('a store that keeps what it is told to delete is an outage', async (t) => {
     const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
-    t.equal((await failureOf(records.forget('id', accessToken))).code, outage)
+    t.equal((await failureOf(records.forget('id', accessToken, async () => {}))).code, outage)
   })
 
   t.test('an opened record is used again only for the very value that was read', async (t) => {
@@ -894,7 +889,7 @@ t.test('TokenRecords', async (t) => {
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const sealed = await records.readSealed('id') ?? ''
     t.match(records.open('id', sealed), { tokenId: 'id' })
-    mock.timers.tick(100_000)
+    tick(100_000)
     t.equal(records.open('id', sealed), null)
   })
 
@@ -1142,16 +1137,16 @@ const connected = { kind: 'connected', tokenId: 'id', sessionId: null, returnTo:
 
 t.test('how a flow ended is known for a minute, also where it ended after its time', async (t) => {
   useClock(t)
-  const flowRecords = new FlowRecords(createStores(keyringOf('old')).sealed, flowSettings)
-  mock.timers.tick(9000)
+  const flowRecords = new FlowRecords(createStores(keyringOf('old')).sealed, flowSettings, new UnderWay())
+  tick(9000)
   const claim = await flowRecords.enter('state', start, false)
   if (claim?.kind !== 'claim') return t.fail('the flow is free')
-  mock.timers.tick(8000)
+  tick(8000)
   t.equal(await flowRecords.settle(claim, connected), true)
   t.equal(await flowRecords.settle(claim, connected), false, 'once')
-  mock.timers.tick(59_000)
+  tick(59_000)
   t.match(await flowRecords.enter('state', start, true), { kind: 'done', outcome: connected, endedAt: start + 17_000 })
-  mock.timers.tick(1000)
+  tick(1000)
   t.equal(await flowRecords.enter('state', start, true), null)
 })
 
@@ -1164,7 +1159,7 @@ t.test('a claim whose answer was lost and that was sent again can be settled', a
       return call[2].if === null ? false : written
     }
   }))
-  const flowRecords = new FlowRecords(sealed, flowSettings)
+  const flowRecords = new FlowRecords(sealed, flowSettings, new UnderWay())
   const claim = await flowRecords.enter('state', Date.now(), false)
   if (claim?.kind !== 'claim') return t.fail('the claim is one\'s own')
   t.equal(await flowRecords.settle(claim, connected), true)
@@ -1176,7 +1171,7 @@ t.test('a flow whose claim was taken back while others waited is free again', as
   const { sealed } = createStores(keyringOf('old'), memory)
   const key = `flow:${storeId(clientId, 'state')}`
   await sealed.set(key, '{"kind":"claimed","attempt":"of another"}', { expiresAt: inAMinute() })
-  const flowRecords = new FlowRecords(sealed, flowSettings)
+  const flowRecords = new FlowRecords(sealed, flowSettings, new UnderWay())
   const waiting = flowRecords.enter('state', Date.now(), false)
   await setImmediate()
   await memory.delete(key)
@@ -1185,7 +1180,7 @@ t.test('a flow whose claim was taken back while others waited is free again', as
 
 t.test('a record of a flow that says nothing stands for a claim of somebody', async (t) => {
   const { sealed } = createStores(keyringOf('old'))
-  const flowRecords = new FlowRecords(sealed, flowSettings)
+  const flowRecords = new FlowRecords(sealed, flowSettings, new UnderWay())
   t.strictSame(await flowRecords.progress('state'), { kind: 'unclaimed' })
   for (const text of ['5', '{}', '{"kind":"done"}', '{"kind":"done","endedAt":1,"outcome":{}}', '{"kind":"done","endedAt":"1","outcome":{"kind":"failed","message":"x","statusCode":400}}', 'no JSON']) {
     await sealed.set(`flow:${storeId(clientId, 'state')}`, text, { expiresAt: inAMinute() })

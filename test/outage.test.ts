@@ -1,0 +1,480 @@
+import { mock } from 'node:test'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import type { WebflowOAuthOptions } from '../lib/index.ts'
+import { startDeadline } from '../lib/deadline.ts'
+import { UnderWay } from '../lib/under-way.ts'
+import { RedisStore } from '../stores/redis.ts'
+import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, createApp, scope, secret, startWebflow } from './support/app.ts'
+import { Browser, type Answer } from './support/browser.ts'
+import { startChildApp, RemoteBrowser } from './support/child-app.ts'
+import { tick } from './support/clock.ts'
+import { FaultyStore } from './support/faulty-store.ts'
+import { findRedis, startRedis, type RedisServer } from './support/redis-server.ts'
+
+const storeTimeout = 40
+const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
+const byHeader: WebflowOAuthOptions['identify'] = ({ headers }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null
+
+function session ({ cookies }: Answer): string | undefined {
+  return cookies.find(({ name }) => name === '__Host-webflow')?.value
+}
+
+/** Waits until something holds, for at most two seconds. */
+async function eventually (holds: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (let tries = 0; tries < 400; tries++) {
+    if (await holds()) return true
+    await sleep(5)
+  }
+  return false
+}
+
+/** Blocks this process: no timer fires and no socket is read. */
+function block (milliseconds: number): void {
+  const until = performance.now() + milliseconds
+  while (performance.now() < until);
+}
+
+const tokensIn = async ({ memory }: FaultyStore, app: FastifyInstance) => {
+  const tokens = []
+  for await (const token of app.webflowOAuth.listTokens()) tokens.push(token.id)
+  return { size: memory.size, tokens }
+}
+
+t.test('a deadline', async (t) => {
+  t.test('passes when its time is over, and not before', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
+    for (const milliseconds of [1, 7, 10, 333, 1000]) {
+      let passed = 0
+      startDeadline(milliseconds, () => { passed++ })
+      tick(milliseconds - 1)
+      await setImmediate()
+      t.equal(passed, 0)
+      tick(1)
+      await setImmediate()
+      t.equal(passed, 1)
+      tick(5000)
+      await setImmediate()
+      t.equal(passed, 1, 'once')
+    }
+  })
+
+  t.test('that was cancelled never passes, not even after its last slice', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
+    let passed = 0
+    const cancel = startDeadline(100, () => { passed++ })
+    tick(50)
+    cancel()
+    const cancelLate = startDeadline(100, () => { passed++ })
+    tick(100)
+    cancelLate()
+    tick(1000)
+    await setImmediate()
+    t.equal(passed, 0)
+  })
+
+  t.test('gives a process that was blocked its time back', async (t) => {
+    const begun = performance.now()
+    const passed = new Promise<number>((resolve) => { startDeadline(200, () => { resolve(performance.now() - begun) }) })
+    block(600)
+    t.ok(await passed >= 750, 'of 600 ms at most one slice of 20 ms counted')
+  })
+})
+
+t.test('work in the background', async (t) => {
+  t.test('is tried again after growing pauses, and then given up', async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
+    const underWay = new UnderWay()
+    let tries = 0
+    const errors: unknown[] = []
+    underWay.insist(async () => { throw new Error(`try ${++tries}`) }, (error) => { errors.push(error) })
+    for (const pause of [250, 1000, 4000, 15_000]) {
+      t.equal(underWay.size, 1)
+      await underWay.settled()
+      await setImmediate()
+      t.equal(underWay.size, 0, 'closing waits for no pause')
+      t.strictSame(errors, [])
+      tick(pause - 1)
+      t.equal(underWay.size, 0)
+      tick(1)
+    }
+    await setImmediate()
+    t.equal(tries, 5)
+    t.match(errors, [{ message: 'try 5' }])
+  })
+})
+
+t.test('a token whose write took too long', async (t) => {
+  t.test('is taken back when the store carries the write out: no token is left that no browser holds', async (t) => {
+    const webflow = await startWebflow(t)
+    const store = new FaultyStore()
+    const app = await createApp(t, { webflow, options: { store, storeTimeout } })
+    const browser = new Browser(app)
+    const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+    const write = store.hold('set', 'token:')
+    const failed = await browser.get(url)
+    t.equal(failed.statusCode, 503)
+    t.equal(session(failed), undefined)
+    await write.carryOut()
+    t.ok(await eventually(() => store.memory.size === 1), 'the flow alone is left')
+    const repeated = await browser.get(url)
+    t.strictSame([repeated.statusCode, repeated.json().code], [503, outage])
+    await sleep(1000)
+    t.strictSame((await browser.get(url)).json(), failed.json(), 'how the flow ended was recorded, although the store rested')
+    t.equal(webflow.requests.token.length, 1)
+    t.equal(webflow.requests.revoke.length, 0)
+  })
+
+  t.test('gives way to the user\'s earlier token, with its tags', async (t) => {
+    const webflow = await startWebflow(t)
+    const store = new FaultyStore()
+    const app = await createApp(t, { webflow, options: { store, storeTimeout, identify: byHeader } })
+    const browser = new Browser(app)
+    const headers = { 'x-user': 'ada' }
+    await connect(browser, webflow, { headers })
+    const before = (await browser.get('/token', headers)).json()
+    const url = await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location))
+    for (const settle of ['carryOut', 'fail'] as const) {
+      const again = settle === 'carryOut' ? url : await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location))
+      const write = store.hold('set', 'token:')
+      t.equal((await browser.get(again, headers)).json().code, outage)
+      await (settle === 'carryOut' ? write.carryOut() : write.fail({ carriedOut: true }))
+      t.ok(await eventually(async () => (await app.webflowOAuth.getToken({ user: 'ada' }).catch(() => null))?.accessToken === before.accessToken))
+      t.strictSame((await tokensIn(store, app)).tokens, [before.id])
+    }
+  })
+
+  t.test('stays away when the store never wrote it, and spares what was written since', async (t) => {
+    const webflow = await startWebflow(t)
+    const store = new FaultyStore()
+    const app = await createApp(t, { webflow, options: { store, storeTimeout, identify: byHeader } })
+    const browser = new Browser(app)
+    const headers = { 'x-user': 'ada' }
+    const urls = [await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location)), await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location))]
+    const write = store.hold('set', 'token:')
+    t.equal((await browser.get(String(urls[0]), headers)).statusCode, 503)
+    await sleep(1000)
+    t.equal((await browser.get(String(urls[1]), headers)).statusCode, 303)
+    const { accessToken } = (await browser.get('/token', headers)).json()
+    t.type(accessToken, 'string')
+    await write.carryOut()
+    await sleep(20)
+    t.equal((await browser.get('/token', headers)).json().accessToken, accessToken)
+  })
+})
+
+t.test('a token whose write was carried out, and whose answer was lost, is taken back', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  store.lose('set', 'token:')
+  // The connection comes back a moment later.
+  store.lose('delete', 'token:', { carriedOut: false })
+  t.equal((await browser.get(url)).json().code, outage)
+  t.strictSame((await tokensIn(store, app)).tokens.length, 1)
+  t.ok(await eventually(() => store.memory.size === 1))
+  t.strictSame((await tokensIn(store, app)).tokens, [])
+})
+
+t.test('a token that cannot be taken back is a line in the log', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const lines: string[] = []
+  const store = new FaultyStore()
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, options: { store }, server: { logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } }, trustProxy: true } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  store.lose('set', 'token:')
+  store.lose('delete', 'token:', { carriedOut: false, times: 5 })
+  t.equal((await browser.get(url)).json().code, outage)
+  lines.length = 0
+  for (const pause of [250, 1000, 4000, 15_000]) {
+    await setImmediate()
+    tick(pause)
+  }
+  t.ok(await eventuallyWithoutTimers(() => lines.length > 0))
+  t.match(lines.map((line) => JSON.parse(line)), [{ level: 40, tokenId: /^[\w-]{43}$/, msg: /could not be removed from the store/ }])
+})
+
+/** Waits for something without a timer, for tests on a clock of their own. */
+async function eventuallyWithoutTimers (holds: () => boolean): Promise<boolean> {
+  for (let tries = 0; tries < 1000 && !holds(); tries++) await setImmediate()
+  return holds()
+}
+
+t.test('a user\'s earlier token that cannot be read is not put back: the new token stays', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store, identify: byHeader } })
+  const browser = new Browser(app)
+  const headers = { 'x-user': 'ada' }
+  await connect(browser, webflow, { headers })
+  const { id } = (await browser.get('/token', headers)).json()
+  await store.memory.set(`token:${String(id)}`, 'foreign', { expiresAt: Date.now() + 60_000 })
+  store.lose('set', 'token:')
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location))
+  t.equal((await browser.get(url, headers)).statusCode, 503)
+  await setImmediate()
+  t.equal((await browser.get('/token', headers)).json().connected, true)
+})
+
+t.test('a claim whose answer was lost is taken back: the same callback connects after all', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  store.lose('set', 'flow:')
+  t.equal((await browser.get(url)).statusCode, 503)
+  t.equal(webflow.requests.token.length, 0, 'the code is unspent')
+  t.equal((await browser.get(url)).statusCode, 303)
+
+  const second = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  const claim = store.hold('set', 'flow:')
+  t.equal((await browser.get(second)).statusCode, 503)
+  await claim.carryOut()
+  await sleep(1000)
+  t.equal((await browser.get(second)).statusCode, 303)
+})
+
+t.test('a callback under way, and the one who waits for it, do not mind that the store rests', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store, storeTimeout } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  webflow.fail('token', { delay: 300, handled: true })
+  const first = browser.clone().navigate(url)
+  const second = browser.clone().navigate(url)
+  await eventually(() => store.calls.filter((call) => call.startsWith('get flow:')).length > 1)
+  const slow = store.hold('get', 'token:')
+  t.equal((await browser.get('/token', { cookie: `__Host-webflow=${'A'.repeat(43)}` })).statusCode, 503, 'somebody else meets a timeout')
+  t.equal((await first).statusCode, 303)
+  const answer = await second
+  t.equal(answer.statusCode, 303)
+  t.equal(session(answer), session(await first))
+  await slow.fail()
+})
+
+t.test('a deletion that the store carries out after it was given up', async (t) => {
+  /** Connects a browser in an app that notes what its hooks are told. */
+  const setUp = async (t: Test, options: Partial<WebflowOAuthOptions> = {}) => {
+    const webflow = await startWebflow(t)
+    const store = new FaultyStore()
+    const told: string[] = []
+    const app = await createApp(t, {
+      webflow,
+      options: {
+        store,
+        storeTimeout,
+        onRevoke: ({ id }, request) => { told.push(`revoked ${id} ${request === null ? 'by the app' : request.url}`) },
+        onDisconnect: ({ id }, reason) => { told.push(`${reason} ${id}`) },
+        ...options
+      }
+    })
+    const browser = new Browser(app)
+    await connect(browser, webflow)
+    const { id, accessToken } = (await browser.get('/token')).json()
+    return { webflow, store, told, app, browser, id: String(id), accessToken: String(accessToken) }
+  }
+
+  const ways: Array<{ name: string, told: string, run: (parts: Awaited<ReturnType<typeof setUp>>) => Promise<unknown> }> = [
+    { name: 'of the revoke route', told: 'revoked ID /webflow/revoke', run: async ({ browser }) => (await browser.request('/webflow/revoke', { method: 'POST' })).json().code },
+    { name: 'of `revoke`', told: 'revoked ID by the app', run: ({ app, id }) => app.webflowOAuth.revoke(id).catch(({ code }) => code) },
+    {
+      name: 'of `revoke` with `force`',
+      told: 'revoked ID by the app',
+      run: ({ app, id, webflow }) => {
+        webflow.fail('revoke', { status: 503 })
+        return app.webflowOAuth.revoke(id, { force: true }).catch(({ code }) => code)
+      }
+    },
+    {
+      name: 'of `revokeAll`',
+      told: 'revoked ID by the app',
+      run: async ({ app, id }) => {
+        const authorizationId = (await app.webflowOAuth.getToken(id))?.authorization?.id ?? ''
+        const [result] = await app.webflowOAuth.revokeAll({ authorizationId })
+        return result?.error instanceof Error && 'code' in result.error ? result.error.code : null
+      }
+    },
+    {
+      name: 'of a token that Webflow has ended',
+      told: 'revoked ID',
+      run: ({ app, id, webflow, accessToken }) => {
+        webflow.revokeToken(accessToken)
+        return app.webflowOAuth.reportUnauthorized(id).catch(({ code }) => code)
+      }
+    }
+  ]
+
+  for (const { name, told: expected, run } of ways) {
+    t.test(`${name} is told to the hook all the same, once`, async (t) => {
+      const parts = await setUp(t)
+      const { store, told, id } = parts
+      const deletion = store.hold('delete', 'token:')
+      t.equal(await run(parts), outage)
+      t.strictSame(told, [], 'nobody knows yet')
+      await deletion.carryOut()
+      t.ok(await eventually(() => told.length > 0))
+      t.strictSame(told, [expected.replace('ID', id)])
+    })
+
+    t.test(`${name} is told to the hook once where the answer was lost`, async (t) => {
+      const parts = await setUp(t)
+      const { store, told, id } = parts
+      store.lose('delete', 'token:')
+      t.equal(await run(parts), outage)
+      t.ok(await eventually(() => told.length > 0))
+      t.strictSame(told, [expected.replace('ID', id)])
+    })
+  }
+
+  t.test('that never happened is told to no hook, and the retry finds the token', async (t) => {
+    for (const isLate of [false, true]) {
+      const { store, told, browser, id } = await setUp(t)
+      const held = isLate ? store.hold('delete', 'token:') : null
+      if (!isLate) store.lose('delete', 'token:', { carriedOut: false })
+      t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 503)
+      await held?.fail()
+      if (isLate) await sleep(1000)
+      await setImmediate()
+      t.strictSame(told, [])
+      t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'already_revoked' })
+      t.strictSame(told, [`revoked ${id} /webflow/revoke`])
+    }
+  })
+
+  t.test('after a later one has been carried out is told once', async (t) => {
+    const { store, told, browser } = await setUp(t)
+    const deletion = store.hold('delete', 'token:')
+    t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 503)
+    // While the store rests nobody can look what became of the deletion. The retry comes before the next look.
+    await deletion.fail()
+    t.ok(await eventually(async () => (await browser.request('/webflow/revoke', { method: 'POST' })).statusCode === 200))
+    t.equal(told.length, 1)
+    await sleep(300)
+    t.equal(told.length, 1)
+  })
+
+  t.test('is waited for when the app closes', async (t) => {
+    let finished = false
+    const { store, browser, app } = await setUp(t, { onRevoke: async () => { await sleep(50); finished = true } })
+    const deletion = store.hold('delete', 'token:')
+    await browser.request('/webflow/revoke', { method: 'POST' })
+    await deletion.carryOut()
+    await setImmediate()
+    await app.close()
+    t.equal(finished, true)
+  })
+})
+
+t.test('a deletion of which nothing becomes known is a line in the log', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const lines: string[] = []
+  const store = new FaultyStore()
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, options: { store }, server: { logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } }, trustProxy: true } })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  const { id } = (await browser.get('/token')).json()
+  store.lose('delete', 'token:')
+  t.equal(await app.webflowOAuth.revoke(String(id)).then(() => null, ({ code }) => {
+    store.lose('get', 'token:', { times: 5 })
+    return code
+  }), outage)
+  await setImmediate()
+  for (const pause of [250, 1000, 4000, 15_000]) {
+    await setImmediate()
+    tick(pause)
+  }
+  await eventuallyWithoutTimers(() => lines.length > 0)
+  t.ok(lines.length <= 1)
+})
+
+t.test('a used flow stays used for a store whose clock is minutes ahead', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const { memory } = store
+  // Redis ends records by its own clock: here they end 400 seconds too early.
+  const set = memory.set.bind(memory)
+  memory.set = (key, value, options) => set(key, value, { ...options, expiresAt: options.expiresAt - 400_000 })
+  const browser = new Browser(await createApp(t, { webflow, options: { store, flowMaxAge: 300 } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  const answers = []
+  for (let turn = 0; turn < 5; turn++) answers.push((await browser.get(url)).statusCode)
+  t.strictSame(answers, [303, 303, 303, 303, 303])
+  t.equal(webflow.requests.token.length, 1)
+})
+
+const present = findRedis() !== null
+if (!present) t.not(process.env.REQUIRE_REDIS, '1', 'a redis-server is not required')
+
+if (present) {
+  let redis: RedisServer
+  t.before(async () => { redis = await startRedis() })
+  t.teardown(() => redis.stop())
+
+  t.test('a handler that blocks the process for longer than `storeTimeout` costs nobody a request', async (t) => {
+    const client = new Redis(redis.port)
+    t.teardown(() => client.disconnect())
+    const webflow = await startWebflow(t)
+    const app = await createApp(t, {
+      webflow,
+      options: { store: new RedisStore({ client }), storeTimeout: 300 },
+      after: (app) => { app.get('/busy', async () => { block(500); return {} }) }
+    })
+    const browser = new Browser(app)
+    await connect(browser, webflow)
+    const answers = await Promise.all([...Array.from({ length: 20 }, () => browser.get('/token')), browser.get('/busy'), ...Array.from({ length: 20 }, () => browser.get('/token'))])
+    t.strictSame(answers.filter(({ statusCode }) => statusCode !== 200), [])
+    for (let turn = 0; turn < 3; turn++) {
+      const under = browser.get('/token')
+      block(500)
+      t.equal((await under).statusCode, 200)
+      t.equal((await browser.get('/token')).json().connected, true)
+    }
+  })
+
+  t.test('a store that hangs is still given up in time', async (t) => {
+    const own = await startRedis()
+    t.teardown(() => own.stop())
+    const client = new Redis(own.port)
+    t.teardown(() => client.disconnect())
+    const webflow = await startWebflow(t)
+    const browser = new Browser(await createApp(t, { webflow, options: { store: new RedisStore({ client }), storeTimeout: 200 } }))
+    await connect(browser, webflow)
+    own.pause()
+    const begun = performance.now()
+    t.equal((await browser.get('/token')).statusCode, 503)
+    t.ok(performance.now() - begun < 1000)
+    own.resume()
+  })
+
+  t.test('a process that was frozen goes on as if nothing had been', async (t) => {
+    const webflow = await startWebflow(t, {}, ['http://localhost:3000/webflow/callback'])
+    const { endpoints } = baseOptions(webflow)
+    const app = await startChildApp(t, { clientId, clientSecret, secret: String(secret), scope, redirectUri: 'http://localhost:3000/webflow/callback', endpoints: endpoints ?? {}, redis: { port: redis.port }, storeTimeout: 200 })
+    const browser = new RemoteBrowser(app.url)
+    t.equal((await browser.connect(webflow)).status, 303)
+    for (let turn = 0; turn < 3; turn++) {
+      const under = Array.from({ length: 10 }, () => browser.get('/token'))
+      await sleep(5)
+      app.signal('SIGSTOP')
+      await sleep(500)
+      app.signal('SIGCONT')
+      for (const { status } of await Promise.all(under)) t.equal(status, 200)
+      t.equal((await browser.get('/token')).status, 200)
+    }
+  })
+}
+
+t.test('no secret was logged', async (t) => { assertNothingLeaked(t) })
