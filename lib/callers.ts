@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Cookies } from './cookies.ts'
 import { WebflowOAuthError } from './errors.ts'
 import type { Identity } from './identity.ts'
@@ -8,6 +8,12 @@ import { WebflowToken } from './token.ts'
 
 /** Where a request keeps what was found out about its caller. */
 export const callerSlot = Symbol('webflow-oauth.caller')
+
+/** Where a request keeps how far it has come. */
+export const stageSlot = Symbol('webflow-oauth.stage')
+
+/** How far a request has come: before the plugin's own `onRequest`, before its answer, or with its answer on the way. */
+export type Stage = 'new' | 'begun' | 'answering'
 
 /** What an instance of the plugin knows of the caller of a request. */
 export interface Caller {
@@ -30,6 +36,7 @@ export interface Caller {
 declare module 'fastify' {
   interface FastifyRequest {
     [callerSlot]: Caller | undefined
+    [stageSlot]: Stage
   }
 }
 
@@ -52,6 +59,17 @@ export class Callers {
     this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
+  /** Notes that a request has begun, and later that it is being answered: from then on nobody loads its token. */
+  begin (request: FastifyRequest, reply: FastifyReply): void {
+    request[stageSlot] = 'begun'
+    const { send } = reply
+    // Hooks that were added before the plugin run before its own `onSend`, which would come too late.
+    reply.send = function (payload) {
+      this.request[stageSlot] = 'answering'
+      return send.call(this, payload)
+    }
+  }
+
   /** Loads the caller of a request: a hook in callback style, since most requests have nothing to wait for. */
   load (request: FastifyRequest, done: () => void): void {
     if (this.#identity.byUser) {
@@ -68,10 +86,28 @@ export class Callers {
     this.#loadToken(request, null, tokenId).then(done)
   }
 
+  /** Asks the app once more for its user, when it named nobody before: a later hook may have signed the user in. */
+  loadAgain (request: FastifyRequest, done: () => void): void {
+    const caller = this.#callerOf(request)
+    if (caller === undefined || caller.user !== null) return done()
+    this.#loadUser(request, done)
+  }
+
+  /** Whether the caller's token was loaded, be it null. */
+  isLoaded (request: FastifyRequest): boolean {
+    const caller = this.#callerOf(request)
+    return caller !== undefined && !(caller.unchecked && isOptedOut(request))
+  }
+
+  /** Reads the caller's token for `request.webflowToken`: where nobody loads tokens, a token that was not loaded is null. */
+  peek (request: FastifyRequest): WebflowToken | null {
+    return request[stageSlot] === 'begun' || this.isLoaded(request) ? this.tokenOf(request) : null
+  }
+
   /** Reads the caller's token. Throws where it was not loaded, and what kept it from being loaded. */
   tokenOf (request: FastifyRequest): WebflowToken | null {
     const caller = this.#callerOf(request)
-    if (caller === undefined || (caller.unchecked && isOptedOut(request))) throw notLoaded(isOptedOut(request))
+    if (caller === undefined || !this.isLoaded(request)) throw notLoaded(isOptedOut(request))
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
@@ -87,7 +123,6 @@ export class Callers {
     if (!this.#identity.byUser) return null
     const caller = this.#callerOf(request)
     if (caller !== undefined && caller.user !== null) return caller.user
-    if (caller !== undefined && caller.failure !== null) throw caller.failure
     const user = await this.#identity.identify(request)
     if (user !== null && caller !== undefined) await this.#loadToken(request, user, this.#identity.userTokenId(user))
     return user
@@ -145,12 +180,13 @@ export class Callers {
   }
 }
 
-function isOptedOut (request: FastifyRequest): boolean {
+/** Tells whether a route has `config: { webflowToken: false }`. */
+export function isOptedOut (request: FastifyRequest): boolean {
   return request.routeOptions.config?.webflowToken === false
 }
 
 function notLoaded (isOptedOut: boolean): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED', isOptedOut
     ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: take that away.'
-    : '`request.webflowToken` was read before it was loaded: it is there from `preValidation` on, not in `onRequest` and `preParsing`, nor after one of these has ended the request.')
+    : '`request.webflowToken` was read before it was loaded: it is there from `preValidation` on, not in `onRequest` and `preParsing`.')
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
-import { callerSlot } from './callers.ts'
+import { callerSlot, stageSlot, type Stage } from './callers.ts'
 import { createContext } from './context.ts'
 import { refuseOption } from './errors.ts'
 import type { WebflowOAuthOptions } from './options.ts'
@@ -36,8 +36,8 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     /**
-     * The caller's connection to Webflow, or null. There from `preValidation` on; read earlier it throws
-     * `WEBFLOW_OAUTH_TOKEN_NOT_LOADED`, and while the store fails `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+     * The caller's connection to Webflow, or null when there is none. It is there from `preValidation` on; reading it
+     * earlier throws `WEBFLOW_OAUTH_TOKEN_NOT_LOADED`, and while the store fails `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
      */
     readonly webflowToken: WebflowToken | null
   }
@@ -60,8 +60,14 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
 
   fastify.decorate('webflowOAuth', createApi(context))
   fastify.decorateRequest(callerSlot, undefined)
-  fastify.decorateRequest('webflowToken', { getter () { return context.callers.tokenOf(this) } })
+  fastify.decorateRequest<Stage>(stageSlot, 'new')
+  fastify.decorateRequest('webflowToken', { getter () { return context.callers.peek(this) } })
+  fastify.addHook('onRequest', (request, reply, done) => {
+    context.callers.begin(request, reply)
+    done()
+  })
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
+  if (context.identity.byUser) fastify.addHook('preHandler', (request, _reply, done) => { context.callers.loadAgain(request, done) })
   fastify.addHook('onListen', (done) => {
     // Nobody waits for it, and a call that cannot have it tells why.
     Promise.allSettled([context.webflow.prepare()])

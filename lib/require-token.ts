@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { AnyReply, AnyRequest } from './any-server.ts'
 import { beginAuthorization } from './begin-authorization.ts'
+import { isOptedOut, stageSlot } from './callers.ts'
 import type { Context } from './context.ts'
-import { WebflowOAuthError, refuseOption, refuseUnknown, toError } from './errors.ts'
+import { WebflowOAuthError, refuseOption, refuseUnknown } from './errors.ts'
 import { isNavigation, isPrefetch } from './navigation.ts'
+import { isOwnRoute } from './own-route.ts'
 import { resolveScope, type Settings } from './resolve-options.ts'
 import { redirect } from './redirect.ts'
 import { isScope, type Scope } from './scopes.ts'
@@ -24,10 +26,14 @@ export interface RequireTokenOptions {
 }
 
 /**
- * A hook for `preValidation` or `preHandler`, of any kind of server. Spelled as a method, since only the
- * parameters of methods may be narrower in what implements them.
+ * A hook for `preValidation` or `preHandler`, of any kind of server. It may also be awaited there, or in a handler:
+ * without `done` it resolves when the request may pass, or once the response has finished, and rejects otherwise.
+ * Spelled as a method, since only the parameters of methods may be narrower in what implements them.
  */
-export type RequireTokenHook = { hook (request: AnyRequest, reply: AnyReply, done: HookHandlerDoneFunction): void }['hook']
+export type RequireTokenHook = {
+  hook (request: AnyRequest, reply: AnyReply): Promise<void>
+  hook (request: AnyRequest, reply: AnyReply, done: HookHandlerDoneFunction): void
+}['hook']
 
 /** Creates a guard: handlers behind it have a token. */
 export function createGuard (context: Context, options: RequireTokenOptions): RequireTokenHook {
@@ -53,14 +59,62 @@ export function createGuard (context: Context, options: RequireTokenOptions): Re
     return 'answered'
   }
 
-  return (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => {
+  /** Whether the request has all it needs, as far as can be told at once. Most requests end here. */
+  const passes = (request: FastifyRequest, reply: FastifyReply): boolean => {
+    if (isAnswering(request, reply) || !callers.isLoaded(request)) return false
     try {
-      if (problem(callers.tokenOf(request), needed, settings) === null) return done()
-    } catch (error) {
-      return done(toError(error))
+      return problem(callers.tokenOf(request), needed, settings) === null
+    } catch {
+      // The store failed. `refuse` meets the same error, and rejects with it.
+      return false
     }
+  }
+
+  const isMisplaced = (request: FastifyRequest, reply: FastifyReply): boolean =>
+    isAnswering(request, reply) || (!callers.isLoaded(request) && !isOptedOut(request))
+
+  const guardAwaited = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    // A guard for a whole app must leave the way to a token open.
+    if (passes(request, reply) || isOwnRoute(request)) return
+    if (isMisplaced(request, reply)) throw misplaced()
+    if (await refuse(request, reply) === 'answered') await reply
+  }
+
+  function guard (request: FastifyRequest, reply: FastifyReply): Promise<void>
+  function guard (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void
+  function guard (request: FastifyRequest, reply: FastifyReply, ...more: unknown[]): Promise<void> | undefined {
+    const [done] = more
+    if (isFunction(reply) || more.length > 1) return refusePlace(request, [reply, ...more])
+    if (!isFunction(done)) return guardAwaited(request, reply)
+    if (passes(request, reply) || isOwnRoute(request)) return done()
+    if (isMisplaced(request, reply)) return refusePlace(request, [reply, done])
     refuse(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
   }
+  return guard
+}
+
+function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
+  return request[stageSlot] === 'answering' || reply.sent
+}
+
+/**
+ * Refuses a guard that is another kind of hook than `preValidation` and `preHandler`. Where the answer is decided
+ * already (`onError`, `onResponse`, `onRequestAbort`) the mistake is logged. Everywhere else the request fails.
+ */
+function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
+  const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
+  const done = [reply, ...more].find(isFunction)
+  if (!isDecided || done === undefined) return Promise.reject(misplaced())
+  request.log.error({ err: misplaced() }, 'webflow-oauth: a guard has no effect in this kind of hook')
+  return done()
+}
+
+function misplaced (): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', '`requireToken()` was used where it cannot guard anything: it is a hook for `preValidation` or `preHandler`, and may be awaited in such a hook or in a handler.')
+}
+
+function isFunction (value: unknown): value is (error?: Error) => undefined {
+  return typeof value === 'function'
 }
 
 function problem (token: WebflowToken | null, needed: readonly string[], settings: Settings): WebflowOAuthError | null {

@@ -278,7 +278,7 @@ t.test('the guard lets those with a token pass, and names what is missing', asyn
     t.equal(answer.statusCode, 401)
     t.equal(answer.json().code, 'WEBFLOW_OAUTH_TOKEN_REQUIRED')
   }
-  t.equal((await browser.get('/too-early')).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED')
+  t.equal((await browser.get('/too-early')).json().code, 'WEBFLOW_OAUTH_INVALID_OPTION')
   await connect(browser, webflow)
   for (const url of ['/validated', '/handled', '/unguarded']) t.equal((await browser.get(url)).statusCode, 200)
   const answer = await browser.get('/scoped')

@@ -2,6 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, Route
 import type { Context } from '../context.ts'
 import { statusOf, toError } from '../errors.ts'
 import { answerFailure, type Route } from '../failure.ts'
+import { ownRoute } from '../own-route.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import { revoke } from './revoke.ts'
@@ -9,6 +10,7 @@ import { revoke } from './revoke.ts'
 type Handler = (context: Context, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
 const options: RouteShorthandOptions = {
+  config: { [ownRoute]: true },
   // First for the answers that come when a hook of the app's fails, last for all others.
   onRequest (_request, reply, done) {
     forbidTraces(reply)
