@@ -310,6 +310,8 @@ t.test('an app that signs its users in as late as `preValidation`', async (t) =>
             signedIn.set(request, typeof user === 'string' ? user : null)
           })
           app.get('/page', { preHandler: app.webflowOAuth.requireToken() }, async () => 'page')
+          app.get('/validated', { preValidation: app.webflowOAuth.requireToken() }, async () => 'page')
+          app.get('/validated/awaited', { preValidation: async (request, reply) => { await app.webflowOAuth.requireToken()(request, reply) } }, async () => 'page')
           app.get('/opted-out', { config: { webflowToken: false } }, async () => 'opted out')
         }
       }))
@@ -317,7 +319,7 @@ t.test('an app that signs its users in as late as `preValidation`', async (t) =>
       t.equal((await browser.get('/token', ada)).json().connected, false)
       t.equal((await connect(browser, webflow, { headers: ada })).statusCode, 303)
       t.equal((await browser.get('/token', ada)).json().connected, true)
-      t.equal((await browser.get('/page', ada)).body, 'page')
+      for (const url of ['/page', '/validated', '/validated/awaited']) t.equal((await browser.get(url, ada)).body, 'page')
       t.equal((await browser.get('/token', { 'x-user': 'bob' })).json().connected, false)
       t.equal((await browser.get('/token')).json().connected, false)
       t.equal((await browser.get('/page')).json().code, 'WEBFLOW_OAUTH_TOKEN_REQUIRED')

@@ -263,6 +263,19 @@ t.test('a callback under way, and the one who waits for it, do not mind that the
   await slow.fail()
 })
 
+t.test('the wait for another callback ends in time while the store fails', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout, timeout: 150 } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  webflow.fail('token', { hang: true })
+  const first = browser.clone().get(url)
+  await eventually(() => webflow.requests.token.length === 1)
+  store.lose('get', 'flow:', { times: 1000, carriedOut: false })
+  t.equal((await browser.clone().get(url)).json().code, outage)
+  t.equal((await first).statusCode, 504)
+})
+
 t.test('a deletion that the store carries out after it was given up', async (t) => {
   /** Connects a browser in an app that notes what its hooks are told. */
   const setUp = async (t: Test, options: Partial<WebflowOAuthOptions> = {}) => {
@@ -386,18 +399,18 @@ t.test('a deletion of which nothing becomes known is a line in the log', async (
   const browser = new Browser(app)
   await connect(browser, webflow)
   const { id } = (await browser.get('/token')).json()
-  store.lose('delete', 'token:')
-  t.equal(await app.webflowOAuth.revoke(String(id)).then(() => null, ({ code }) => {
-    store.lose('get', 'token:', { times: 5 })
-    return code
-  }), outage)
-  await setImmediate()
+  const deletion = store.hold('delete', 'token:')
+  const revocation = app.webflowOAuth.revoke(String(id)).then(() => null, ({ code }) => code)
+  await deletion.called
+  store.lose('get', 'token:', { times: 5 })
+  await deletion.fail()
+  t.equal(await revocation, outage)
   for (const pause of [250, 1000, 4000, 15_000]) {
     await setImmediate()
     tick(pause)
   }
-  await eventuallyWithoutTimers(() => lines.length > 0)
-  t.ok(lines.length <= 1)
+  t.ok(await eventuallyWithoutTimers(() => lines.length > 0))
+  t.match(lines.map((line) => JSON.parse(line)), [{ level: 40, tokenId: id, msg: /not known whether the store has deleted/ }])
 })
 
 t.test('a used flow stays used for a store whose clock is minutes ahead', async (t) => {
