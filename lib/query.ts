@@ -8,7 +8,7 @@ export type CallbackQuery =
 
 /** Reads the parameters of a request from its raw URL: an app's query parser may hide a repetition. */
 export function readQuery (request: FastifyRequest): URLSearchParams {
-  const [, query = ''] = /\?([^#]*)/.exec(request.originalUrl) ?? []
+  const [, query = ''] = /^[^?#]*\?([^#]*)/.exec(request.originalUrl) ?? []
   return new URLSearchParams(query)
 }
 

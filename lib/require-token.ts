@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { AnyReply, AnyRequest } from './any-server.ts'
+import { askedUrl } from './asked-url.ts'
 import { beginAuthorization } from './begin-authorization.ts'
 import { isOptedOut, stageSlot } from './callers.ts'
 import type { Context } from './context.ts'
@@ -54,7 +55,7 @@ export function createGuard (context: Context, options: RequireTokenOptions): Re
       return 'answered'
     }
     if (!isNavigation(request) || context.flows.isLooping(request)) throw error
-    const returnTo = settings.paths.publicPrefix + request.originalUrl
+    const returnTo = askedUrl(request, settings.paths.publicPrefix)
     redirect(reply, await beginAuthorization(context, request, reply, { trigger: 'guard', returnTo, scope: asked }), 302)
     return 'answered'
   }
