@@ -5,7 +5,7 @@ import { diagnostics, type FlowTrigger } from './diagnostics.ts'
 /** What an authorization may be begun with. */
 export interface AuthorizationOptions {
   trigger: FlowTrigger
-  /** Where to go in the end, or null for `successRedirect`. */
+  /** Where to go in the end, or null for `successRedirect`. `Flows.begin` drops and logs one that is too long. */
   returnTo: string | null
   scope: readonly string[]
   /** The user for whom the app begins it, where the callback cannot tell. */

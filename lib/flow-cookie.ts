@@ -3,7 +3,7 @@ import { mac, verifyMac, type DerivedKey } from './keyring.ts'
 
 /** What a browser holds of an authorization that is under way. */
 export interface FlowCookie {
-  /** Where to go in the end, as it was given and found good; empty for `successRedirect`. */
+  /** Where to go in the end, in its shortest spelling; empty for `successRedirect`. */
   returnTo: string
   /** The requested scope. */
   scope: readonly string[]

@@ -1,13 +1,18 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Cookies } from './cookies.ts'
+import { refuseOption } from './errors.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie, type FlowCookie } from './flow-cookie.ts'
 import { repeatAge } from './flow-records.ts'
 import type { DerivedKey, Keyring } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
-import { resolveReturnTo } from './return-to.ts'
+import { judgeReturnTo, resolveReturnTo } from './return-to.ts'
 import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 
 const maxPending = 5
+/** What a browser keeps of one cookie: the length of its whole `Set-Cookie` header (RFC 6265, section 6.1). */
+const maxCookieBytes = 4096
+// 24 bytes of JSON, in base64url: `end` writes the same cookie again with a time of 13 digits.
+const endedAtBytes = 32
 // Servers take 16 KiB of headers: a page that opens one long flow after another must not fill them.
 const maxPendingBytes = 8 * 1024
 const loopWindow = 60_000
@@ -15,7 +20,7 @@ const loopLimit = 3
 
 /** What is asked of a new flow. */
 export interface FlowRequest {
-  /** Where to go in the end; what may not be followed counts as null: `successRedirect`. */
+  /** Where to go in the end. Null, a URL that may not be followed and one that is too long mean `successRedirect`. */
   returnTo: string | null
   scope: readonly string[]
   /** The keyed hash of the user who begins it, or null. */
@@ -49,6 +54,8 @@ export class Flows {
   readonly #cookieKeys: readonly DerivedKey[]
   /** The authorization request up to its scope. */
   readonly #authorizeUrl: string
+  /** The most that `Cookies` writes after the value of a flow cookie. */
+  readonly #attributes: string
 
   constructor (settings: Settings, cookies: Cookies, keyring: Keyring) {
     this.#settings = settings
@@ -63,17 +70,32 @@ export class Flows {
     // Webflow documents both spellings of a space; %20 is the one that no server takes for a plus.
     url.search = url.search.replaceAll('+', '%20')
     this.#authorizeUrl = url.href
+    this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
+    // A browser would drop the cookie of every flow: the app had better not start.
+    const hash = 'x'.repeat(43)
+    this.#create('', { returnTo: '', scope: settings.scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null })
   }
 
-  /** Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1). */
+  /**
+   * Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1).
+   * A `returnTo` that is too long, or for which the cookie has no room, is dropped and logged. Throws
+   * `WEBFLOW_OAUTH_INVALID_OPTION` when the scope alone is too long for a cookie.
+   */
   begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner }: FlowRequest): string {
-    const { flowMaxAge, returnRules } = this.#settings
+    const { flowMaxAge, returnRules, successRedirect } = this.#settings
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
-    const kept = returnTo === null || resolveReturnTo(returnTo, returnRules) === null ? '' : returnTo
-    const value = createFlowCookie(this.#cookieKeys, state, { returnTo: kept, scope, startedAt, user, owner, endedAt: null })
-    this.#makeRoom(request, reply, value)
-    this.#cookies.set(reply, this.#cookieName(state), value, flowMaxAge)
+    const target = judgeReturnTo(returnTo ?? '', returnRules)
+    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null }
+    const { value, isCut } = this.#create(state, flow)
+    // A foreign URL is dropped without a line: anybody can send one, and would fill the log. The line never holds the URL.
+    if (target.kind === 'too long' || isCut) {
+      const problem = isCut ? 'does not fit into a flow cookie of 4,096 bytes together with the scope' : 'has more than 2,048 characters'
+      request.log.warn(`webflow-oauth: the URL to come back to ${problem} and was dropped: the browser will end at ${successRedirect} instead`)
+    }
+    const name = this.#cookieName(state)
+    this.#makeRoom(request, reply, name.length + value.length)
+    this.#cookies.set(reply, name, value, flowMaxAge)
     return this.authorizationUrl(scope, state)
   }
 
@@ -117,10 +139,19 @@ export class Flows {
     return this.#cookies.names.flowPrefix + flowHandle(state)
   }
 
+  /** Writes the cookie of a new flow, without `returnTo` where browsers would drop a cookie of that size. */
+  #create (state: string, flow: FlowCookie): { value: string, isCut: boolean } {
+    const value = createFlowCookie(this.#cookieKeys, state, flow)
+    const bytes = `${this.#cookieName(state)}=${value}${this.#attributes}`.length + endedAtBytes
+    if (bytes <= maxCookieBytes) return { value, isCut: false }
+    if (flow.returnTo === '') return refuseOption('scope', 'is too long: a flow cookie of 4,096 bytes cannot hold it')
+    return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }
+  }
+
   /** Ends the cookies that a new one leaves no room for: those of finished flows first, then the oldest. */
-  #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomer: string): void {
+  #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomerBytes: number): void {
     const newestFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
-    let bytes = newcomer.length
+    let bytes = newcomerBytes
     for (const [index, { name, value }] of newestFirst.entries()) {
       bytes += name.length + value.length
       if (index >= maxPending - 1 || bytes > maxPendingBytes) this.#cookies.end(reply, name)

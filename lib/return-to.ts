@@ -1,4 +1,5 @@
-const maxLength = 512
+/** How many characters `returnTo` may have, percent-encoded. */
+const maxLength = 2048
 
 /** Where `returnTo` may lead. */
 export interface ReturnRules {
@@ -9,17 +10,40 @@ export interface ReturnRules {
   ownPaths: ReadonlySet<string>
 }
 
+/** What becomes of a `returnTo`. */
+export type ReturnTarget =
+  /** `href` is the absolute URL, `shortest` the spelling of it that takes the fewest bytes in a flow cookie. */
+  | { kind: 'good', href: string, shortest: string }
+  /** It may be followed, but has more than 2,048 characters. */
+  | { kind: 'too long' }
+  /** It is no http(s) URL, is on a foreign origin, holds a user name or a password, or is one of the plugin's own routes. */
+  | { kind: 'refused' }
+
+/**
+ * Judges `returnTo`. Its percent-encoded form may have 2,048 characters: counted are path, query and fragment for a
+ * page on the origin of `redirectUri`, and the whole URL for a page on another allowed origin.
+ */
+export function judgeReturnTo (value: string, { origin, allowedOrigins, ownPaths }: ReturnRules): ReturnTarget {
+  if (value === '' || !URL.canParse(value, origin)) return { kind: 'refused' }
+  const url = new URL(value, origin)
+  // `blob:https://app.example.com/…` has the app's origin too.
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') return { kind: 'refused' }
+  if (!allowedOrigins.has(url.origin) || url.username !== '' || url.password !== '') return { kind: 'refused' }
+  if (ownPaths.has(normalizePath(url.pathname))) return { kind: 'refused' }
+  const { href } = url
+  const resolved = url.origin === origin ? href.slice(origin.length) : href
+  if (resolved.length > maxLength) return { kind: 'too long' }
+  // A path that begins with two slashes would be read as a host: only its whole URL leads there again.
+  const spelling = resolved.startsWith('//') ? href : resolved
+  return { kind: 'good', href, shortest: Buffer.byteLength(value) < spelling.length ? value : spelling }
+}
+
 /**
  * Resolves `returnTo` to an absolute URL (WHATWG URL); null when it may not be followed.
  */
-export function resolveReturnTo (value: string, { origin, allowedOrigins, ownPaths }: ReturnRules): string | null {
-  if (value === '' || value.length > maxLength || !URL.canParse(value, origin)) return null
-  const url = new URL(value, origin)
-  // `blob:https://app.example.com/…` has the app's origin too.
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') return null
-  if (!allowedOrigins.has(url.origin) || url.username !== '' || url.password !== '') return null
-  if (ownPaths.has(normalizePath(url.pathname))) return null
-  return url.href
+export function resolveReturnTo (value: string, rules: ReturnRules): string | null {
+  const target = judgeReturnTo(value, rules)
+  return target.kind === 'good' ? target.href : null
 }
 
 /** Brings the spellings of a path that a router may take for one to one, path parameters left aside. */

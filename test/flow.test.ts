@@ -211,7 +211,7 @@ t.test('finished flows make room before pending ones, and long ones for each oth
   const hostile = new Browser(browser.app)
   for (let i = 0; i < 5; i++) {
     mock.timers.tick(1000)
-    await hostile.navigate(`/webflow/authorize?returnTo=/${encodeURIComponent('語'.repeat(511))}`)
+    await hostile.navigate(`/webflow/authorize?returnTo=/${'a'.repeat(2040)}`)
   }
   const header = [...hostile.cookies].map(([name, value]) => `${name}=${value}`)
   t.ok(header.every((cookie) => cookie.length < 4096), 'each is one that browsers keep')

@@ -11,7 +11,7 @@ import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.t
 import { createKeyring, mac, storeId, verifyMac } from '../lib/keyring.ts'
 import { resolvePaths } from '../lib/paths.ts'
 import { parseCallback } from '../lib/query.ts'
-import { normalizePath, resolveReturnTo } from '../lib/return-to.ts'
+import { judgeReturnTo, normalizePath, resolveReturnTo } from '../lib/return-to.ts'
 import { createSealer } from '../lib/seal.ts'
 import { createState, flowHandle, readState } from '../lib/state.ts'
 import { parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
@@ -377,7 +377,7 @@ t.test('a `returnTo` is dropped, or leads to an allowed origin and, whatever the
     kept++
     const url = new URL(target)
     assert.equal(url.href, target, 'it is absolute')
-    assert.ok(value.length <= 512)
+    assert.ok(url.origin === rules.origin ? target.length - rules.origin.length <= 2048 : target.length <= 2048)
     assert.match(url.protocol, /^https?:$/)
     assert.ok(rules.allowedOrigins.has(url.origin))
     assert.equal(url.username + url.password, '')
@@ -389,6 +389,22 @@ t.test('a `returnTo` is dropped, or leads to an allowed origin and, whatever the
   }), { numRuns: 300 * times, examples: [...leading, ...staying].map((value) => [value]) })
   t.ok(kept >= staying.length, 'some are kept')
   t.ok(reached >= leading.length, 'some that are dropped would have led to us')
+})
+
+t.test('the shortest spelling of a `returnTo` takes no more bytes than it was given in, and leads to the same URL', async (t) => {
+  const long = fc.tuple(fc.constantFrom('', '', rules.origin, 'https://spa.example.com', '//app.example.com'), fc.constantFrom('/', '/.//', '//', '/?', '#', ''), fc.string({ unit: 'binary', maxLength: 3000 }))
+  let [good, tooLong] = [0, 0]
+  fc.assert(fc.property(fc.oneof({ weight: 4, arbitrary: address }, { weight: 1, arbitrary: anyString }, { weight: 2, arbitrary: long.map((parts) => parts.join('')) }), (value) => {
+    const target = judgeReturnTo(value, rules)
+    assert.equal(resolveReturnTo(value, rules), target.kind === 'good' ? target.href : null)
+    if (target.kind === 'too long') tooLong++
+    if (target.kind !== 'good') return
+    good++
+    assert.ok(Buffer.byteLength(target.shortest) <= Buffer.byteLength(value))
+    // A flow cookie holds it as UTF-8.
+    assert.equal(resolveReturnTo(Buffer.from(target.shortest).toString(), rules), target.href)
+  }), { numRuns: 1000 * times, examples: [[`//app.example.com//${'a'.repeat(9)}`], ['/.//x'], [`${rules.origin}/x`], ['/\uD800'], [`/${'a'.repeat(2048)}`]] })
+  t.ok(good > 0 && tooLong > 0)
 })
 
 t.test('every spelling of a path that a router takes for one is normalised to one', async () => {

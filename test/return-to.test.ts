@@ -163,8 +163,11 @@ const refused = [
   'https://app.example.com:443/webflow/callback',
   'https://spa.example.com/webflow/callback',
   // Too long, as it is or as it becomes.
-  `/${'a'.repeat(512)}`,
-  `/${'é'.repeat(512)}`
+  `/${'a'.repeat(2048)}`,
+  `/${'é'.repeat(342)}`,
+  `/?${'"'.repeat(682)}1`,
+  `/#${'a'.repeat(2047)}`,
+  `https://spa.example.com/${'a'.repeat(2025)}`
 ]
 
 /** Values that stay on a trusted origin: they may be followed, as what they resolve to. */
@@ -219,9 +222,17 @@ const kept: ReadonlyArray<readonly [returnTo: string, location: string]> = [
   ['//app.example.com/x', 'https://app.example.com/x'],
   ['https://spa.example.com/done?x=1', 'https://spa.example.com/done?x=1'],
   ['http://localhost:5173/done', 'http://localhost:5173/done'],
-  [`/${'a'.repeat(511)}`, `https://app.example.com/${'a'.repeat(511)}`],
-  [`/${'語'.repeat(511)}`, `https://app.example.com/${'%E8%AA%9E'.repeat(511)}`],
-  [`/?${'"'.repeat(510)}`, `https://app.example.com/?${'%22'.repeat(510)}`]
+  // As long as it may be: path, query and fragment of the own origin, the whole URL of another.
+  [`/${'a'.repeat(2047)}`, `https://app.example.com/${'a'.repeat(2047)}`],
+  [`https://app.example.com/${'a'.repeat(2047)}`, `https://app.example.com/${'a'.repeat(2047)}`],
+  [`/${'é'.repeat(341)}`, `https://app.example.com/${'%C3%A9'.repeat(341)}`],
+  [`/${'語'.repeat(227)}`, `https://app.example.com/${'%E8%AA%9E'.repeat(227)}`],
+  [`/?${'"'.repeat(682)}`, `https://app.example.com/?${'%22'.repeat(682)}`],
+  [`/#${'a'.repeat(2046)}`, `https://app.example.com/#${'a'.repeat(2046)}`],
+  [`https://spa.example.com/${'a'.repeat(2024)}`, `https://spa.example.com/${'a'.repeat(2024)}`],
+  // What the URL parser takes out is not counted.
+  [`${'/a/..'.repeat(500)}/b`, 'https://app.example.com/b'],
+  [`https://app.example.com//${'a'.repeat(2046)}`, `https://app.example.com//${'a'.repeat(2046)}`]
 ]
 
 t.test('a returnTo that leads elsewhere, or back into the flow, ends at successRedirect', async (t) => {
