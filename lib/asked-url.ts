@@ -18,12 +18,11 @@ export function askedUrl ({ originalUrl, url }: FastifyRequest, publicPrefix: st
 
 /** Returns the prefix that was taken off the original path before the router saw it; an empty string without one. */
 function takenOff (original: string, routed: string): string {
-  // Express 4 takes a doubled slash behind its mount path off as well.
-  if (original.endsWith(routed)) return original.slice(0, original.length - routed.length).replace(/\/$/, '')
   // For the mount path itself, Express adds the slash: `/api?a=b` becomes `/?a=b`.
-  const query = routed.slice(1)
-  const isRoot = query === '' || query.startsWith('?')
-  return isRoot && original.endsWith(query) ? original.slice(0, original.length - query.length) : ''
+  const rest = original.endsWith(routed) ? routed : routed.slice(1)
+  if (!original.endsWith(rest)) return ''
+  // Express 4 takes a doubled slash behind its mount path off as well.
+  return original.slice(0, original.length - rest.length).replace(/\/$/, '')
 }
 
 /** Takes scheme and host off a request target in absolute form (RFC 9112, section 3.2.2). */
