@@ -1,10 +1,16 @@
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { posix } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import Fastify from 'fastify'
 import t from 'tap'
 import { request } from 'undici'
+import webflowOAuth from '../lib/index.ts'
 import { namedFaults } from '../lib/simulator/faults.ts'
 import { flowExpired } from '../lib/state-invalid.ts'
+import { baseOptions, createApp, scope, startWebflow } from './support/app.ts'
+import { Browser } from './support/browser.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
 import { createProject, read, run, typeErrors } from './support/readme-project.ts'
 import { freePort } from './support/free-port.ts'
@@ -31,7 +37,17 @@ const preambles: Readonly<Record<string, string>> = {
 const port = String(await freePort())
 const programs = {
   'app.mjs': tsUnder('Quick start').replaceAll('3000', port),
-  'simulator.test.mjs': tsUnder('Testing with the simulator')
+  'simulator.test.mjs': tsUnder('Testing with the simulator'),
+  'bearer.ts': [
+    'import Fastify, { type FastifyRequest } from \'fastify\'',
+    'import webflowOAuth from \'fastify-webflow-oauth\'',
+    'const fastify = Fastify()',
+    'const currentUser = async ({ headers }: FastifyRequest) => headers.authorization === \'Bearer of-ada\' ? { id: \'ada\' } : null',
+    'await fastify.register(webflowOAuth, { ...JSON.parse(process.env.OPTIONS ?? \'\'), identify: async (request) => (await currentUser(request))?.id })',
+    'fastify.get(\'/me\', async (request) => ({ connected: Boolean(request.webflowToken) }))',
+    tsUnder('Clients with a bearer token'),
+    'console.log(await fastify.listen({ port: 0, host: \'127.0.0.1\' }))'
+  ].join('\n')
 }
 const modules = Object.fromEntries(inLanguage('ts').map(({ text, line, preamble }) => [
   // In a name like this the compiler's errors tell the line of the README, and that of the block behind its preamble.
@@ -71,6 +87,70 @@ t.test('the test with the simulator runs as printed', async (t) => {
   t.match(example.printed(), /pass 1\b/)
 })
 
+t.test('a client with a bearer token connects its user as printed, though it has no cookie of the app', async (t) => {
+  const webflow = await startWebflow(t)
+  const options = JSON.stringify({ ...baseOptions(webflow), allowedOrigins: ['https://spa.example.com'] })
+  const app = run(t, ['--import', 'tsx', 'bearer.ts'], { cwd: project, env: { OPTIONS: options } })
+  await app.prints(/http:\/\/127\.0\.0\.1:\d+/)
+  const [origin = ''] = /http:\/\/127\.0\.0\.1:\d+/.exec(app.printed()) ?? []
+  const ask = async (path: string, headers: Record<string, string>, method: 'GET' | 'POST' = 'GET') => {
+    const { statusCode, headers: { location, 'set-cookie': cookie }, body } = await request(origin + path, { method, headers: { host: 'app.example.com', ...headers } })
+    return { statusCode, location: String(location), cookie: String(cookie).split(';')[0] ?? '', text: await body.text() }
+  }
+  const client = { authorization: 'Bearer of-ada' }
+  const pathOf = (url: string) => url.replace('https://app.example.com', '')
+  const ticketPath = async () => pathOf(JSON.parse((await ask('/connect', client, 'POST')).text).url)
+  const opened = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'same-site' }
+
+  t.equal((await ask('/connect', {}, 'POST')).statusCode, 401, 'a stranger gets no ticket')
+  t.equal((await ask('/connect', opened)).statusCode, 403, 'nor goes on without one')
+  t.equal((await ask(await ticketPath(), { ...opened, 'sec-fetch-site': 'cross-site' })).statusCode, 403, 'a link on another site leads nowhere')
+
+  const path = await ticketPath()
+  const begun = await ask(path, opened)
+  t.equal(begun.statusCode, 302)
+  t.equal((await ask(path, opened)).statusCode, 403, 'a ticket works once')
+  const back = pathOf(await webflow.approve(begun.location))
+  t.equal(JSON.parse((await ask(back, {})).text).reason, 'cookie_missing', 'a browser that only opened the URL has no cookie')
+  t.strictSame(JSON.parse((await ask('/me', client)).text), { connected: false })
+  const done = await ask(back, { ...opened, 'sec-fetch-site': 'cross-site', cookie: begun.cookie })
+  t.equal(done.statusCode, 303)
+  t.equal(done.location, 'https://spa.example.com/done')
+  t.strictSame(JSON.parse((await ask('/me', client)).text), { connected: true })
+})
+
+t.test('an install by somebody who is not signed in goes as the README says: refused at the end, with the code unspent', async (t) => {
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow, options: { identify: (request) => request.headers.authorization } })
+  const browser = new Browser(app)
+  const begunAnew = await browser.navigate(await webflow.install(), { 'sec-fetch-site': 'cross-site' })
+  t.equal(begunAnew.statusCode, 302, 'from a bare link, a second consent')
+  for (const location of [begunAnew.location, (await browser.navigate('/webflow/authorize')).location]) {
+    const back = await webflow.approve(String(location))
+    const refused = await browser.get(back)
+    t.equal(refused.statusCode, 401)
+    t.equal(refused.json()['code'], 'WEBFLOW_OAUTH_USER_REQUIRED')
+    t.equal(webflow.requests.token.length, 0)
+    if (location === begunAnew.location) continue
+    t.equal((await browser.get(back, { authorization: 'ada' })).statusCode, 303, 'after signing in, the same callback connects')
+    t.equal(webflow.requests.token.length, 1)
+  }
+})
+
+t.test('outside the scope of the plugin the token is undefined, and what the README shows takes nobody there for connected', async (t) => {
+  t.match(tsUnder('Guards'), 'connected: Boolean(request.webflowToken)')
+  t.notMatch(readme.replaceAll('`request.webflowToken !== null` would show', ''), /webflowToken [!=]== null/)
+  const fastify = Fastify()
+  t.teardown(() => fastify.close())
+  await fastify.register(async (inner) => {
+    await inner.register(webflowOAuth, { ...baseOptions(null), scope })
+    inner.get('/inside', async ({ webflowToken }) => ({ is: String(webflowToken), connected: Boolean(webflowToken) }))
+  })
+  fastify.get('/outside', async ({ webflowToken }) => ({ is: String(webflowToken), connected: Boolean(webflowToken) }))
+  t.strictSame((await fastify.inject('/inside')).json(), { is: 'null', connected: false })
+  t.strictSame((await fastify.inject('/outside')).json(), { is: 'undefined', connected: false })
+})
+
 t.test('the commands name scripts and packages that there are', async (t) => {
   const { scripts, name, peerDependencies } = JSON.parse(read('package.json'))
   const commands = inLanguage('sh').map(({ text }) => text).join('')
@@ -99,16 +179,23 @@ t.test('an error reads as printed, diagrams speak of those who take part, and no
   t.end()
 })
 
-t.test('every link within the repository leads somewhere', (t) => {
-  const texts = Object.fromEntries(['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'ERRORS.md', 'SECURITY.md'].map((file) => [file, read(file)]))
-  for (const [from, text] of Object.entries(texts)) {
-    for (const target of names(text, /\]\((?!https?:)([^)]+)\)/g)) {
+t.test('every link within the package leads to a file that is packed, and to a heading that it has', async (t) => {
+  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: fileURLToPath(new URL('..', import.meta.url)) })
+  const [{ files = [] } = {}]: Array<{ files?: Array<{ path: string }> }> = JSON.parse(stdout)
+  const packed = new Set(files.map(({ path }) => path))
+  const texts = [...packed].filter((file) => file.endsWith('.md'))
+  for (const file of ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'ERRORS.md', 'SECURITY.md']) t.ok(texts.includes(file), file)
+  let found = 0
+  for (const from of texts) {
+    for (const target of names(read(from), /\]\((?!https?:)([^)]+)\)/g)) {
       const [file = '', anchor] = target.split('#')
-      t.ok(file === '' || existsSync(join(import.meta.dirname, '..', file)), `${from}: ${target}`)
-      if (anchor !== undefined) t.ok(anchorsOf(file === '' ? text : read(file)).has(anchor), `${from}: ${target}`)
+      const to = file === '' ? from : posix.join(posix.dirname(from), file)
+      t.ok(packed.has(to), `${from}: ${target}`)
+      if (anchor !== undefined) t.ok(anchorsOf(read(to)).has(anchor), `${from}: ${target}`)
+      found++
     }
   }
-  t.end()
+  t.ok(found > 80)
 })
 
 t.test('every option has its row', (t) => {
