@@ -362,7 +362,7 @@ t.test('the guard leads only people: programs, posts, HEAD and prefetches get an
 t.test('a page that cannot be returned to is replaced by `successRedirect`', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createGuarded(t, webflow, { successRedirect: '/home' }))
-  const away = await browser.navigate(`/page?q=${'x'.repeat(600)}`)
+  const away = await browser.navigate(`/page?q=${'x'.repeat(2048)}`)
   const back = await browser.navigate(await webflow.approve(String(away.location)))
   t.equal(back.location, 'https://app.example.com/home')
 })
