@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { DisconnectReason } from './ended-tokens.ts'
-import { WebflowOAuthError, type ErrorCode } from './errors.ts'
+import { WebflowOAuthError, isError, type ErrorCode } from './errors.ts'
 
 /** What every message says: whose app it is about, for processes that serve several. */
 interface Message {
@@ -96,5 +96,5 @@ export const diagnostics: Diagnostics = Object.freeze({
 
 /** The code of an error of ours; null for one of the app's. */
 export function ownCode (error: unknown): ErrorCode | null {
-  return error instanceof WebflowOAuthError ? error.code : null
+  return isError(error) && error instanceof WebflowOAuthError ? error.code : null
 }

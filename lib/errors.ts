@@ -62,6 +62,16 @@ export class WebflowOAuthError extends Error {
     this.statusCode = statusCode ?? statusCodes[code]
     if (reason !== undefined) this.reason = reason
   }
+
+  /** The same as `statusCode`, under the name that http-errors gives it: NestJS keeps the status of an error that has both and `expose`. */
+  get status (): number {
+    return this.statusCode
+  }
+
+  /** Whether a framework may show the message to the client: true below 500. */
+  get expose (): boolean {
+    return this.statusCode < 500
+  }
 }
 
 /** Throws the error for an option, or an argument, that cannot be used: which one, what is wrong with it, and the remedy. */
@@ -82,36 +92,52 @@ export function isErrorCode (value: unknown): value is ErrorCode {
 }
 
 const words = /^[A-Za-z_][\w.-]{0,63}$/
+// What Fastify and loggers read of an error.
+const readByOthers = ['name', 'message', 'stack', 'code', 'cause', 'statusCode', 'status', 'headers', 'validation', 'toJSON']
+
+/** Tells whether a value is an Error. Never throws, whereas `instanceof` throws for a revoked Proxy. */
+export function isError (value: unknown): value is Error {
+  return attempt(() => value instanceof Error) === true
+}
+
+/** Reads a member of a foreign value; undefined when there is none, and when reading it throws. Never throws. */
+export function readMember (value: unknown, name: string): unknown {
+  return attempt(() => Object(value)[name])
+}
 
 /**
- * Reduces a foreign error to its name, its code and the places in the code it came from.
- * What it says is dropped: ioredis puts keys and values there, an HTTP client the request.
+ * Reduces a foreign error to its name, its code and the places in the code it came from. Never throws, whatever it is given.
+ * The message is dropped: ioredis puts keys and values there, an HTTP client the request.
  */
 export function describeForeign (thrown: unknown): Error {
-  if (!(thrown instanceof Error)) return withoutStack(new Error('Something that is not an Error was thrown.'))
-  const name = words.test(thrown.name) ? thrown.name : 'Error'
+  if (!isError(thrown)) return withoutStack(new Error('Something that is not an Error was thrown.'))
+  const [name, message, stack] = ['name', 'message', 'stack'].map((member) => readMember(thrown, member))
   const code = codeOf(thrown)
-  const description = new Error(code === null ? name : `${name} ${code}`)
-  const head = `${thrown.name}: ${thrown.message}\n`
-  if (thrown.stack === undefined || !thrown.stack.startsWith(head)) return withoutStack(description)
-  description.stack = `Error: ${description.message}\n${thrown.stack.slice(head.length)}`
+  const word = typeof name === 'string' && words.test(name) ? name : 'Error'
+  const description = new Error(code === null ? word : `${word} ${code}`)
+  if (typeof name !== 'string' || typeof message !== 'string' || typeof stack !== 'string') return withoutStack(description)
+  const head = `${name}: ${message}\n`
+  // Only a stack that begins as Node writes it tells where the message ends.
+  if (!stack.startsWith(head)) return withoutStack(description)
+  description.stack = `Error: ${description.message}\n${stack.slice(head.length)}`
   return description
 }
 
 /** Reads the `code` of an error where it is a plain word, as Node, undici and Fastify give it. */
 export function codeOf (error: Error): string | null {
-  return 'code' in error && typeof error.code === 'string' && words.test(error.code) ? error.code : null
+  const code = readMember(error, 'code')
+  return typeof code === 'string' && words.test(code) ? code : null
 }
 
 /** The HTTP status that an error asks for, by the names that Fastify knows; 500 when it asks for none. */
 export function statusOf (error: Error): number {
-  const statuses: unknown[] = ['statusCode' in error ? error.statusCode : null, 'status' in error ? error.status : null]
-  return statuses.find(isFailureStatus) ?? 500
+  return [readMember(error, 'statusCode'), readMember(error, 'status')].find(isFailureStatus) ?? 500
 }
 
-/** Makes an error of what was thrown, where it is none. */
+/** Makes an error of what was thrown that may be handed on: an Error which throws when it is read would fail whoever logs or answers it. */
 export function toError (thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : describeForeign(thrown)
+  const isReadable = isError(thrown) && attempt(() => readByOthers.map((name) => Reflect.get(thrown, name))) !== undefined
+  return isReadable ? thrown : describeForeign(thrown)
 }
 
 function isFailureStatus (status: unknown): status is number {
@@ -121,4 +147,12 @@ function isFailureStatus (status: unknown): status is number {
 function withoutStack (error: Error): Error {
   error.stack = `${error.name}: ${error.message}`
   return error
+}
+
+function attempt<T> (read: () => T): T | undefined {
+  try {
+    return read()
+  } catch {
+    return undefined
+  }
 }

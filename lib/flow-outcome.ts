@@ -1,4 +1,4 @@
-import { WebflowOAuthError, isErrorCode, statusOf } from './errors.ts'
+import { WebflowOAuthError, isErrorCode, readMember, statusOf } from './errors.ts'
 import { isObject } from './json.ts'
 
 /** How a flow ended; kept sealed for a minute, so that the same callback gets the same answer. Never a token. */
@@ -18,7 +18,8 @@ export interface FailedOutcome {
 
 /** Describes the error with which a flow ended. */
 export function createOutcome (error: Error): FailedOutcome {
-  return failed(error.message, statusOf(error), { code: 'code' in error ? error.code : undefined, reason: 'reason' in error ? error.reason : undefined })
+  const [message, code, reason] = ['message', 'code', 'reason'].map((name) => readMember(error, name))
+  return failed(typeof message === 'string' ? message : '', statusOf(error), { code, reason })
 }
 
 /** Makes the error again with which a flow ended. */

@@ -1,5 +1,4 @@
-import { WebflowOAuthError } from './errors.ts'
-import { isObject } from './json.ts'
+import { WebflowOAuthError, isError, readMember } from './errors.ts'
 
 /**
  * Reads the HTTP status with which a call to Webflow's Data API ended, from what the app's client threw or
@@ -7,11 +6,10 @@ import { isObject } from './json.ts'
  */
 export function reportedStatus (reported: unknown): number | null {
   // Our own 401 says nothing of Webflow.
-  if (reported instanceof WebflowOAuthError || !isObject(reported)) return null
-  const { response } = reported
-  return statusIn(reported) ?? (isObject(response) ? statusIn(response) : null)
+  if (isError(reported) && reported instanceof WebflowOAuthError) return null
+  return statusIn(reported) ?? statusIn(readMember(reported, 'response'))
 }
 
-function statusIn ({ statusCode, status }: Record<string, unknown>): number | null {
-  return [statusCode, status].find((value) => typeof value === 'number') ?? null
+function statusIn (value: unknown): number | null {
+  return [readMember(value, 'statusCode'), readMember(value, 'status')].find((status) => typeof status === 'number') ?? null
 }
