@@ -20,7 +20,7 @@ export interface Answer {
   /** The endpoint that answered, by its name among the options. */
   endpoint: string
   status: number
-  /** The parsed body, or undefined when it is no JSON. */
+  /** The parsed body, or undefined when it is no JSON or too long. */
   body: unknown
 }
 
@@ -103,7 +103,8 @@ function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
 }
 
-function isSuccess (status: number): boolean {
+/** Tells whether a status is one of success. */
+export function isSuccess (status: number): boolean {
   return status >= 200 && status <= 299
 }
 

@@ -1,11 +1,40 @@
-import type { Agent, Dispatcher } from 'undici'
+import type { Agent } from 'undici'
+import { startDeadline } from './deadline.ts'
 import { diagnostics, ownCode, type CallEnd, type DiagnosticsChannel } from './diagnostics.ts'
-import { WebflowOAuthError, codeOf, describeForeign, type ErrorCode } from './errors.ts'
+import { WebflowOAuthError, codeOf, describeForeign, isError, readMember, toError, type ErrorCode } from './errors.ts'
 import type { WebflowUser } from './installation.ts'
 import { parseJson } from './json.ts'
-import { readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './webflow-answers.ts'
+import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './webflow-answers.ts'
 
-export type { Dispatcher } from 'undici'
+/**
+ * What the plugin uses of a Dispatcher: an Agent, a ProxyAgent, a MockAgent of any undici from 5 to 8. Spelled as a shape,
+ * since the types of two versions do not fit each other, and no version can work with a dispatcher of another but by the
+ * dispatcher's own methods.
+ */
+export interface Dispatcher {
+  request (options: DispatcherRequest): Promise<DispatcherResponse>
+}
+
+/** A request as every version of undici takes it. */
+export interface DispatcherRequest {
+  origin: string
+  path: string
+  method: 'GET' | 'POST'
+  headers: Record<string, string>
+  body: string | null
+  signal: AbortSignal
+  /** 0 for none. */
+  headersTimeout: number
+  /** 0 for none. */
+  bodyTimeout: number
+  maxRedirections: number
+}
+
+/** What the plugin reads of a response. */
+export interface DispatcherResponse {
+  statusCode: number
+  body: AsyncIterable<Uint8Array>
+}
 
 /** Where Webflow is asked. Each can be a simulator or a gateway. */
 export interface Endpoints {
@@ -38,6 +67,8 @@ const maxInstallationLength = 256 * 1024
 const keepAlive = 4000
 // With these no connection was opened, so that no byte of the request can have left.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const addressTimeout = new Set(['ETIMEDOUT'])
+// A dispatcher of the app's may have timers of its own.
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 const decoder = new TextDecoder()
 
@@ -135,65 +166,84 @@ export class WebflowClient {
   async #call (call: Call, timeout: number): Promise<Answer> {
     const controller = new AbortController()
     return await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const cancel = startDeadline(timeout, () => {
         reject(timedOut(call, timeout))
         controller.abort()
-      }, timeout)
-      this.#send(call, timeout, controller.signal)
+      })
+      this.#send(call, controller.signal)
         .catch((error: unknown) => {
           if (!isNeverSent(error) || controller.signal.aborted) throw error
-          return this.#send(call, timeout, controller.signal)
+          return this.#send(call, controller.signal)
         })
-        .then(resolve, (error: unknown) => {
+        .then(resolve, (thrown: unknown) => {
+          const error = toError(thrown)
           reject(error instanceof WebflowOAuthError ? error : unreachable(error, call, timeout))
         })
-        .finally(() => clearTimeout(timer))
+        .finally(cancel)
     })
   }
 
-  async #send ({ endpoint, method, headers, body, maxLength }: Call, timeout: number, signal: AbortSignal): Promise<Answer> {
-    const { Agent, request } = await this.prepare()
-    const dispatcher = this.#options.dispatcher ?? (this.#own ??= new Agent({
-      connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
-      keepAliveTimeout: keepAlive,
-      keepAliveMaxTimeout: keepAlive
-    }))
-    const response = await request(this.#options.endpoints[endpoint], {
+  async #send ({ endpoint, method, headers, body, maxLength }: Call, signal: AbortSignal): Promise<Answer> {
+    const { origin, pathname, search } = new URL(this.#options.endpoints[endpoint])
+    const dispatcher = this.#options.dispatcher ?? await this.#ownDispatcher()
+    const response = await dispatcher.request({
+      origin,
+      path: `${pathname}${search}`,
       method,
       headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
       body,
       signal,
-      dispatcher,
-      headersTimeout: timeout,
-      bodyTimeout: timeout
+      // undici's own timers count the time in which the process was blocked.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      // Agents of undici 5 and 6 may follow redirects by default, and would take the credentials along.
+      maxRedirections: 0
     })
-    return { endpoint, status: response.statusCode, body: parseJson(await readBody(response.body, endpoint, maxLength)) }
+    const text = await readBody(response.body, maxLength)
+    if (text === null && isSuccess(response.statusCode)) {
+      throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+    }
+    return { endpoint, status: response.statusCode, body: text === null ? undefined : parseJson(text) }
+  }
+
+  async #ownDispatcher (): Promise<Dispatcher> {
+    const { Agent } = await this.prepare()
+    this.#own ??= new Agent({
+      // Unlike its other timers, this one of undici's looks at the sockets once more before it gives up.
+      connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
+      keepAliveTimeout: keepAlive,
+      keepAliveMaxTimeout: keepAlive
+    })
+    return this.#own
   }
 }
 
-async function readBody (body: AsyncIterable<Buffer>, endpoint: string, maxLength: number): Promise<string> {
-  const chunks: Buffer[] = []
+/** Reads a body as text; null when it is too long. Leaving the loop makes undici close the connection. */
+async function readBody (body: AsyncIterable<Uint8Array>, maxLength: number): Promise<string | null> {
+  const chunks: Uint8Array[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > maxLength) throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+    if (length > maxLength) return null
     chunks.push(chunk)
   }
   return decoder.decode(Buffer.concat(chunks))
 }
 
+/** Tells whether no connection was opened, so that a second try sends nothing twice. */
 function isNeverSent (error: unknown): boolean {
+  const errors = readMember(error, 'errors')
   // Every address of a host failed: Node wraps what became of each, and gives some of them a quarter of a second only.
-  if (error instanceof AggregateError) return error.errors.length > 0 && error.errors.every((each) => isNeverSent(each) || hasCode(each, 'ETIMEDOUT'))
-  return error instanceof Error && neverSent.has(codeOf(error) ?? '')
+  if (Array.isArray(errors)) return errors.length > 0 && errors.every((each) => hasCode(each, neverSent) || hasCode(each, addressTimeout))
+  return hasCode(error, neverSent)
 }
 
-function hasCode (error: unknown, code: string): boolean {
-  return error instanceof Error && codeOf(error) === code
+function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
+  return isError(error) && codes.has(codeOf(error) ?? '')
 }
 
-function unreachable (error: unknown, call: Call, timeout: number): WebflowOAuthError {
-  if (error instanceof Error && timeouts.has(codeOf(error) ?? '')) return timedOut(call, timeout)
+function unreachable (error: Error, call: Call, timeout: number): WebflowOAuthError {
+  if (hasCode(error, timeouts)) return timedOut(call, timeout)
   return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Does this machine resolve its name, and may it connect there?`, { cause: describeForeign(error) })
 }
 
