@@ -78,7 +78,7 @@ export class Installations {
   /** Adds to a record what Webflow tells of its token, which was issued since; as it is when Webflow does not tell in time. */
   async describe (tokenId: string, record: TokenRecord, { since, deadline }: { since: number, deadline: number }): Promise<TokenRecord> {
     if (!this.#settings.introspect) return record
-    const verdict = await this.#checks.ask(record.accessToken, record.scope, { since, deadline, urgent: true })
+    const verdict = await this.#checks.ask(record.accessToken, record.scope, { since, deadline, queue: 'none' })
     if (verdict.kind === 'active') {
       const told = absorb(record, verdict.installation)
       return { ...told, reviewed: !await this.#siblings.mayExist(tokenId, told).catch(() => true) }
@@ -139,18 +139,18 @@ export class Installations {
     if (problem !== undefined) throw problem
   }
 
-  /** Checks whether a token still works, and records what it opens. */
-  async check (token: WebflowToken, { fresh }: { fresh: boolean }): Promise<TokenStatus> {
-    const verdict = await this.#checks.ask(token.accessToken, token.scope, fresh ? {} : { maxAge: rememberFor })
-    await this.#record(token, verdict)
+  /** Checks by a deadline whether a token still works, and records what it opens. */
+  async check (token: WebflowToken, { fresh, deadline }: { fresh: boolean, deadline: number }): Promise<TokenStatus> {
+    const verdict = await this.#checks.ask(token.accessToken, token.scope, { deadline, ...fresh ? { queue: 'none' } : { queue: 'checks', maxAge: rememberFor } })
+    await this.#record(token, verdict, deadline)
     return statusOf(verdict)
   }
 
-  /** Confirms that Webflow takes a token no longer, and then forgets it. */
-  async confirm (token: WebflowToken): Promise<TokenStatus> {
-    const verdict = await this.#checks.ask(token.accessToken, token.scope, { urgent: true })
+  /** Confirms by a deadline that Webflow takes a token no longer, and then forgets it. */
+  async confirm (token: WebflowToken, deadline: number): Promise<TokenStatus> {
+    const verdict = await this.#checks.ask(token.accessToken, token.scope, { deadline, queue: 'none' })
     if (verdict.kind === 'revoked') await this.#ended.forget(token, 'revoked')
-    else await this.#record(token, verdict)
+    else await this.#record(token, verdict, deadline)
     return statusOf(verdict)
   }
 
@@ -184,13 +184,13 @@ export class Installations {
   }
 
   /** Records what was learned by the way; that it could not be recorded changes no answer. */
-  async #record (token: WebflowToken, verdict: Verdict): Promise<void> {
+  async #record (token: WebflowToken, verdict: Verdict, deadline: number): Promise<void> {
     if (verdict.kind !== 'active' || !this.#settings.introspect) return
     try {
       const known = await this.#records.peek(token.id)
       if (known === null || known.record.accessToken !== token.accessToken) return
       const learned = await this.#records.learn(known, verdict.installation)
-      if (learned !== null && !isComplete(known.record)) await this.#siblings.review(learned, Date.now() + this.#settings.timeout)
+      if (learned !== null && !isComplete(known.record)) await this.#siblings.review(learned, deadline)
     } catch (err) {
       this.#log.warn({ tokenId: token.id, err }, unrecorded)
     }

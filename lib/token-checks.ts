@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
 import { BoundedMap } from './bounded-map.ts'
+import { startDeadline } from './deadline.ts'
+import { ownCode } from './diagnostics.ts'
 import { WebflowOAuthError, toError } from './errors.ts'
 import type { Installation } from './installation.ts'
 import { Limit } from './limit.ts'
@@ -7,8 +9,8 @@ import type { WebflowClient } from './webflow-client.ts'
 
 const maxRemembered = 1000
 const maxAtOnce = 8
-// What is given up sooner, in milliseconds, would most likely fail whoever joins it.
-const worthJoining = 100
+// With less time left, in milliseconds, asking once more would most likely fail too.
+const worthAsking = 100
 
 /** What Webflow says of a token. That it could not be asked is never taken for a revocation. */
 export type Verdict =
@@ -20,31 +22,49 @@ export type Verdict =
 
 /** How a token is asked for. */
 export interface AskOptions {
+  /** When the answer is needed, in Unix milliseconds: later ones are `unknown`. */
+  deadline: number
   /** How old a remembered answer may be, in milliseconds; then this one is remembered too. Defaults to 0: Webflow is asked. */
   maxAge?: number
   /** Only an answer that was asked for at this time or later is shared, in Unix milliseconds. Defaults to any. */
   since?: number
-  /** When the answer is needed, in Unix milliseconds. Defaults to `timeout` from when it is its turn. */
-  deadline?: number
-  /** Whether somebody is waiting: then it does not queue behind others. Defaults to false. */
-  urgent?: boolean
+  /**
+   * In which queue it waits for its turn: `none` where a request waits for the answer, `checks` for those that the app
+   * asks for, and `background` for searches and reviews, which no app's check has to wait for. Defaults to `background`.
+   */
+  queue?: 'none' | 'checks' | 'background'
 }
 
-interface Conversation {
-  startedAt: number
-  /** When it is given up. */
+/** Asks about one token, when its turn has come; whoever asks about the same token meanwhile shares it. */
+class Conversation {
+  readonly startedAt = Date.now()
+  readonly verdict: Promise<Verdict>
+  /** Begins it, unless somebody has; resolves when it has ended. */
+  declare begin: () => Promise<Verdict>
+  /** When it is given up; not changed any more once it has begun. */
   deadline: number
-  verdict: Promise<Verdict>
+
+  constructor (deadline: number, converse: (deadline: number) => Promise<Verdict>) {
+    this.deadline = deadline
+    let hasBegun = false
+    this.verdict = new Promise((resolve) => {
+      this.begin = () => {
+        if (!hasBegun) resolve(converse(this.deadline))
+        hasBegun = true
+        return this.verdict
+      }
+    })
+  }
 }
 
 /**
  * Asks Webflow about tokens: what they open, and whether they still do. Calls for one token at one
- * time share an answer, and so many calls run at a time.
+ * time share an answer, and so many calls of one queue run at a time.
  */
 export class TokenChecks {
   readonly #webflow: WebflowClient
   readonly #timeout: number
-  readonly #limit = new Limit(maxAtOnce)
+  readonly #queues = { checks: new Limit(maxAtOnce), background: new Limit(maxAtOnce) }
   readonly #underWay = new Map<string, Conversation>()
   readonly #remembered = new BoundedMap<{ startedAt: number, verdict: Verdict }>(maxRemembered)
 
@@ -54,18 +74,22 @@ export class TokenChecks {
   }
 
   /** Asks about a token with the scope that it has as far as is known; never rejects. */
-  async ask (accessToken: string, scope: readonly string[], options: AskOptions = {}): Promise<Verdict> {
-    const { maxAge = 0, since = -Infinity, deadline = Infinity, urgent = false } = options
+  async ask (accessToken: string, scope: readonly string[], options: AskOptions): Promise<Verdict> {
+    const { deadline, maxAge = 0, since = -Infinity, queue = 'background' } = options
     const name = nameOf(accessToken)
     const remembered = this.#remembered.get(name)
     if (remembered !== undefined && Date.now() - remembered.startedAt < maxAge) return remembered.verdict
     const current = this.#underWay.get(name)
-    const isShared = current !== undefined && current.startedAt >= since && current.deadline - Date.now() >= worthJoining
-    const { startedAt, verdict } = isShared ? current : this.#begin(name, () => this.#converse(accessToken, scope, deadline), { deadline, urgent })
-    // Whoever began it may have more time, and others may be in the queue before it.
-    const answer = await within(verdict, deadline)
-    this.#remember(name, { startedAt, verdict: answer }, maxAge > 0)
-    return answer
+    const isShared = current !== undefined && current.startedAt >= since
+    const conversation = isShared ? current : this.#create(name, accessToken, scope, deadline)
+    conversation.deadline = Math.max(conversation.deadline, deadline)
+    if (queue === 'none') conversation.begin()
+    else this.#queues[queue].run(conversation.begin)
+    const verdict = await within(conversation.verdict, deadline)
+    // Whoever began it had less time.
+    if (isShared && isTimeout(verdict) && deadline - Date.now() >= worthAsking) return await this.ask(accessToken, scope, options)
+    this.#remember(name, { startedAt: conversation.startedAt, verdict }, maxAge > 0)
+    return verdict
   }
 
   /** Remembers that a token was revoked, whoever asks for it next. */
@@ -73,11 +97,13 @@ export class TokenChecks {
     this.#remembered.set(nameOf(accessToken), { startedAt: Date.now(), verdict: { kind: 'revoked' } })
   }
 
-  #begin (name: string, converse: () => Promise<Verdict>, { deadline, urgent }: { deadline: number, urgent: boolean }): Conversation {
-    const verdict = urgent ? converse() : this.#limit.run(converse)
-    const conversation = { startedAt: Date.now(), deadline, verdict }
+  #create (name: string, accessToken: string, scope: readonly string[], deadline: number): Conversation {
+    const conversation = new Conversation(deadline, async (until) => {
+      const verdict = await this.#converse(accessToken, scope, until)
+      if (this.#underWay.get(name) === conversation) this.#underWay.delete(name)
+      return verdict
+    })
     this.#underWay.set(name, conversation)
-    verdict.finally(() => { if (this.#underWay.get(name) === conversation) this.#underWay.delete(name) })
     return conversation
   }
 
@@ -112,11 +138,14 @@ export class TokenChecks {
 
 /** Waits for a verdict until a deadline. */
 function within (verdict: Promise<Verdict>, deadline: number): Promise<Verdict> {
-  if (deadline === Infinity) return verdict
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(tooLate()), Math.max(deadline - Date.now(), 0))
-    verdict.then(resolve).finally(() => clearTimeout(timer))
+    const cancel = startDeadline(Math.max(deadline - Date.now(), 1), () => resolve(tooLate()))
+    verdict.then(resolve).finally(cancel)
   })
+}
+
+function isTimeout (verdict: Verdict): boolean {
+  return verdict.kind === 'unknown' && ownCode(verdict.error) === 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT'
 }
 
 function tooLate (): Verdict {
