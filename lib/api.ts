@@ -3,6 +3,7 @@ import type { AnyReply, AnyRequest } from './any-server.ts'
 import { beginAuthorization } from './begin-authorization.ts'
 import type { Context } from './context.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
+import { isUser, maxUserLength } from './identity.ts'
 import { newestOfEach, type TokenStatus } from './installations.ts'
 import { reportedStatus } from './reported-status.ts'
 import { resolveScope } from './resolve-options.ts'
@@ -95,7 +96,7 @@ export function createApi (context: Context): WebflowOAuth {
   }
   const requireUser = (user: unknown): string => {
     if (!identity.byUser) return refuseOption('user', 'needs the option `identify`: without it tokens belong to browser sessions')
-    if (typeof user !== 'string' || user === '') return refuseOption('user', 'must be a string that is not empty')
+    if (!isUser(user)) return refuseOption('user', `must be a well-formed string that is not empty, of at most ${maxUserLength} bytes`)
     return user
   }
   const getToken = async (reference: TokenReference): Promise<WebflowToken | null> => {
@@ -154,15 +155,17 @@ export function createApi (context: Context): WebflowOAuth {
     },
 
     async checkToken (target) {
+      const deadline = Date.now() + settings.timeout
       const token = await resolveToken(target)
-      return token === null ? null : await installations.check(token, { fresh: false })
+      return token === null ? null : await installations.check(token, { fresh: false, deadline })
     },
 
     async reportUnauthorized (target, reported) {
+      const deadline = Date.now() + settings.timeout
       const status = reported === undefined ? 401 : reportedStatus(reported)
       const token = status === 401 || status === 403 ? await resolveToken(target) : null
       if (token === null) return null
-      return status === 401 ? await installations.confirm(token) : await installations.check(token, { fresh: true })
+      return status === 401 ? await installations.confirm(token, deadline) : await installations.check(token, { fresh: true, deadline })
     },
 
     async revokeAll (query) {

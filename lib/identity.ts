@@ -3,6 +3,9 @@ import { WebflowOAuthError, describeForeign } from './errors.ts'
 import { mac, storeId, verifyMac, type DerivedKey, type Keyring } from './keyring.ts'
 import type { Settings } from './resolve-options.ts'
 
+/** How long the id of a user may be, in bytes of UTF-8: a flow cookie holds it. */
+export const maxUserLength = 255
+
 /**
  * Knows whom a token belongs to: a browser session, or with `identify` a user of the app.
  */
@@ -55,10 +58,18 @@ export class Identity {
   }
 }
 
+/**
+ * Tells whether a value can name a user: a string of 1 to 255 bytes in UTF-8. A lone surrogate has no UTF-8 of its own, so
+ * that two users whose ids differ in one alone would share a token.
+ */
+export function isUser (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.isWellFormed() && Buffer.byteLength(value) <= maxUserLength
+}
+
 function checkUser (answer: unknown): string | null {
   if (answer === null || answer === undefined || answer === '') return null
-  if (typeof answer === 'string') return answer
-  throw invalid('must name the user by a string, or nobody by null')
+  if (isUser(answer)) return answer
+  throw invalid(`must name the user by a well-formed string of at most ${maxUserLength} bytes, or nobody by null`)
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {
