@@ -22,7 +22,10 @@ export interface WebflowOAuthOptions {
    */
   redirectUri: string | undefined
 
-  /** What the app asks for: `name:read` and `name:write`. Required, at least one. */
+  /**
+   * What the app asks for, such as `sites:read`: scope-tokens of RFC 6749, section 3.3, of at most 100 characters, without a
+   * comma. Required, at least one. One that Webflow is not known to have is logged at start-up.
+   */
   scope: readonly Scope[]
 
   /**
@@ -79,7 +82,8 @@ export interface WebflowOAuthOptions {
 
   /**
    * Names the app's own user behind a request; tokens then belong to that user instead of to a browser session.
-   * Null, undefined and the empty string are nobody. Defaults to none.
+   * Null, undefined and the empty string are nobody; a user is a well-formed string of at most 255 bytes in UTF-8, anything
+   * else is `WEBFLOW_OAUTH_INVALID_OPTION`. Defaults to none.
    */
   identify?: ((request: FastifyRequest) => string | null | undefined | Promise<string | null | undefined>) | undefined
 
@@ -104,7 +108,7 @@ export interface WebflowOAuthOptions {
    */
   storeTimeout?: number | undefined
 
-  /** An undici Dispatcher for calls to Webflow: a proxy, a MockAgent. Never closed by the plugin. Defaults to an own Agent. */
+  /** A Dispatcher of undici 5 to 8 for calls to Webflow: a ProxyAgent, a MockAgent. Never closed by the plugin. Defaults to an own Agent. */
   dispatcher?: Dispatcher | undefined
 
   /**

@@ -131,7 +131,7 @@ export function resolveScope (option: string, value: unknown): readonly string[]
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
   for (const scope of list) {
-    if (!isScope(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string, \`name:read\` or \`name:write\``)
+    if (!isScope(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
   }
   return [...new Set(list.filter(isScope))]
 }
@@ -183,7 +183,7 @@ function resolveDuration (option: string, value: unknown, unit: 'seconds' | 'mil
 
 function resolveDispatcher (value: Dispatcher | undefined): Dispatcher | null {
   if (value === undefined) return null
-  if (!isObject(value) || typeof value.dispatch !== 'function') return refuseOption('dispatcher', 'must be a Dispatcher of undici')
+  if (!isObject(value) || typeof value.request !== 'function') return refuseOption('dispatcher', 'must be a Dispatcher of undici 5 to 8, with the method `request`: an Agent, a ProxyAgent or a MockAgent of the package undici')
   return value
 }
 

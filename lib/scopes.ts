@@ -1,8 +1,16 @@
 const knownScopes = [
+  'agent_instructions:read',
+  'ai:write',
   'app_subscriptions:read',
   'assets:read',
   'assets:write',
   'authorized_user:read',
+  'branches:create',
+  'branches:delete',
+  'branches:merge',
+  'branches:publish',
+  'branches:read',
+  'branches:update',
   'cms:read',
   'cms:write',
   'comments:read',
@@ -11,12 +19,15 @@ const knownScopes = [
   'components:write',
   'custom_code:read',
   'custom_code:write',
+  'devlink_export:read',
   'ecommerce:read',
   'ecommerce:write',
   'forms:read',
   'forms:write',
+  'page_client:write',
   'pages:read',
   'pages:write',
+  'site_access:read',
   'site_activity:read',
   'site_config:read',
   'site_config:write',
@@ -25,29 +36,35 @@ const knownScopes = [
   'users:read',
   'users:write',
   'workspace:read',
-  'workspace:write'
+  'workspace:write',
+  'workspace_members:write'
 ] as const
 
-/**
- * The scopes that Webflow documents; any other `name:read` or `name:write` is accepted too, since new ones appear.
- */
+/** The scopes that Webflow is known to have: those it documents, and those its registry and its command line use. */
 export type KnownScope = typeof knownScopes[number]
 
 /** A scope: the known ones complete in an editor, any other string is taken too. */
 export type Scope = KnownScope | (string & {})
 
-/** Tells whether a value has the shape of a Webflow scope: `name:read` or `name:write`. */
+/**
+ * Tells whether a value is a scope: a scope-token of RFC 6749, section 3.3, of at most 100 characters. Without a comma,
+ * by which Webflow's introspection separates scopes.
+ */
 export function isScope (value: unknown): value is Scope {
-  return typeof value === 'string' && /^[\w.-]{1,64}:(?:read|write)$/.test(value)
+  return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
 }
 
-/** Tells whether Webflow documents a scope. */
+/** Tells whether Webflow is known to have a scope. */
 export function isKnownScope (scope: string): boolean {
   return knownScopes.some((known) => known === scope)
 }
 
-/** Finds the documented scope that differs from a name in case, in its plural or in what is between words; null without. */
+/** Finds the known scope that differs from a name in case, in a plural or in what is between words; null without. */
 export function similarScope (scope: string): string | null {
-  const bare = (name: string) => name.toLowerCase().replace(/[^a-z:]|s(?=:)/g, '')
-  return knownScopes.find((known) => bare(known) === bare(scope)) ?? null
+  return knownScopes.find((known) => bareName(known) === bareName(scope)) ?? null
+}
+
+/** The words of a name, without their plurals: `branch` and `branches`, `page` and `pages` come out the same. */
+function bareName (name: string): string {
+  return name.toLowerCase().split(/[^a-z]+/).map((word) => word.replace(/e?s?$/, '')).join('')
 }

@@ -37,7 +37,7 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   }
   for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
     const similar = similarScope(scope)
-    lines.push(`\`scope\` holds ${scope}, which Webflow does not document: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
+    lines.push(`\`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
   }
   if (settings.secrets.some(looksMadeUp)) {
     lines.push('`secret` looks like a placeholder, which others can guess: make one with `openssl rand -base64 32`')

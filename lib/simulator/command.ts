@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { allScopes, isKnownScope } from './scope.ts'
+import { allScopes, isScopeToken } from './scope.ts'
 import { createSimulator } from './simulator.ts'
 import type { Simulator } from './simulator.ts'
 
@@ -73,8 +73,8 @@ function parse (args: readonly string[]) {
 async function start (values: ReturnType<typeof parse>['values'], env: Readonly<Record<string, string | undefined>>, { log }: Output): Promise<Simulator> {
   const port = Number(values.port)
   const scope = values.scope.split(/[\s,]+/).filter((name) => name !== '')
-  const unknown = scope.find((name) => !isKnownScope(name))
-  if (scope.length === 0 || unknown !== undefined) throw new TypeError(`\`--scope\` has ${unknown ?? 'nothing'}: choose among ${allScopes.join(' ')}`)
+  const wrong = scope.find((name) => !isScopeToken(name))
+  if (scope.length === 0 || wrong !== undefined) throw new TypeError(`\`--scope\` has ${wrong ?? 'nothing'}: give scopes such as ${allScopes.join(' ')}`)
   if (values.host === '') throw new TypeError('`--host` is empty: leave it out for 127.0.0.1')
   if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` is a number from 0 to 65535')
   const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env

@@ -1,6 +1,7 @@
 import type { FastifyServerOptions } from 'fastify'
 import { completeBehavior } from './behavior.ts'
 import type { Behavior, BehaviorOptions } from './behavior.ts'
+import { isScopeToken } from './scope.ts'
 
 /** An app as registered with Webflow. */
 export interface AppOptions {
@@ -138,6 +139,7 @@ function completeApp (app: AppOptions): App {
   if (typeof app.clientSecret !== 'string' || app.clientSecret === '') throw new TypeError('`clientSecret` of an app is missing')
   if (!Array.isArray(app.redirectUris)) throw new TypeError('`redirectUris` of an app is not a list')
   if (!Array.isArray(app.scope)) throw new TypeError('`scope` of an app is not a list')
+  if (!app.scope.every(isScopeToken)) throw new TypeError('`scope` of an app is a list of scopes such as \'sites:read\', each at most 100 characters without blank, comma, quote or backslash')
   const [defaultRedirectUri] = app.redirectUris
   if (defaultRedirectUri === undefined) throw new TypeError('`redirectUris` of an app is empty')
   for (const redirectUri of app.redirectUris) assertRedirectUri(redirectUri)

@@ -1,39 +1,53 @@
-const things: ReadonlyMap<string, string> = new Map([
-  ['authorized_user', 'your name and email address'],
-  ['app_subscriptions', 'your subscriptions to the app'],
-  ['assets', 'assets'],
-  ['cms', 'CMS collections and items'],
-  ['comments', 'comments'],
-  ['components', 'components'],
-  ['custom_code', 'custom code'],
-  ['ecommerce', 'products, orders and inventory'],
-  ['forms', 'forms and their submissions'],
-  ['pages', 'pages'],
-  ['sites', 'sites'],
-  ['site_activity', 'activity logs of sites'],
-  ['site_config', 'settings of sites'],
-  ['users', 'accounts of the users of sites'],
-  ['workspace', 'the workspace']
+const readWrite = ['read', 'write']
+
+/** What the known scopes are about, in words for the consent page, and the verbs that each has. */
+const things: ReadonlyMap<string, { phrase: string, verbs: readonly string[] }> = new Map([
+  ['authorized_user', { phrase: 'your name and email address', verbs: ['read'] }],
+  ['app_subscriptions', { phrase: 'your subscriptions to the app', verbs: ['read'] }],
+  ['agent_instructions', { phrase: 'instructions for agents', verbs: ['read'] }],
+  ['ai', { phrase: 'content by AI', verbs: ['write'] }],
+  ['assets', { phrase: 'assets', verbs: readWrite }],
+  ['branches', { phrase: 'branches of pages', verbs: ['create', 'read', 'update', 'delete', 'merge', 'publish'] }],
+  ['cms', { phrase: 'CMS collections and items', verbs: readWrite }],
+  ['comments', { phrase: 'comments', verbs: readWrite }],
+  ['components', { phrase: 'components', verbs: readWrite }],
+  ['custom_code', { phrase: 'custom code', verbs: readWrite }],
+  ['devlink_export', { phrase: 'components exported by DevLink', verbs: ['read'] }],
+  ['ecommerce', { phrase: 'products, orders and inventory', verbs: readWrite }],
+  ['forms', { phrase: 'forms and their submissions', verbs: readWrite }],
+  ['page_client', { phrase: 'pages that are open in the Designer', verbs: ['write'] }],
+  ['pages', { phrase: 'pages', verbs: readWrite }],
+  ['site_access', { phrase: 'who has access to sites', verbs: ['read'] }],
+  ['sites', { phrase: 'sites', verbs: readWrite }],
+  ['site_activity', { phrase: 'activity logs of sites', verbs: ['read'] }],
+  ['site_config', { phrase: 'settings of sites', verbs: readWrite }],
+  ['users', { phrase: 'accounts of the users of sites', verbs: readWrite }],
+  ['workspace', { phrase: 'the workspace', verbs: readWrite }],
+  ['workspace_members', { phrase: 'members of the workspace', verbs: ['write'] }]
 ])
 
-const readOnly: ReadonlySet<string> = new Set(['authorized_user', 'app_subscriptions', 'site_activity'])
+/** All scopes that Webflow is known to have. */
+export const allScopes = [...things].flatMap(([name, { verbs }]) => verbs.map((verb) => `${name}:${verb}`))
 
-/** All scopes that Webflow documents. */
-export const allScopes = [...things.keys()].flatMap((thing) => ['read', 'write'].map((action) => `${thing}:${action}`)).filter(isKnownScope)
-
-/** Tells whether Webflow knows the scope. */
+/** Tells whether Webflow is known to have the scope. */
 export function isKnownScope (scope: string): boolean {
-  const [thing = '', action, ...rest] = scope.split(':')
-  return rest.length === 0 && things.has(thing) && (action === 'read' || (action === 'write' && !readOnly.has(thing)))
+  return allScopes.includes(scope)
 }
 
-/** Says in plain words what a list of scopes allows, one phrase for each thing. */
+/** Tells whether a value can be a scope at all: a scope-token (RFC 6749, section 3.3) without a comma, which separates scopes in an introspection. */
+export function isScopeToken (value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
+}
+
+/** Says in plain words what a list of scopes allows, one phrase for each thing and each verb beyond reading and writing. */
 export function describeScope (scope: readonly string[]): string[] {
   const asked = new Set(scope)
-  const names = new Set(scope.map((name) => name.replace(/:(?:read|write)$/, '')))
-  return [...names].map((name) => {
-    const thing = things.get(name) ?? name.replaceAll('_', ' ')
-    if (!asked.has(`${name}:write`)) return `See ${thing}`
-    return asked.has(`${name}:read`) ? `See and change ${thing}` : `Change ${thing}`
+  const described = scope.map((name) => {
+    const [, thing = name, verb = 'use'] = /^(.+):([^:]+)$/.exec(name) ?? []
+    const phrase = things.get(thing)?.phrase ?? thing.replaceAll('_', ' ')
+    if (verb !== 'read' && verb !== 'write') return `${verb.charAt(0).toUpperCase()}${verb.slice(1)} ${phrase}`
+    if (!asked.has(`${thing}:write`)) return `See ${phrase}`
+    return asked.has(`${thing}:read`) ? `See and change ${phrase}` : `Change ${phrase}`
   })
+  return [...new Set(described)]
 }
