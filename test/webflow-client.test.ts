@@ -1,13 +1,15 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import dns from 'node:dns'
 import { once } from 'node:events'
 import { mock } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
-import { Agent, MockAgent, buildConnector, errors, type Dispatcher } from 'undici'
+import { Agent, MockAgent, buildConnector, errors } from 'undici'
 import { WebflowOAuthError } from '../lib/index.ts'
-import { WebflowClient, type ClientOptions } from '../lib/webflow-client.ts'
+import { WebflowClient, type ClientOptions, type Dispatcher } from '../lib/webflow-client.ts'
 import { clientId, clientSecret, redirectUri, startWebflow } from './support/app.ts'
+import { startOtherThread } from './support/other-thread.ts'
 import { closedUrl, startHttp, startTcp, type TestServer } from './support/server-http.ts'
 
 const code = 'code-9f2c7a51e0'
@@ -58,6 +60,9 @@ const failing = (code: string) => Object.assign(new Error(`connect ${code} ${sai
 async function until (holds: () => boolean): Promise<void> {
   while (!holds()) await setImmediate()
 }
+
+/** How many connections of a server are closed. undici may open another at once, which it does not use. */
+const closed = ({ sockets }: TestServer) => sockets.filter(({ destroyed }) => destroyed).length
 
 async function openIdleConnection (t: Test): Promise<{ server: TestServer, since: number, closed: Promise<number> }> {
   const server = await answering(t, 200, '{"access_token":"x"}')
@@ -282,6 +287,44 @@ t.test('a longer answer is cut off as it arrives', async (t) => {
   t.equal(endless.requests.length, 1)
 })
 
+t.test('an answer that is too long is judged by its status first', async (t) => {
+  const long = said.padEnd(1024 * 1024)
+  const rows = [
+    [500, unavailable, /status 500/],
+    [503, unavailable, /status 503/],
+    [429, unavailable, /status 429/],
+    [401, credentials, checkBoth],
+    [403, credentials, checkBoth],
+    [404, invalid, /status 404/],
+    [200, invalid, /more than 65536 bytes/],
+    [201, invalid, /more than 65536 bytes/]
+  ] as const
+  for (const [status, expected, message] of rows) {
+    const server = await answering(t, status, long)
+    const client = createClient(t, server.url)
+    for (const call of [() => client.exchange(code), () => client.revoke(accessToken)]) {
+      const error = await failureOf(t, call())
+      t.equal(error.code, expected, `${status}`)
+      t.match(error.message, message, `${status}`)
+    }
+    await until(() => closed(server) >= 2)
+  }
+})
+
+t.test('so is an answer about a token: neither a long page with 401 nor one with 403 tells anything', async (t) => {
+  const long = JSON.stringify({ code: 'not_authorized' }).padEnd(1024 * 1024)
+  for (const [status, expected, message] of [[500, unavailable, /status 500/], [429, unavailable, /status 429/], [401, invalid, /status 401/], [403, invalid, /status 403/], [200, invalid, /more than 262144 bytes/]] as const) {
+    const server = await answering(t, status, long)
+    const client = createClient(t, server.url)
+    for (const call of [() => client.introspect(accessToken, 5000), () => client.authorizedBy(accessToken, 5000)]) {
+      const error = await failureOf(t, call())
+      t.equal(error.code, expected, `${status}`)
+      t.match(error.message, message, `${status}`)
+    }
+    await until(() => closed(server) >= 2)
+  }
+})
+
 t.test('half a body is a connection that broke, and no reason to try again', async (t) => {
   const server = await startHttp(t, (response) => {
     response.writeHead(200, { 'content-length': '1000' })
@@ -396,7 +439,8 @@ t.test('timeout covers a server that is silent', async (t) => {
   t.equal(error.code, 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT')
   t.equal(error.statusCode, 504)
   t.match(error.message, /did not answer within 60 ms/)
-  t.ok(Date.now() - begun < 2000)
+  const took = Date.now() - begun
+  t.ok(took > 55 && took < 2000, `after ${took} ms`)
   t.equal(server.requests.length, 1, 'it is not asked again')
   await until(() => server.sockets[0]?.destroyed === true)
   t.pass('the connection is closed')
@@ -419,6 +463,46 @@ t.test('timeout covers a body and a head that drip', async (t) => {
   })
   t.equal((await failureOf(t, createClient(t, head.url, { timeout: 80 }).exchange(code))).code, 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'a head')
   await until(() => head.sockets[0]?.destroyed === true)
+})
+
+t.test('timeout covers a body that hangs', async (t) => {
+  const server = await startHttp(t, (response) => response.writeHead(200).write('{'))
+  const begun = Date.now()
+  t.equal((await failureOf(t, createClient(t, server.url, { timeout: 60 }).exchange(code))).code, 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT')
+  const took = Date.now() - begun
+  t.ok(took > 55 && took < 2000, `after ${took} ms`)
+  await until(() => server.sockets[0]?.destroyed === true)
+})
+
+t.test('time in which the process was blocked while Webflow answered is no timeout', async (t) => {
+  const timeout = 200
+  const whole = JSON.stringify(token)
+  for (const [title, early, late] of [['before the head', '', whole], ['in the body', whole.slice(0, 5), whole.slice(5)]] as const) {
+    for (const dispatcher of [null, new Agent()]) {
+      t.teardown(() => dispatcher?.close())
+      const server = await startOtherThread(t, { early, late })
+      let hasHead = false
+      const onHead = () => { hasHead = true }
+      subscribe('undici:request:headers', onHead)
+      t.teardown(() => unsubscribe('undici:request:headers', onHead))
+      const exchange = createClient(t, server.url, { timeout, dispatcher }).exchange(code)
+      await server.asked()
+      await until(() => hasHead === (early !== ''))
+      server.answerWhileBlocked(3 * timeout)
+      t.equal((await exchange).accessToken, accessToken, `${title}, ${dispatcher === null ? 'with the own agent' : 'with a dispatcher that was given'}`)
+      unsubscribe('undici:request:headers', onHead)
+    }
+  }
+})
+
+t.test('what a dispatcher throws, of whatever kind, is a Webflow that cannot be reached', async (t) => {
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const hostile = [null, undefined, said, revoked, Object.create(null), Object.assign(new Error(said), { errors: said, code: {} }), Object.defineProperty(new Error(said), 'errors', { get () { throw new Error(said) } })]
+  for (const thrown of hostile) {
+    const error = await failureOf(t, createClient(t, 'http://webflow.test/', { dispatcher: { request: () => Promise.reject(thrown) } }).exchange(code))
+    t.equal(error.code, unavailable)
+  }
 })
 
 t.test('timeout covers both tries together', async (t) => {
