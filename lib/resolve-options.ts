@@ -6,7 +6,7 @@ import { isObject } from './json.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolvePaths, type Paths } from './paths.ts'
 import type { ReturnRules } from './return-to.ts'
-import { isScope } from './scopes.ts'
+import { isScopeToken } from './scopes.ts'
 import type { Dispatcher, Endpoints } from './webflow-client.ts'
 
 /** The options after checking: complete, and never changed again. */
@@ -131,9 +131,9 @@ export function resolveScope (option: string, value: unknown): readonly string[]
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
   for (const scope of list) {
-    if (!isScope(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
+    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
   }
-  return [...new Set(list.filter(isScope))]
+  return [...new Set(list.filter(isScopeToken))]
 }
 
 function requireCredential (option: string, value: unknown, variable: string): string {

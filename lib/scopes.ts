@@ -1,4 +1,5 @@
-const knownScopes = [
+/** Scopes that Webflow is known to have, sorted. */
+export const knownScopes = [
   'agent_instructions:read',
   'ai:write',
   'app_subscriptions:read',
@@ -47,11 +48,16 @@ export type KnownScope = typeof knownScopes[number]
 export type Scope = KnownScope | (string & {})
 
 /**
- * Tells whether a value is a scope: a scope-token of RFC 6749, section 3.3, of at most 100 characters. Without a comma,
+ * Tells whether a value can be asked for: a scope-token of RFC 6749, section 3.3, of at most 100 characters. Without a comma,
  * by which Webflow's introspection separates scopes.
  */
-export function isScope (value: unknown): value is Scope {
+export function isScopeToken (value: unknown): value is Scope {
   return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
+}
+
+/** Tells whether a value is spelled as all scopes of Webflow are, so that a message can name it: it holds no markup. */
+export function isScope (value: unknown): value is Scope {
+  return typeof value === 'string' && /^[\w.-]{1,99}:[\w.-]{1,99}$/.test(value)
 }
 
 /** Tells whether Webflow is known to have a scope. */
@@ -64,7 +70,8 @@ export function similarScope (scope: string): string | null {
   return knownScopes.find((known) => bareName(known) === bareName(scope)) ?? null
 }
 
-/** The words of a name, without their plurals: `branch` and `branches`, `page` and `pages` come out the same. */
+/** The words of a name, without their plurals: `branch` and `branches`, `pageClient` and `page_client` come out the same. */
 function bareName (name: string): string {
-  return name.toLowerCase().split(/[^a-z]+/).map((word) => word.replace(/e?s?$/, '')).join('')
+  const words = name.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase().split(/[^a-z]+/)
+  return words.map((word) => word.replace(/e?s?$/, '')).join('')
 }

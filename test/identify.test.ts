@@ -12,6 +12,11 @@ const identify = ({ headers }: { headers: Record<string, string | string[] | und
 const ada = { 'x-user': 'ada' }
 const grace = { 'x-user': 'grace' }
 
+/** The longest ids of users, in one, two, three and four bytes a character, and odd ones. */
+const users = ['a'.repeat(255), `a${'é'.repeat(127)}`, '語'.repeat(85), `abc${'😀'.repeat(63)}`, ' ', '\0', '\ufffd']
+/** What is too long, and what has no UTF-8 of its own: lone surrogates. */
+const noUsers = ['a'.repeat(256), 'é'.repeat(128), '語'.repeat(86), '😀'.repeat(64), '\ud800', 'ada\udc00', '\udc00\ud800', `${'a'.repeat(10)}\udbff`]
+
 t.test('a token belongs to the user, on every device, without a session cookie of ours', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, options: { identify } })
@@ -24,6 +29,34 @@ t.test('a token belongs to the user, on every device, without a session cookie o
   t.equal((await browser.get('/token')).json().connected, false, 'nobody has no token')
   browser.cookies.set('__Host-webflow', 'A'.repeat(43))
   t.equal((await browser.get('/token')).json().connected, false, 'a session cookie means nothing')
+})
+
+t.test('a user is a well-formed string of at most 255 bytes, and anything else a mistake of the app', async (t) => {
+  let user: unknown
+  const app = await createApp(t, { options: { identify: () => Object(user) === user ? Object(user) : user === undefined ? undefined : Reflect.get({ user }, 'user') } })
+  for (user of [...noUsers, 5, true, {}, []]) {
+    for (const url of ['/token', '/webflow/authorize']) {
+      const { statusCode, json } = await app.inject(url)
+      t.equal(statusCode, 500)
+      t.match(json(), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`identify` must name the user by a well-formed string of at most 255 bytes, or nobody by null\.$/ })
+    }
+  }
+  for (user of [...users, null, undefined, '']) t.match((await app.inject('/token')).json(), { connected: false })
+})
+
+t.test('no two users share a token, however their ids are spelled', async (t) => {
+  const webflow = await startWebflow(t)
+  let user = ''
+  const app = await createApp(t, { webflow, options: { identify: () => user } })
+  const ids = new Set<unknown>()
+  // In UTF-8 a lone surrogate is written as U+FFFD.
+  for (user of ['ada\ufffd', 'ada\u00a0', 'ada', 'a\u0301', '\u00e1', ...users]) {
+    const browser = new Browser(app)
+    t.equal((await connect(browser, webflow)).statusCode, 303)
+    ids.add((await browser.get('/token')).json().id)
+  }
+  t.equal(ids.size, 12)
+  for (user of ['ada\ud800', 'ada\udfff']) t.equal((await app.inject('/token')).statusCode, 500)
 })
 
 t.test('the token keeps its id when the user connects anew', async (t) => {
@@ -261,7 +294,13 @@ t.test('what names no token outside a request is refused by name, or is none wit
   t.equal(await api.getToken('A'.repeat(43)), null)
   t.equal(reads, 1)
   for (const reference of [5, null, undefined, {}, true]) await t.rejects(Reflect.apply(api.getToken, undefined, [reference]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`token` must be a token's id or `{ user }`\.$/ })
-  for (const user of [5, null, '']) await t.rejects(Reflect.apply(api.getToken, undefined, [{ user }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`user` must be a string that is not empty\.$/ })
+  for (const user of [5, null, undefined, '', ...noUsers]) {
+    for (const call of [api.getToken, api.revoke, api.checkToken, api.reportUnauthorized]) {
+      await t.rejects(Reflect.apply(call, undefined, [{ user }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', statusCode: 500, message: /^`user` must be a well-formed string that is not empty, of at most 255 bytes\.$/ })
+    }
+  }
+  t.equal(reads, 1)
+  for (const user of users) t.equal(await api.getToken({ user }), null)
   t.throws(() => Reflect.apply(api.requireToken, undefined, [{ scope: [] }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`scope` must be/ })
   t.throws(() => Reflect.apply(api.requireToken, undefined, [{ onMissing: 'page' }]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`onMissing` must be/ })
 })

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { MockAgent } from 'undici'
 import webflowOAuth, { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
+import { createSimulator } from '../lib/simulator/index.ts'
 import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, createApp, redirectUri, scope, secret, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 import { recordingLogger, rememberSecrets } from './support/logs.ts'
@@ -168,8 +169,8 @@ const wrong: Record<string, readonly Row[]> = {
   ],
   scope: [
     ...[undefined, null, '', 'sites:read', 5, {}, []].map((value): Row => [String(JSON.stringify(value)), value, /must be a list of scopes with at least one, such as \['sites:read'\]/]),
-    ...[['sites:read cms:read'], ['sites:read,cms:read'], ['sites'], ['sites:delete'], [''], [5], [null], ['sites:read', undefined], ['sites:read '], [' sites:read'], ['a b:read'], [':read'], ['sites:READ'], [['sites:read']], ['sites:read\n'], [`${'s'.repeat(65)}:read`]]
-      .map((value): Row => [JSON.stringify(value), value, /each is one string, `name:read` or `name:write`/])
+    ...[['sites:read cms:read'], ['sites:read,cms:read'], [''], [5], [null], ['sites:read', undefined], ['sites:read '], [' sites:read'], ['a b:read'], [['sites:read']], ['sites:read\n'], ['sites:"read"'], ['sites\\read'], ['sites:réad'], ['\x7f'], ['\0'], ['s'.repeat(101)]]
+      .map((value): Row => [JSON.stringify(value), value, /each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'/])
   ],
   secret: [
     ...missing.map(([label, value]): Row => [label, value, /is APP_SECRET set\? .*openssl rand -base64 32/]),
@@ -208,7 +209,7 @@ const wrong: Record<string, readonly Row[]> = {
   flowMaxAge: noDuration,
   timeout: noDuration,
   storeTimeout: noDuration,
-  dispatcher: [null, 'http://proxy', {}, { dispatch: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici/]),
+  dispatcher: [null, 'http://proxy', {}, { dispatch: () => true }, { request: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici 5 to 8, with the method `request`/]),
   endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs: authorize, token, revoke, introspect and authorizedBy/]),
   introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
   identify: noFunction,
@@ -586,6 +587,29 @@ t.test('on loopback http the cookies have neither prefix nor Secure', async (t) 
   const { cookies } = await new Browser(await createApp(t, { options: { redirectUri: 'http://localhost:3000/webflow/callback' } })).navigate('/webflow/authorize')
   t.match(cookies[0]?.name, /^webflow_flow_[\w-]{16}$/)
   t.strictSame(cookies[0]?.attributes.sort(), ['HttpOnly', 'Max-Age=900', 'Path=/', 'SameSite=Lax'])
+})
+
+t.test('any scope-token of RFC 6749 is asked for, whatever its verb, also by a guard and a route of the app', async (t) => {
+  const scope = ['branches:merge', 'sites', ':read', 'sites:READ', 'cloud_apps:deploy', "!#$%&'()*+-./", '0123456789:;<=>?@', '[]^_`{|}~', 's'.repeat(100)]
+  const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: [...scope, 'sites:delete', 'pages:move'] } })
+  await webflow.listen()
+  t.teardown(() => webflow.close())
+  const app = await createApp(t, {
+    webflow,
+    options: { scope },
+    after: (app) => {
+      app.get('/guarded', { preHandler: app.webflowOAuth.requireToken({ scope: ['sites:delete'], onMissing: 'redirect' }) }, async () => 'ok')
+      app.get('/begin', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { scope: ['pages:move'] })))
+    }
+  })
+  const scopeOf = (location: string | null) => new URL(String(location)).searchParams.get('scope')
+  for (const [path, expected] of [['/webflow/authorize', scope], ['/guarded', [...scope, 'sites:delete']], ['/begin', ['pages:move']]] as const) {
+    const browser = new Browser(app)
+    const { location } = await browser.navigate(path)
+    t.equal(scopeOf(location), expected.join(' '), path)
+    t.equal((await browser.navigate(await webflow.approve(String(location)))).statusCode, 303)
+    t.strictSame((await browser.get('/token')).json().scope, expected, path)
+  }
 })
 
 t.test('a dispatcher that is given carries the calls to Webflow, and outlives the app', async (t) => {

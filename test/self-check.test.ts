@@ -7,6 +7,8 @@ import { Writable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import webflowOAuth, { MemoryStore, type WebflowOAuthOptions } from '../lib/index.ts'
+import { knownScopes } from '../lib/scopes.ts'
+import { allScopes } from '../lib/simulator/scope.ts'
 
 const local = 'http://localhost:3000/webflow/callback'
 const base: WebflowOAuthOptions = {
@@ -123,14 +125,34 @@ t.test('a proxy that is not trusted is warned of', async (t) => {
 })
 
 t.test('a scope that is not known is warned of, with the one that may be meant', async (t) => {
-  const { warnings } = await start(t, { scope: ['sites:read', 'site:read', 'Custom-Code:write', 'workspaces:read', 'brand_new:read'] })
-  t.match(warnings, [
-    /`scope` holds site:read, .* Is sites:read meant\?/,
-    /`scope` holds Custom-Code:write, .* Is custom_code:write meant\?/,
-    /`scope` holds workspaces:read, .* Is workspace:read meant\?/,
-    /`scope` holds brand_new:read, .* Is it misspelled\?/
-  ])
-  t.equal(warnings.length, 4)
+  const rows = [
+    ['site:read', 'sites:read'],
+    ['Custom-Code:write', 'custom_code:write'],
+    ['workspaces:read', 'workspace:read'],
+    ['branch:merge', 'branches:merge'],
+    ['Branches:Publish', 'branches:publish'],
+    ['pageClient:write', 'page_client:write'],
+    ['sites.read', 'sites:read'],
+    ['devlink-exports:read', 'devlink_export:read'],
+    ['brand_new:read', null],
+    ['cloud_apps:deploy', null],
+    ['openid', null],
+    ['::', null]
+  ] as const
+  const { warnings } = await start(t, { scope: ['sites:read', ...rows.map(([scope]) => scope)] })
+  t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
+})
+
+t.test('no scope that Webflow is known to have is warned of, and the known ones are sorted', async (t) => {
+  const scope = `agent_instructions:read ai:write app_subscriptions:read assets:read assets:write authorized_user:read branches:create
+    branches:delete branches:merge branches:publish branches:read branches:update cms:read cms:write comments:read comments:write
+    components:read components:write custom_code:read custom_code:write devlink_export:read ecommerce:read ecommerce:write forms:read
+    forms:write page_client:write pages:read pages:write site_access:read site_activity:read site_config:read site_config:write
+    sites:read sites:write users:read users:write workspace:read workspace:write workspace_members:write`.split(/\s+/)
+  t.strictSame((await start(t, { scope })).warnings, [])
+  t.strictSame([...knownScopes], scope)
+  t.strictSame([...knownScopes].sort(), scope)
+  t.strictSame([...allScopes].sort(), scope, 'the simulator knows the same')
 })
 
 t.test('a secret that a person made up is warned of, and never shown', async (t) => {

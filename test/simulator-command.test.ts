@@ -36,10 +36,11 @@ t.test('the command starts a Webflow and prints what an app needs to find it', a
 })
 
 t.test('the app is described by options and the environment', async (t) => {
-  const { simulator, printed } = await command(t, 'simulator --port 0 --redirect-uri http://localhost:5000/a --redirect-uri https://app.example.com/b --scope cms:read,cms:write --name Demo --behavior denialError=no --behavior expiresIn=60 --behavior reusedCodeEndsToken=true', { WEBFLOW_CLIENT_ID: 'my-id', WEBFLOW_CLIENT_SECRET: 'my-secret' })
+  const { simulator, printed } = await command(t, 'simulator --port 0 --redirect-uri http://localhost:5000/a --redirect-uri https://app.example.com/b --scope cms:read,cms:write,branches:merge,any-scope --name Demo --behavior denialError=no --behavior expiresIn=60 --behavior reusedCodeEndsToken=true', { WEBFLOW_CLIENT_ID: 'my-id', WEBFLOW_CLIENT_SECRET: 'my-secret' })
   t.notOk(printed.includes('my-secret'), 'a secret from the environment is not printed')
   t.match(printed, /redirect URI {2}http:\/\/localhost:5000\/a\n {16}https:\/\/app\.example\.com\/b\n/)
   t.match(await simulator?.deny('/oauth/authorize?response_type=code&client_id=my-id&scope=cms:read'), 'http://localhost:5000/a?error=no')
+  t.match(await simulator?.approve('/oauth/authorize?response_type=code&client_id=my-id&scope=any-scope+branches:merge'), 'http://localhost:5000/a?code=')
   await t.rejects(async () => simulator?.approve('/oauth/authorize?response_type=code&client_id=my-id&scope=cms:read&redirect_uri=http://localhost:3000/webflow/callback'))
   t.match(await (await request(simulator?.url ?? '')).body.text(), /<h2>Demo<\/h2>/)
 })
@@ -77,7 +78,8 @@ t.test('what is wrong is named, with how to use it', async (t) => {
     ['simulator again', /`again` is none of the options/],
     ['simulator --prot 4000', /--prot/],
     ['simulator --port', /--port/],
-    ['simulator --port 0 --scope sites:reed', /`--scope` has sites:reed: choose among authorized_user:read /],
+    ['simulator --port 0 --scope sites:read,sites"read', /`--scope` has sites"read: give scopes such as authorized_user:read /],
+    [`simulator --port 0 --scope ${'s'.repeat(101)}`, /`--scope` has s{101}: /],
     ['simulator --port 0 --scope ,', /`--scope` has nothing/],
     ['simulator --port 0 --host=', /`--host` is empty/],
     ['simulator --port x', /`--port` is a number/],

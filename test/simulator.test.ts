@@ -55,9 +55,11 @@ t.test('authorization requests', async (t) => {
     t.equal(parameter(url, 'error_description'), `The following scopes are invalid: ${scope.replaceAll(' ', ', ')}`)
   })
 
-  t.test('a scope that only the app knows is accepted', async (t) => {
-    const { webflow, authorizeUrl } = await start(t, { app: { ...app, scope: ['new_thing:write'] } })
-    t.match(await webflow.approve(authorizeUrl({ scope: 'new_thing:write' })), /[?]code=/)
+  t.test('a scope that only the app knows is accepted, whatever it looks like', async (t) => {
+    for (const scope of ['new_thing:write', 'new_thing:delete', 'openid', '!', 's'.repeat(100), "#$%&'()*+-./:;<=>?@[]^_`{|}~"]) {
+      const { webflow, authorizeUrl } = await start(t, { app: { ...app, scope: [scope] } })
+      t.match(await webflow.approve(authorizeUrl({ scope })), /[?]code=/)
+    }
   })
 
   t.test('a missing or foreign response_type is an error redirect', async (t) => {
@@ -443,6 +445,8 @@ t.test('the scopes', async (t) => {
   }
   for (const scope of ['', ':read', 'sites', 'sites:', 'sites:delete', 'sites:read:write', 'Sites:read', 'collections:read']) t.equal(isKnownScope(scope), false, scope)
   t.strictSame(describeScope(['new_thing:read', 'a:reader:read']), ['See new thing', 'See a:reader'])
+  for (const scope of ['branches:create', 'branches:read', 'branches:publish', 'ai:write', 'page_client:write', 'site_access:read', 'workspace_members:write', 'devlink_export:read']) t.equal(isKnownScope(scope), true, scope)
+  t.strictSame(describeScope(['branches:create', 'branches:read', 'branches:merge', 'new_thing:delete', 'openid', 'ai:write']), ['Create branches of pages', 'See branches of pages', 'Merge branches of pages', 'Delete new thing', 'Use openid', 'Change content by AI'])
 })
 
 t.test('the Data API', async (t) => {
@@ -974,6 +978,7 @@ t.test('the simulator', async (t) => {
     ['an app without redirect URIs', { app: { ...app, redirectUris: [] } }, /`redirectUris` of an app is empty/],
     ['redirect URIs that are no list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app is not a list/],
     ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app is not a list/],
+    ...['', 'a b', 'a,b', 'a"b', 'a\\b', 'é', 's'.repeat(101), 5, null].map((scope) => [`the scope ${JSON.stringify(scope)}`, { app: { ...app, scope: [scope] } }, /`scope` of an app is a list of scopes such as 'sites:read'/] as const),
     ['a redirect URI that is no URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
     ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),

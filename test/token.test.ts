@@ -119,6 +119,29 @@ t.test('a request that cannot have a token costs no call of the store', async (t
   t.strictSame(calls, [])
 })
 
+t.test('a cookie whose name begins with a no-break space is neither a session nor a flow', async (t) => {
+  // Chromium lets another host of the site plant such a cookie, since its name has no prefix `__Host-`: a parser that trims it would take it for ours.
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, { webflow })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  const session = `__Host-webflow=${browser.cookies.get('__Host-webflow')}`
+  const { location, cookies: [flow] } = await new Browser(app).navigate('/webflow/authorize')
+  const callback = await webflow.approve(String(location))
+  const { pathname, search } = new URL(callback)
+  // As Node reads the bytes C2 A0, and as one character.
+  for (const space of ['\u00c2\u00a0', '\u00a0']) {
+    for (const before of ['', 'theme=dark; ']) {
+      t.equal((await app.inject({ url: '/token', headers: { cookie: `${before}${space}${session}` } })).json().connected, false)
+      const { statusCode, body } = await app.inject({ url: pathname + search, headers: { host: 'app.example.com', cookie: `${before}${space}${flow?.name}=${flow?.value}` } })
+      t.equal(statusCode, 400)
+      t.match(body, /"reason":"(?:cookie_missing|other_browser)"/)
+    }
+  }
+  t.equal((await app.inject({ url: '/token', headers: { cookie: session } })).json().connected, true, 'without it, the cookie is a session')
+  t.equal((await app.inject({ url: pathname + search, headers: { host: 'app.example.com', cookie: `${flow?.name}=${flow?.value}` } })).statusCode, 303, 'and a flow')
+})
+
 t.test('a key of the store is no cookie', async (t) => {
   const { store, calls } = createStore()
   const webflow = await startWebflow(t)
@@ -308,7 +331,7 @@ t.test('what a token has instead of a scope is named by scopes alone, and not wi
 
 t.test('a guard that cannot work is refused where it is made', async (t) => {
   const { requireToken } = (await createApp(t)).webflowOAuth
-  for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites'] }, { onMissing: 'loop' }, { scopes: ['sites:read'] }]) {
+  for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites read'] }, { onMissing: 'loop' }, { scopes: ['sites:read'] }]) {
     t.throws(() => Reflect.apply(requireToken, null, [options]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
   }
 })
