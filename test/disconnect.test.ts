@@ -4,10 +4,14 @@ import { request } from 'undici'
 import { WebflowClient } from 'webflow-api'
 import { MemoryStore, WebflowOAuthError, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import type { Fault } from '../lib/simulator/index.ts'
-import { assertNothingLeaked, createApp, secret, startWebflow } from './support/app.ts'
+import { TokenChecks, type AskOptions } from '../lib/token-checks.ts'
+import { WebflowClient as OwnClient } from '../lib/webflow-client.ts'
+import { assertNothingLeaked, clientId, clientSecret, createApp, redirectUri, secret, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
 import { charles, eventually, identify, ids, methodsOf, outage, startBench, startCrowded, unavailable, watchStore, type Bench } from './support/installation.ts'
 import { rememberSecrets } from './support/logs.ts'
+import { startOtherThread } from './support/other-thread.ts'
+import { startHttp } from './support/server-http.ts'
 
 /** Answers that say nothing of a token. */
 const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
@@ -21,6 +25,119 @@ const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
   ['a 403', { status: 403, body: { code: 'forbidden' } }],
   ['a 404', { status: 404, body: { code: 'not_authorized' } }]
 ]
+
+/** Questions about tokens to a server that hangs, fails or answers, for each token in turn. */
+async function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | 'fails' | 'tells' | number>>) {
+  const asked: string[] = []
+  const server = await startHttp(t, (response, { headers }) => {
+    const token = String(headers.authorization).replace('Bearer ', '')
+    const nth = asked.filter((name) => name === token).length
+    asked.push(token)
+    const answer = answers[token]?.[nth] ?? 'hangs'
+    const tell = () => response.end('{"authorization":{}}')
+    if (answer === 'fails') response.writeHead(503).end()
+    else if (answer === 'tells') tell()
+    else if (answer !== 'hangs') setTimeout(tell, answer)
+  })
+  const timeout = 1000
+  const client = new OwnClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url }, timeout, dispatcher: null })
+  t.teardown(() => client.close())
+  const checks = new TokenChecks(client, timeout)
+  return {
+    asked,
+    /** Asks with so many milliseconds; resolves with what was told and how long it took. */
+    async ask (token: string, milliseconds: number, options: Omit<AskOptions, 'deadline'> = {}) {
+      const begun = performance.now()
+      const { kind } = await checks.ask(token, [], { deadline: Date.now() + milliseconds, ...options })
+      return { kind, took: performance.now() - begun }
+    }
+  }
+}
+
+t.test('the time that a question may take', async (t) => {
+  t.test('is its own: it is asked again when somebody else\'s ended without telling', async (t) => {
+    const { ask, asked } = await startChecks(t, { x: ['hangs', 'tells'] })
+    const [first, second] = await Promise.all([ask('x', 150), ask('x', 900, { queue: 'none' }), ask('x', 900, { queue: 'none' })])
+    t.equal(first.kind, 'unknown')
+    t.ok(first.took < 500, 'whoever had less time did not wait longer')
+    t.equal(second.kind, 'active')
+    t.strictSame(asked, ['x', 'x'], 'those who went on share one question')
+  })
+
+  t.test('is not used for another question when too little is left, nor after a failure that was told', async (t) => {
+    const { ask, asked } = await startChecks(t, { y: ['fails', 'tells'] })
+    t.strictSame((await Promise.all([ask('x', 300), ask('x', 350)])).map(({ kind }) => kind), ['unknown', 'unknown'])
+    t.strictSame((await Promise.all(Array.from({ length: 10 }, (_, index) => ask('y', 300 + index * 60)))).map(({ kind }) => kind), Array(10).fill('unknown'))
+    t.strictSame(asked, ['x', 'y'])
+  })
+
+  t.test('is shared: a question that waits for its turn begins for whoever cannot wait, with the longer time', async (t) => {
+    const { ask, asked } = await startChecks(t, { late: [400] })
+    const background = Array.from({ length: 8 }, (_, index) => ask(`background ${index}`, 900))
+    const [waiting, urgent] = await Promise.all([ask('late', 150), ask('late', 900, { queue: 'none' })])
+    t.equal(waiting.kind, 'unknown')
+    t.equal(urgent.kind, 'active')
+    t.ok(urgent.took < 850)
+    t.equal(asked.filter((token) => token === 'late').length, 1)
+    await Promise.all(background)
+    t.equal(asked.length, 9, 'what nobody waits for any more is not asked')
+  })
+
+  t.test('is enough for a check of the app though a search is waiting', async (t) => {
+    const { ask } = await startChecks(t, { mine: ['tells'] })
+    const background = Array.from({ length: 30 }, (_, index) => ask(`background ${index}`, 600))
+    const { kind, took } = await ask('mine', 900, { queue: 'checks' })
+    t.equal(kind, 'active')
+    t.ok(took < 500)
+    await Promise.all(background)
+  })
+
+  for (const [name, expected] of [['checkToken', 'unknown'], ['reportUnauthorized', 'active']] as const) {
+    t.test(`is \`timeout\` for \`${name}\`, from when it is called, behind a job whose tokens hang`, async (t) => {
+      const { app, connected, install } = await startBench(t)
+      for (let index = 0; index < 25; index++) await install()
+      await app.close()
+      const mine = connected.at(-1)
+      const server = await startHttp(t, (response, { headers }) => { if (headers.authorization === `Bearer ${mine?.accessToken}`) response.end('{"authorization":{}}') })
+      const timeout = 400
+      const elsewhere = await createApp(t, { options: { timeout, endpoints: { introspect: server.url } } })
+      const job = connected.slice(0, -1).map((token) => elsewhere.webflowOAuth.checkToken(token))
+      const begun = performance.now()
+      t.equal(mine === undefined ? null : await elsewhere.webflowOAuth[name](mine), expected)
+      t.ok(performance.now() - begun < 2 * timeout, 'three turns of eight hanging calls would take three times as long')
+      t.strictSame([...new Set(await Promise.all(job))], ['unknown'])
+      t.ok(performance.now() - begun < 2 * timeout, 'nor does the job wait longer')
+    })
+  }
+
+  t.test('is not prolonged by what else a check of the app finds to ask', async (t) => {
+    const timeout = 1000
+    const { app, install, webflow } = await startBench(t, { options: { timeout } })
+    await install()
+    webflow.fail('introspect', { status: 503 })
+    const { token } = await install()
+    t.equal(token.authorization, null)
+    webflow.fail('introspect', { delay: 700 })
+    webflow.fail('introspect', { hang: true, times: 5 })
+    const begun = performance.now()
+    t.equal(await app.webflowOAuth.checkToken(token), 'active')
+    t.ok(performance.now() - begun < 1.5 * timeout, 'the other token of the user is left for later')
+    t.equal(webflow.requests.introspect.length, 4, 'though it was asked about')
+  })
+
+  t.test('does not pass while the process is blocked and Webflow answers', async (t) => {
+    const { app, install } = await startBench(t)
+    const { token } = await install()
+    await app.close()
+    const server = await startOtherThread(t, { late: '{"authorization":{}}' })
+    const timeout = 200
+    const elsewhere = await createApp(t, { options: { timeout, endpoints: { introspect: server.url } } })
+    const check = elsewhere.webflowOAuth.checkToken(token)
+    await server.asked()
+    server.answerWhileBlocked(3 * timeout)
+    t.equal(await check, 'active')
+  })
+})
 
 t.test('checking a token', async (t) => {
   t.test('tells whether it is alive, and keeps it', async (t) => {

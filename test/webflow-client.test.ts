@@ -2,6 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import dns from 'node:dns'
 import { once } from 'node:events'
 import { mock } from 'node:test'
+import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
@@ -493,6 +494,19 @@ t.test('time in which the process was blocked while Webflow answered is no timeo
       unsubscribe('undici:request:headers', onHead)
     }
   }
+})
+
+t.test('a dispatcher is told to keep no time of its own, and to follow no redirect', async (t) => {
+  const asked: unknown[] = []
+  const dispatcher: Dispatcher = {
+    async request ({ signal, ...options }) {
+      asked.push({ ...options, isAborted: signal.aborted })
+      return { statusCode: 200, body: Readable.from([Buffer.from(JSON.stringify(token))]) }
+    }
+  }
+  await createClient(t, 'https://webflow.example:8443/token?tenant=1', { dispatcher }).exchange(code)
+  t.match(asked, [{ origin: 'https://webflow.example:8443', path: '/token?tenant=1', method: 'POST', headersTimeout: 0, bodyTimeout: 0, maxRedirections: 0, isAborted: false }])
+  t.equal(asked.length, 1)
 })
 
 t.test('what a dispatcher throws, of whatever kind, is a Webflow that cannot be reached', async (t) => {
