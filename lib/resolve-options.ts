@@ -90,6 +90,10 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
     flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
   } = options
+  const scope = resolveScope('scope', options.scope)
+  const secrets = resolveSecrets(options.secret, clientSecret)
+  // A secret is a well-formed scope, and a warning about an unknown scope would print it.
+  if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
 
@@ -99,8 +103,8 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     redirectUri,
     host: url.host,
     secure: url.protocol === 'https:',
-    scope: resolveScope('scope', options.scope),
-    secrets: resolveSecrets(options.secret, clientSecret),
+    scope,
+    secrets,
     store: resolveStore(options.store),
     paths,
     revokeMethod: oneOf('revokeMethod', revokeMethod, ['POST', 'DELETE']),

@@ -52,6 +52,15 @@ const blankSecret = `${'p9Lr.'.repeat(8)}\n`
 const moreSecrets = [shortSecret, otherSecret, blankSecret.trim()]
 rememberSecrets(...moreSecrets)
 
+t.test('a secret that is given as a scope is refused, and named nowhere', async (t) => {
+  for (const value of [clientSecret, 'a-secret-of-the-app-of-32-bytes-or-more']) {
+    const app = Fastify()
+    const error: unknown = await app.register(webflowOAuth, { ...baseOptions(null), secret: 'a-secret-of-the-app-of-32-bytes-or-more', scope: ['sites:read', value] }).then(() => null, (thrown: unknown) => thrown)
+    t.match(error, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` holds one of the app's secrets/ })
+    t.notMatch(String(error), value)
+  }
+})
+
 t.test('every option that is left out has its default', async (t) => {
   const { store, secrets, paths, returnRules, ...settings } = settingsOf()
   t.ok(store instanceof MemoryStore)
