@@ -1,9 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Context } from './context.ts'
 import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, type StateReason } from './errors.ts'
 import { isNavigation } from './navigation.ts'
-import { sendPage } from './page.ts'
+import { sendPage, type Page } from './page.ts'
+import { readOnce, readQuery } from './query.ts'
 import { redirect } from './redirect.ts'
 import type { Settings } from './resolve-options.ts'
+import { answersByItself } from './routes/answering-hook.ts'
 
 /** The routes of the plugin. */
 export type Route = 'authorize' | 'callback' | 'revoke'
@@ -38,56 +41,71 @@ const stateWords: Record<StateReason, Words> = {
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
 
-/**
- * Answers a failed request: `onFailure`, then `failureRedirect`, then a page for a person; what is
- * thrown from here goes to the error handler that the app has.
- */
-export async function answerFailure (settings: Settings, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  if (reply.sent) return reply
-  const { onFailure, failureRedirect, paths, revokeRedirect } = settings
-  if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return reply
-  if (!isNavigation(request)) throw error
+type Parts = Pick<Context, 'flows' | 'settings'>
 
-  const statusCode = statusOf(error)
+/**
+ * Answers a failed request: `onFailure`, then `failureRedirect`, then a page for a person.
+ * Resolves whether it was answered; if not, the error handler of the app is next.
+ */
+export async function answerFailure (parts: Parts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+  if (reply.sent) return true
+  const { onFailure, failureRedirect } = parts.settings
+  const page = failurePage(parts, route, error, request, reply)
+  if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return true
+  if (!isNavigation(request)) return reply.sent
+
   const code = codeOf(error)
-  const reason = error instanceof WebflowOAuthError ? error.reason ?? null : null
+  const reason = reasonOf(error)
   // Neither the page nor `failureRedirect` tells the developer what our message tells.
   const remedy = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
-  if (statusCode < 500) request.log.info({ code, reason }, `webflow-oauth: ${remedy}`)
+  if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${remedy}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null) {
     const url = new URL(failureRedirect)
     url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
     if (reason !== null) url.searchParams.set('reason', reason)
-    return redirect(reply, url.href, 303)
+    const returnTo = returnToOf(parts, request)
+    if (returnTo !== null) url.searchParams.set('returnTo', returnTo)
+    redirect(reply, url.href, 303)
+  } else {
+    sendPage(reply, page)
   }
-  return sendPage(reply, {
-    ...wordsFor(error, settings),
-    status: statusCode,
-    note: [code, reason].filter((word) => word !== null).join(' · '),
-    tryAgain: route === 'revoke' ? revokeRedirect : isUnharmed(error) ? '' : paths.authorizeUrl
-  })
+  return true
 }
 
-/**
- * Runs a hook of the app's that may answer by itself; resolves whether it did. `reply.sent` alone does
- * not tell: it stays false while an asynchronous `onSend` hook of the app is at work.
- * What the hook throws is logged and changes nothing.
- */
-export async function answersByItself (name: string, request: FastifyRequest, reply: FastifyReply, hook: () => unknown): Promise<boolean> {
-  const { send } = reply
-  let answered = false
-  reply.send = function (payload) {
-    answered = true
-    return send.call(this, payload)
+/** Makes the page for a person whose request failed. */
+export function failurePage (parts: Parts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
+  const status = statusOf(error)
+  return {
+    ...wordsFor(error, parts.settings),
+    // As in Fastify: an error that asks for no status of its own gets the one that a hook has set.
+    status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
+    note: [codeOf(error), reasonOf(error)].filter((word) => word !== null).join(' · '),
+    tryAgain: isUnharmed(error) ? '' : tryAgain(parts, route, request)
   }
-  try {
-    await hook()
-  } catch (error) {
-    request.log.error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
-  }
-  reply.send = send
-  return answered || reply.sent
+}
+
+/** Where a person goes who tries again: to the same page in the end, if the flow is one of this browser. */
+function tryAgain (parts: Parts, route: Route, request: FastifyRequest): string {
+  const { paths, revokeRedirect } = parts.settings
+  if (route === 'revoke') return revokeRedirect
+  const returnTo = route === 'callback' ? returnToOf(parts, request) : null
+  if (returnTo === null) return paths.authorizeUrl
+  const url = new URL(paths.authorizeUrl)
+  url.searchParams.set('returnTo', returnTo)
+  return url.href
+}
+
+/** Where the flow of a callback was to lead. Null when it has no `returnTo`, or the browser does not hold its cookie. */
+function returnToOf ({ flows }: Parts, request: FastifyRequest): string | null {
+  const state = readOnce(readQuery(request), 'state')
+  const flow = state === null ? null : flows.recognise(request, state)
+  if (flow === null || flow.cookie === null || flow.cookie.returnTo === '') return null
+  return flows.destination({ ...flow, cookie: flow.cookie })
+}
+
+function reasonOf (error: Error): string | null {
+  return error instanceof WebflowOAuthError ? error.reason ?? null : null
 }
 
 /** Whether the very same callback goes on where it was refused: its link, to no other place, reloads it. */

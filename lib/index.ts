@@ -6,6 +6,7 @@ import { createContext } from './context.ts'
 import { refuseOption } from './errors.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolveOptions, type Settings } from './resolve-options.ts'
+import { Closing } from './routes/closing.ts'
 import { registerRoutes } from './routes/index.ts'
 import { checkSetup } from './self-check.ts'
 import type { WebflowToken } from './token.ts'
@@ -73,14 +74,14 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
     Promise.allSettled([context.webflow.prepare()])
     done()
   })
+  const closing = new Closing(context, fastify.server)
   // Before any `onClose` hook: the app's Redis and its sockets are still there.
-  fastify.addHook('preClose', async () => { await context.underWay.settled() })
+  fastify.addHook('preClose', async () => { await closing.waitForRequests() })
   fastify.addHook('onClose', async () => {
-    // What the last requests have begun.
-    await context.underWay.settled()
+    await closing.waitForTasks()
     await context.webflow.close()
   })
-  fastify.register(registerRoutes, { context, surrounding: fastify })
+  fastify.register(registerRoutes, { context, surrounding: fastify, closing })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })
 
 export default webflowOAuth

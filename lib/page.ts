@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
+import { passGate } from './reply-gate.ts'
 
 const style = `
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
@@ -18,7 +19,7 @@ const policy = [
   'frame-ancestors \'none\''
 ].join('; ')
 
-/** What a page says; nothing of it comes from a request. */
+/** What a page says. Nothing of it comes from a request but the `returnTo` of a verified flow, in `tryAgain`. */
 export interface Page {
   status: number
   title: string
@@ -32,14 +33,21 @@ export interface Page {
 }
 
 /** Sends a small static page under a policy of its own. */
-export function sendPage (reply: FastifyReply, { status, title, text, note, tryAgain, reloads = false }: Page): FastifyReply {
+export function sendPage (reply: FastifyReply, page: Page): FastifyReply {
   if (reply.sent) return reply
-  return reply
-    .code(status)
-    .type('text/html; charset=utf-8')
-    .header('content-security-policy', policy)
-    .header('x-content-type-options', 'nosniff')
-    .send(`<!doctype html>
+  return passGate(reply, () => reply.code(page.status).headers(pageHeaders).send(renderPage(page)))
+}
+
+/** The headers that a page needs. */
+export const pageHeaders = {
+  'content-type': 'text/html; charset=utf-8',
+  'content-security-policy': policy,
+  'x-content-type-options': 'nosniff'
+}
+
+/** Writes the HTML of a page. */
+export function renderPage ({ title, text, note, tryAgain, reloads = false }: Page): string {
+  return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -54,7 +62,7 @@ ${reloads ? '<meta http-equiv="refresh" content="0">\n' : ''}<title>${escapeHtml
 ${tryAgain === undefined ? '' : `<a href="${escapeHtml(tryAgain)}">Try again</a>\n`}${note === undefined ? '' : `<small>${escapeHtml(note)}</small>\n`}</main>
 </body>
 </html>
-`)
+`
 }
 
 function escapeHtml (text: string): string {

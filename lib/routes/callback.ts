@@ -4,7 +4,6 @@ import { beginAuthorization } from '../begin-authorization.ts'
 import type { Context } from '../context.ts'
 import { diagnostics, ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
-import { answersByItself } from '../failure.ts'
 import type { FlowCookie } from '../flow-cookie.ts'
 import { createOutcome, restoreError, type Outcome } from '../flow-outcome.ts'
 import type { Claim, Done } from '../flow-records.ts'
@@ -16,6 +15,7 @@ import { parseCallback, readOnce, readQuery, type CallbackQuery } from '../query
 import { redirect } from '../redirect.ts'
 import { explainMissingCookie, flowExpired, stateInvalid } from '../state-invalid.ts'
 import { WebflowToken } from '../token.ts'
+import { answersByItself } from './answering-hook.ts'
 
 /** How long a browser remembers that an install was begun again, in seconds. */
 const restartMaxAge = 60
