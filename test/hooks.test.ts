@@ -1,0 +1,356 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { mock } from 'node:test'
+import { Readable } from 'node:stream'
+import t, { type Test } from 'tap'
+import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
+import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
+import { Browser, type Answer } from './support/browser.ts'
+import { logged } from './support/logs.ts'
+
+const broken = '/webflow/callback?state=nonsense&code=x'
+type Hook = (request: FastifyRequest, reply: FastifyReply) => unknown
+
+const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
+
+/** Lets the promises and the streams of this process go on, without any timer. */
+async function turns (): Promise<void> {
+  for (let count = 0; count < 20; count++) await turn()
+}
+
+/** Waits until something has happened. */
+async function until (hasHappened: () => boolean): Promise<void> {
+  while (!hasHappened()) await turn()
+  await turns()
+}
+
+/** What was logged while something ran. */
+async function logOf<T> (run: () => Promise<T>): Promise<{ result: T, log: string }> {
+  const before = logged().length
+  const result = await run()
+  return { result, log: logged().slice(before) }
+}
+
+/** A way to the usual answer, and that answer. */
+interface Way {
+  name: 'onSuccess' | 'onFailure'
+  options: (hook: Hook) => Partial<WebflowOAuthOptions>
+  open: (browser: Browser) => Promise<Answer>
+  status: number
+}
+
+async function waysOf (t: Test): Promise<{ ways: Way[], createWith: (way: Way, hook: Hook, after?: (app: FastifyInstance) => unknown) => Promise<Browser> }> {
+  const webflow = await startWebflow(t)
+  const onFailure = (hook: Hook): Partial<WebflowOAuthOptions> => ({ onFailure: (_error, request, reply) => hook(request, reply) })
+  const ways: Way[] = [
+    { name: 'onSuccess', options: (hook) => ({ onSuccess: (_token, request, reply) => hook(request, reply) }), open: (browser) => connect(browser, webflow, { path: '/webflow/authorize?returnTo=/welcome' }), status: 303 },
+    { name: 'onFailure', options: onFailure, open: (browser) => browser.navigate(broken), status: 400 },
+    { name: 'onFailure', options: onFailure, open: (browser) => browser.get(broken), status: 400 }
+  ]
+  const createWith = async (way: Way, hook: Hook, after?: (app: FastifyInstance) => unknown) => new Browser(await createApp(t, { webflow, options: way.options(hook), ...(after === undefined ? {} : { after }) }))
+  return { ways, createWith }
+}
+
+/** Opens a page whose hook is given up on after 500 ms, by a clock that the test moves. */
+async function giveUp (t: Test, browser: Browser, way: Way, isReached: () => boolean): Promise<Answer> {
+  let isAnswered = false
+  const pending = way.open(browser).finally(() => { isAnswered = true })
+  await until(isReached)
+  mock.timers.tick(499)
+  await turns()
+  t.equal(isAnswered, false, 'the hook has 500 ms')
+  mock.timers.tick(1)
+  return await pending
+}
+
+// Once for the whole file: a mocked timer that is cleared after a second `enable` would remove another timer.
+mock.timers.enable({ apis: ['setTimeout'] })
+t.teardown(() => { mock.timers.reset() })
+
+t.test('a hook that returns the reply and sends nothing gets the usual answer after 500 ms', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  const returns: Array<[string, Hook]> = [
+    ['returns it', (_request, reply) => reply.header('x-hook', 'seen').code(418)],
+    ['returns it later', async (_request, reply) => reply.header('x-hook', 'seen').code(418)],
+    ['awaits it', async (_request, reply) => { await reply.header('x-hook', 'seen').code(418) }]
+  ]
+  for (const way of ways) {
+    for (const [name, hook] of returns) {
+      let isReached = false
+      const browser = await createWith(way, (request, reply) => {
+        isReached = true
+        return hook(request, reply)
+      })
+      const { result, log } = await logOf(() => giveUp(t, browser, way, () => isReached))
+      t.equal(result.statusCode, way.status, `${way.name} ${name}: the usual status`)
+      t.equal(result.headers['x-hook'], 'seen', 'the headers of the hook stay')
+      t.match(log, `webflow-oauth: \`${way.name}\` returned the reply and sent nothing within 500 ms`)
+      if (way.name === 'onSuccess') {
+        t.equal(result.location, 'https://app.example.com/welcome')
+        t.equal((await browser.get('/token')).json().connected, true)
+      }
+    }
+  }
+})
+
+t.test('the flow of a hook that sent nothing has ended: its callback is repeated, and the app closes', async (t) => {
+  const webflow = await startWebflow(t)
+  let calls = 0
+  const app = await createApp(t, {
+    webflow,
+    options: {
+      onSuccess (_token, _request, reply) {
+        calls++
+        return reply.header('x', 'y')
+      }
+    }
+  })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize?returnTo=/welcome')).location))
+  const again = browser.clone()
+  const first = browser.navigate(url)
+  await until(() => calls > 0)
+  mock.timers.tick(500)
+  t.equal((await first).location, 'https://app.example.com/welcome')
+  t.equal((await again.navigate(url)).location, 'https://app.example.com/welcome')
+  t.equal(calls, 1)
+  await app.close()
+})
+
+t.test('a hook that returns the reply may send within 500 ms', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  const sends: Array<[string, Hook]> = [
+    ['a text in the next turn', (_request, reply) => {
+      setImmediate(() => { reply.code(202).send('mine') })
+      return reply
+    }],
+    ['a stream', async (_request, reply) => {
+      setImmediate(() => { reply.code(202).send(Readable.from(['mi', 'ne'])) })
+      return reply
+    }],
+    ['a text after a while, awaited', async (_request, reply) => {
+      setTimeout(() => { reply.code(202).send('mine') }, 499)
+      await reply
+    }],
+    ['by `reply.raw`', (_request, reply) => {
+      setTimeout(() => { reply.hijack().raw.writeHead(202).end('mine') }, 499)
+      return reply
+    }]
+  ]
+  for (const way of ways) {
+    for (const [name, hook] of sends) {
+      let isReached = false
+      const browser = await createWith(way, (request, reply) => {
+        isReached = true
+        return hook(request, reply)
+      })
+      const { result, log } = await logOf(async () => {
+        const pending = way.open(browser)
+        await until(() => isReached)
+        mock.timers.tick(499)
+        await turns()
+        mock.timers.tick(5000)
+        return await pending
+      })
+      t.equal(result.statusCode, 202, `${way.name} ${name}`)
+      t.equal(result.body, 'mine')
+      t.notMatch(log, /sent nothing|too late/)
+    }
+  }
+})
+
+t.test('a hook may answer in every way that Fastify knows', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  const answers: Array<[string, Hook, number, RegExp]> = [
+    ['sends', (_request, reply) => { reply.code(202).send('mine') }, 202, /^mine$/],
+    ['returns what it sent', (_request, reply) => reply.code(202).send('mine'), 202, /^mine$/],
+    ['awaits what it sends', async (_request, reply) => {
+      await reply.code(202).send('mine')
+      await turn()
+    }, 202, /^mine$/],
+    ['redirects', async (_request, reply) => reply.redirect('/mine'), 302, /^$/],
+    ['hijacks', (_request, reply) => { reply.hijack().raw.writeHead(202).end('mine') }, 202, /^mine$/],
+    ['hijacks and returns the reply', (_request, reply) => {
+      reply.hijack().raw.writeHead(202).end('mine')
+      return reply
+    }, 202, /^mine$/],
+    ['writes without hijacking', (_request, reply) => {
+      reply.raw.writeHead(202).write('mi')
+      setImmediate(() => { reply.raw.end('ne') })
+    }, 202, /^mine$/],
+    ['writes without hijacking and returns the reply', async (_request, reply) => {
+      reply.raw.writeHead(202).write('mi')
+      setImmediate(() => { reply.raw.end('ne') })
+      return reply
+    }, 202, /^mine$/],
+    ['finds nothing', (_request, reply) => { reply.callNotFound() }, 404, /Not Found/],
+    ['throws after sending', (_request, reply) => {
+      reply.code(202).send('mine')
+      throw new Error('a bug of the app')
+    }, 202, /^mine$/],
+    ['sends twice', (_request, reply) => {
+      reply.code(202).send('mine')
+      reply.send('again')
+    }, 202, /^mine$/]
+  ]
+  for (const way of ways) {
+    for (const [name, hook, statusCode, body] of answers) {
+      const answer = await way.open(await createWith(way, hook, (app) => { app.setNotFoundHandler((_request, reply) => { reply.code(404).send('Not Found') }) }))
+      t.equal(answer.statusCode, statusCode, `${way.name} ${name}`)
+      t.match(answer.body, body)
+    }
+  }
+})
+
+const dropped = 'webflow-oauth: an answer came too late and was dropped'
+
+t.test('what a hook sends after its 500 ms is dropped, and nothing of the request is logged', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  for (const way of ways) {
+    let late: FastifyReply | undefined
+    const browser = await createWith(way, (_request, reply) => {
+      late = reply
+      return reply
+    })
+    const { log } = await logOf(async () => {
+      const answer = await giveUp(t, browser, way, () => late !== undefined)
+      t.equal(answer.statusCode, way.status, way.name)
+      late?.code(202).send('late')
+      late?.redirect('/late')
+      late?.send(new Error('late'))
+      await turns()
+    })
+    t.equal(log.split(dropped).length - 1, 3)
+    t.match(log, `"hook":"${way.name}"`)
+    t.notMatch(log, /state=|already sent/)
+  }
+})
+
+t.test('what a hook sends late is dropped while the usual answer is on its way, and a stream is closed', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  // A page and a redirect are the plugin's own; what goes to an error handler may be answered by anybody.
+  for (const way of ways.slice(0, 2)) {
+    let late: FastifyReply | undefined
+    let sendings = 0
+    const file = Readable.from(['late'])
+    const browser = await createWith(way, (_request, reply) => {
+      late = reply
+      return reply
+    }, (app) => {
+      app.addHook('onSend', async (request) => {
+        if (request !== late?.request) return
+        sendings++
+        await turn()
+        late.send('late')
+        late.send(file)
+        await turn()
+      })
+    })
+    const answer = await giveUp(t, browser, way, () => late !== undefined)
+    t.equal(answer.statusCode, way.status, way.name)
+    t.notMatch(answer.body, /^late/)
+    t.equal(sendings, 1, 'one answer was on its way')
+    t.ok(file.destroyed, 'a stream that nobody reads is closed')
+  }
+})
+
+t.test('a hook that ends without the reply and sends later is too late at once', async (t) => {
+  const { ways, createWith } = await waysOf(t)
+  for (const way of ways) {
+    let isLate = false
+    const browser = await createWith(way, (_request, reply) => {
+      setTimeout(() => {
+        isLate = true
+        reply.code(202).send('late')
+      }, 10)
+    })
+    const { log } = await logOf(async () => {
+      t.equal((await way.open(browser)).statusCode, way.status, way.name)
+      mock.timers.tick(10)
+    })
+    t.ok(isLate)
+    t.match(log, dropped)
+    t.notMatch(log, 'state=')
+  }
+})
+
+t.test('a hook that throws after its 500 ms is logged', async (t) => {
+  const { ways: [way], createWith } = await waysOf(t)
+  if (way === undefined) return t.fail('there is a way')
+  let isReached = false
+  const browser = await createWith(way, async (_request, reply) => {
+    isReached = true
+    await reply
+    throw new RangeError('free text')
+  })
+  const { log } = await logOf(async () => {
+    t.equal((await giveUp(t, browser, way, () => isReached)).statusCode, 303)
+    await turns()
+  })
+  t.match(log, '`onSuccess` threw an error')
+  t.notMatch(log, 'free text')
+})
+
+t.test('after an `onSuccess` that did not answer, `onFailure` may', async (t) => {
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    options: {
+      // No server sends such a header.
+      onSuccess: (_token, _request, reply) => { reply.header('x-broken', 'a\nb') },
+      onFailure: (_error, _request, reply) => reply.removeHeader('x-broken').code(202).send('mine')
+    }
+  })
+  const answer = await connect(new Browser(app), webflow)
+  t.equal(answer.statusCode, 202)
+  t.equal(answer.body, 'mine')
+})
+
+t.test('an error handler of the app answers after an `onFailure` that sent nothing', async (t) => {
+  let isReached = false
+  const app = await createApp(t, {
+    options: {
+      onFailure (_error, _request, reply) {
+        isReached = true
+        return reply.code(418)
+      }
+    },
+    after: (app) => { app.setErrorHandler((error, _request, reply) => { reply.send({ problem: error instanceof WebflowOAuthError && error.code, status: reply.statusCode }) }) }
+  })
+  const pending = new Browser(app).get(broken)
+  await until(() => isReached)
+  mock.timers.tick(500)
+  t.strictSame((await pending).json(), { problem: 'WEBFLOW_OAUTH_STATE_INVALID', status: 200 }, 'the status is what it was before the hook')
+})
+
+t.test('Fastify\'s `handlerTimeout` is answered once, while a hook is at work', async (t) => {
+  const webflow = await startWebflow(t)
+  let isReached = false
+  let failures = 0
+  const app = await createApp(t, {
+    webflow,
+    before: (app) => { app.addHook('onRoute', (route) => { if (route.url === '/webflow/callback') route.handlerTimeout = 300 }) },
+    options: {
+      onSuccess: async () => {
+        isReached = true
+        await new Promise((resolve) => { setTimeout(resolve, 400) })
+      },
+      onFailure: async () => {
+        failures++
+        await new Promise((resolve) => { setTimeout(resolve, 400) })
+      }
+    }
+  })
+  const pending = connect(new Browser(app), webflow)
+  await until(() => isReached)
+  mock.timers.tick(300)
+  await turns()
+  mock.timers.tick(100)
+  await turns()
+  mock.timers.tick(300)
+  const answer = await pending
+  t.equal(answer.statusCode, 503)
+  t.match(answer.headers['content-type'], 'text/html')
+  t.equal(failures, 1)
+})
+
+t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
