@@ -74,13 +74,10 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
     Promise.allSettled([context.webflow.prepare()])
     done()
   })
-  const closing = new Closing(context, fastify.server)
-  // Before any `onClose` hook: the app's Redis and its sockets are still there.
-  fastify.addHook('preClose', async () => { await closing.waitForRequests() })
-  fastify.addHook('onClose', async () => {
-    await closing.waitForTasks()
-    await context.webflow.close()
-  })
+  const closing = new Closing(context, fastify)
+  fastify.addHook('onClose', async () => { await context.webflow.close() })
+  // Hooks of `onClose` run in reverse order: these come first.
+  closing.addHooks(fastify)
   fastify.register(registerRoutes, { context, surrounding: fastify, closing })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })
 

@@ -1,5 +1,5 @@
 import { finished } from 'node:stream'
-import type { FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Context } from '../context.ts'
 import { failurePage } from '../failure.ts'
 import { isNavigation } from '../navigation.ts'
@@ -21,15 +21,30 @@ export class Closing {
   readonly #instances: Set<Closing>
   /** The open requests on the plugin's routes. */
   readonly #open = new Map<FastifyReply, Promise<void>>()
-  readonly #expired: Promise<void>
-  #expire: () => void = () => {}
+  /** Resolves when the time for closing is over; null until it has begun. */
+  #expired: Promise<void> | null = null
   #timer: NodeJS.Timeout | undefined
+  /** How long closing waits at most, in milliseconds. */
+  readonly #patience: number
+  /** How long one `preClose` hook may take, in milliseconds. */
+  readonly #turn: number
 
-  constructor (context: Context, server: object) {
+  constructor (context: Context, { initialConfig: { pluginTimeout = 0 }, server }: FastifyInstance) {
+    const { timeout, storeTimeout } = context.settings
     this.#context = context
-    this.#expired = new Promise((resolve) => { this.#expire = resolve })
+    this.#patience = timeout + 2 * storeTimeout + grace
+    this.#turn = pluginTimeout === 0 ? this.#patience : pluginTimeout / 2
     this.#instances = instances.get(server) ?? new Set()
     instances.set(server, this.#instances.add(this))
+  }
+
+  /** Adds the hooks that closing runs. */
+  addHooks (fastify: FastifyInstance): void {
+    // Before any `onClose` hook: the app's Redis and its sockets are still there. Fastify lets `close()` fail when
+    // one `preClose` hook takes longer than `pluginTimeout`, so that several share the time.
+    const turns = Math.ceil(this.#patience / this.#turn)
+    for (let turn = 0; turn < turns; turn++) fastify.addHook('preClose', async () => { await this.#waitForRequests() })
+    fastify.addHook('onClose', async () => { await this.#waitForTasks() })
   }
 
   /** Follows a request until its response has finished, or its connection has closed. */
@@ -42,34 +57,39 @@ export class Closing {
     }))
   }
 
-  /** Resolves when the plugin's routes are at rest, or when their time is over. */
-  async waitForRequests (): Promise<void> {
+  /** Waits until the plugin's routes are at rest, or until their time, or this turn, is over. */
+  async #waitForRequests (): Promise<void> {
     for (const instance of this.#instances) instance.#begin()
-    await Promise.race([this.#expired, this.#atRest()])
+    let timer: NodeJS.Timeout | undefined
+    const turn = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#turn) })
+    await Promise.race([this.#begin(), this.#atRest(), turn])
+    clearTimeout(timer)
   }
 
-  /** Resolves when the tasks that the last requests have begun are done, or when their time is over. */
-  async waitForTasks (): Promise<void> {
-    this.#begin()
-    await Promise.race([this.#expired, this.#context.underWay.settled()])
+  /** Waits until the tasks that the last requests have begun are done, or until their time is over. */
+  async #waitForTasks (): Promise<void> {
+    await Promise.race([this.#begin(), this.#context.underWay.settled()])
     clearTimeout(this.#timer)
   }
 
-  #begin (): void {
-    const { timeout, storeTimeout } = this.#context.settings
-    this.#timer ??= setTimeout(() => { this.#giveUp() }, timeout + 2 * storeTimeout + grace)
+  #begin (): Promise<void> {
+    this.#expired ??= new Promise((resolve) => {
+      this.#timer = setTimeout(() => {
+        this.#giveUp()
+        resolve()
+      }, this.#patience)
+    })
+    return this.#expired
   }
 
   async #atRest (): Promise<void> {
-    do await Promise.all([...this.#open.values(), this.#context.underWay.settled()])
-    while (this.#open.size > 0)
+    await Promise.all([...this.#open.values(), this.#context.underWay.settled()])
   }
 
   #giveUp (): void {
     const { log, underWay } = this.#context
     for (const reply of this.#open.keys()) this.#refuse(reply)
     if (underWay.size > 0) log.error({ tasks: underWay.size }, 'webflow-oauth: tasks were still under way when the app closed; closing no longer waits for them')
-    this.#expire()
   }
 
   /** Answers an open request past Fastify, in which a hook or the handler hangs. */
