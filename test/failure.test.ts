@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import { mock } from 'node:test'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
-import { WebflowOAuthError, type ErrorCode, type WebflowOAuthOptions } from '../lib/index.ts'
-import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
-import { Browser, navigation } from './support/browser.ts'
+import webflowOAuth, { MemoryStore, WebflowOAuthError, type ErrorCode, type WebflowOAuthOptions } from '../lib/index.ts'
+import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow } from './support/app.ts'
+import { Browser, navigation, type Answer } from './support/browser.ts'
+import { recordingLogger } from './support/logs.ts'
 
+/** A navigation that a service worker has passed on by `fetch(event.request)`. */
+const passedOn = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'empty', accept: 'text/html' }
 const broken = '/webflow/callback?state=%3Cscript%3Ealert(1)%3C%2Fscript%3E&code=x'
 
 t.test('a program gets JSON with code and reason', async (t) => {
@@ -32,7 +36,7 @@ t.test('a person gets a small page that holds nothing of the request', async (t)
 
 t.test('fetch metadata tells a person from a program, and `Accept` where there is none', async (t) => {
   const browser = new Browser(await createApp(t))
-  const pages: Array<Record<string, string>> = [navigation, { accept: 'text/html,application/xhtml+xml' }, { accept: 'Text/HTML' }]
+  const pages: Array<Record<string, string>> = [navigation, passedOn, { accept: 'text/html,application/xhtml+xml' }, { accept: 'Text/HTML' }]
   const programs: Array<Record<string, string>> = [
     {}, { accept: '*/*' }, { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', accept: 'text/html' },
     { 'sec-fetch-mode': 'navigate', accept: 'text/html' }, { 'sec-fetch-dest': 'document', accept: 'text/html' }, { 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'document', accept: 'text/html' }, { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'iframe', accept: 'text/html' }
@@ -274,6 +278,221 @@ t.test('security headers of the app do not break the page', async (t) => {
   t.match(headers['content-security-policy'], 'sha256-')
   t.equal(headers['referrer-policy'], 'no-referrer')
   t.equal(headers['cache-control'], 'no-store')
+})
+
+/** An error as a rate limiter throws it: a status of its own, and headers that were set before. */
+function limit (reply: FastifyReply): never {
+  reply.headers({ 'retry-after': '60', 'x-ratelimit-remaining': '0' })
+  throw Object.assign(new Error('Rate limit exceeded, retry in 1 minute'), { statusCode: 429 })
+}
+
+t.test('what a hook of another plugin throws on our routes is answered like a failure of ours', async (t) => {
+  for (const name of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
+    const seen: Array<[string, string]> = []
+    const errors: string[] = []
+    const browser = new Browser(await createApp(t, {
+      before: (app) => {
+        app.addHook('onError', async (_request, _reply, error) => { errors.push(error.message) })
+        app.addHook(name, async (_request: FastifyRequest, reply: FastifyReply) => limit(reply))
+      },
+      options: { onFailure: (error, request) => { seen.push([error.message, request.method]) } }
+    }))
+    const page = await browser.navigate('/webflow/callback?code=x')
+    const json = await browser.get('/webflow/authorize')
+    const post = await browser.request('/webflow/revoke', { method: 'POST', headers: navigation })
+    const head = await browser.request('/webflow/callback', { method: 'HEAD' })
+    for (const { statusCode, headers } of [page, json, post, head]) {
+      t.equal(statusCode, 429, name)
+      t.equal(headers['retry-after'], '60')
+      t.equal(headers['x-ratelimit-remaining'], '0')
+      t.equal(headers['cache-control'], 'no-store')
+    }
+    t.match(page.body, '<h1>Something went wrong</h1>')
+    t.notMatch(page.body, 'Rate limit')
+    t.match(post.body, '<a href="https://app.example.com/">Try again</a>')
+    t.strictSame(json.json(), { statusCode: 429, error: 'Too Many Requests', message: 'Rate limit exceeded, retry in 1 minute' })
+    t.strictSame(seen.map(([, method]) => method), ['GET', 'GET', 'POST', 'HEAD'], 'each error once')
+    t.equal(errors.length, 4, 'hooks for errors see each once, too')
+  }
+})
+
+t.test('`failureRedirect` and `onFailure` apply to what other plugins throw', async (t) => {
+  const browser = new Browser(await createApp(t, {
+    before: (app) => { app.addHook('onRequest', async () => { throw Object.assign(new Error('no'), { statusCode: 401, code: 'NO_LOGIN' }) }) },
+    options: {
+      failureRedirect: '/oops',
+      onFailure: (_error, request, reply) => request.headers['x-answer'] === undefined ? undefined : reply.code(418).send('mine')
+    }
+  }))
+  t.equal((await browser.navigate(broken)).location, 'https://app.example.com/oops?error=NO_LOGIN')
+  t.equal((await browser.navigate('/webflow/authorize')).statusCode, 401)
+  t.equal((await browser.navigate('/webflow/authorize', { 'x-answer': '1' })).statusCode, 418)
+})
+
+t.test('the status of a foreign failure is the one that Fastify would take', async (t) => {
+  const failures: Array<[string, (reply: FastifyReply) => void, number]> = [
+    ['no status', () => { throw new Error('no') }, 500],
+    ['`status`', () => { throw Object.assign(new Error('no'), { status: 402 }) }, 402],
+    ['a status set before', (reply) => {
+      reply.code(403)
+      throw new Error('no')
+    }, 403],
+    ['a status of both', (reply) => {
+      reply.code(403)
+      throw Object.assign(new Error('no'), { statusCode: 429 })
+    }, 429],
+    ['a plain object', () => { throw { statusCode: 429, message: 'slow down' } }, 429], // eslint-disable-line no-throw-literal
+    ['a string', () => { throw 'no' }, 500] // eslint-disable-line no-throw-literal
+  ]
+  for (const [name, fail, statusCode] of failures) {
+    const app = await createApp(t, {
+      before: (app) => { app.addHook('onRequest', async (_request, reply) => { fail(reply) }) },
+      after: (app) => { app.get('/app', async () => null) }
+    })
+    const browser = new Browser(app)
+    const [page, ours, theirs] = [await browser.navigate('/webflow/authorize'), await browser.get('/webflow/authorize'), await browser.get('/app')]
+    t.strictSame([page.statusCode, ours.statusCode, theirs.statusCode], [statusCode, statusCode, statusCode], name)
+    t.match(page.headers['content-type'], 'text/html')
+    t.equal(ours.body, theirs.body, 'a program gets what it gets on any route of the app')
+  }
+})
+
+t.test('the headers that an error names are sent with the page, too', async (t) => {
+  const error = Object.assign(new Error('no'), { statusCode: 401, headers: { 'www-authenticate': 'Basic' } })
+  const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async () => { throw error }) } }))
+  for (const answer of [await browser.navigate(broken), await browser.get(broken)]) t.equal(answer.headers['www-authenticate'], 'Basic')
+})
+
+t.test('an error handler of a scope passes errors on to that of the scope around it, each asked once', async (t) => {
+  const passing: Array<[string, (error: unknown, reply: FastifyReply) => unknown]> = [
+    ['sends', (error, reply) => { reply.send(error) }],
+    ['returns', (error) => error],
+    ['throws', (error) => { throw error }],
+    ['rejects', async (error) => { throw error }],
+    ['sends later', (error, reply) => { setImmediate(() => { reply.send(error) }) }]
+  ]
+  for (const [name, pass] of passing) {
+    for (const answers of [true, false]) {
+      const asked: string[] = []
+      const app = Fastify({ logger: recordingLogger })
+      t.teardown(() => app.close())
+      app.setErrorHandler((error, _request, reply) => {
+        asked.push('outer')
+        return answers ? reply.code(499).send({ outer: true }) : pass(error, reply)
+      })
+      await app.register(async (scope) => {
+        scope.setErrorHandler((error, _request, reply) => {
+          asked.push('inner')
+          return pass(error, reply)
+        })
+        await scope.register(webflowOAuth, baseOptions(null))
+      })
+      const answer = await new Browser(app).get(broken)
+      t.strictSame(asked, ['inner', 'outer'], name)
+      if (answers) t.strictSame([answer.statusCode, answer.json()], [499, { outer: true }])
+      else t.match(answer.json(), { statusCode: 400, code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'malformed' })
+    }
+  }
+})
+
+t.test('JSON that the app makes of an error stays as the app made it', async (t) => {
+  const { message } = (await new Browser(await createApp(t)).get(broken)).json()
+  const own = { statusCode: 400, code: 'WEBFLOW_OAUTH_STATE_INVALID', error: 'Bad Request', message }
+  const cases: Array<[string, (app: FastifyInstance) => unknown, unknown]> = [
+    ['by an error handler', (app) => app.setErrorHandler((_error, _request, reply) => { reply.code(400).send(own) }), own],
+    ['by a hook', (app) => app.addHook('onSend', async (_request, _reply, payload) => JSON.stringify({ wrapped: payload })), { wrapped: JSON.stringify({ ...own, reason: 'malformed' }) }],
+    ['by a hook, as text', (app) => app.addHook('onSend', async () => '"nothing to see"'), 'nothing to see'],
+    ['by a hook, as bytes', (app) => app.addHook('onSend', async () => Buffer.from('{}')), {}]
+  ]
+  for (const [name, change, expected] of cases) {
+    t.strictSame((await new Browser(await createApp(t, { after: change })).get(broken)).json(), expected, name)
+  }
+})
+
+t.test('the routes have no response schema', async (t) => {
+  const schemas: unknown[] = []
+  await createApp(t, { before: (app) => { app.addHook('onRoute', ({ url, schema }) => { if (url.startsWith('/webflow/')) schemas.push(schema?.response) }) } })
+  t.strictSame(schemas, schemas.map(() => undefined))
+  t.ok(schemas.length >= 4)
+})
+
+t.test('an `onSend` hook that fails each time does not go round', async (t) => {
+  let sendings = 0
+  let failures = 0
+  const browser = new Browser(await createApp(t, {
+    before: (app) => {
+      app.addHook('onSend', async () => {
+        sendings++
+        throw new Error('a bug of the app')
+      })
+    },
+    options: { onFailure: () => { failures++ } }
+  }))
+  // As on any route, an error without a status of its own keeps a status that was set before.
+  const opens: Array<[() => Promise<Answer>, number]> = [[() => browser.navigate(broken), 400], [() => browser.get(broken), 400], [() => browser.get('/webflow/authorize'), 500]]
+  for (const [open, expected] of opens) {
+    sendings = failures = 0
+    const { statusCode, headers } = await open()
+    t.equal(statusCode, expected)
+    t.equal(headers['cache-control'], 'no-store')
+    t.equal(failures, 1)
+    t.ok(sendings <= 3, `${sendings} times`)
+  }
+})
+
+t.test('the page and `failureRedirect` lead on to where the person wanted to go', async (t) => {
+  const webflow = await startWebflow(t)
+  const wanted = '/welcome?a=1&b="2"\'<c>'
+  const link = 'https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fapp.example.com%2Fwelcome%3Fa%3D1%26b%3D%25222%2522%2527%253Cc%253E'
+  for (const failureRedirect of [undefined, '/oops']) {
+    const app = await createApp(t, { webflow, options: { failureRedirect, allowedOrigins: ['https://other.example'] } })
+    const check = (answer: Answer, { page, returnTo }: { page: string, returnTo: string | null }) => {
+      if (failureRedirect === undefined) t.equal(/<a href="([^"]*)">Try again/.exec(answer.body)?.[1], page)
+      else t.equal(new URL(String(answer.location)).searchParams.get('returnTo'), returnTo)
+    }
+    const begin = async (browser: Browser, returnTo: string) => String((await browser.navigate(`/webflow/authorize?returnTo=${encodeURIComponent(returnTo)}`)).location)
+
+    const browser = new Browser(app)
+    const denied = await webflow.deny(await begin(browser, wanted))
+    const other = browser.clone()
+    check(await browser.navigate(denied), { page: link, returnTo: 'https://app.example.com/welcome?a=1&b=%222%22%27%3Cc%3E' })
+    check(await browser.navigate(denied), { page: link, returnTo: 'https://app.example.com/welcome?a=1&b=%222%22%27%3Cc%3E' })
+    check(await new Browser(app).navigate(denied), { page: 'https://app.example.com/webflow/authorize', returnTo: null })
+    check(await other.navigate(`${denied}x`), { page: 'https://app.example.com/webflow/authorize', returnTo: null })
+
+    const elsewhere = new Browser(app)
+    check(await elsewhere.navigate(await webflow.deny(await begin(elsewhere, 'https://other.example/'))), { page: 'https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fother.example%2F', returnTo: 'https://other.example/' })
+    const nowhere = new Browser(app)
+    check(await nowhere.navigate(await webflow.deny(await begin(nowhere, 'https://evil.example/'))), { page: 'https://app.example.com/webflow/authorize', returnTo: null })
+  }
+})
+
+t.test('a flow that has expired, failed for the store, or met a rate limit still leads on', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new MemoryStore()
+  let isDown = false
+  const { get } = store
+  store.get = async (key) => {
+    if (isDown) throw new Error('down')
+    return await get.call(store, key)
+  }
+  const app = await createApp(t, { webflow, options: { store }, before: (app) => { app.addHook('onRequest', async (request, reply) => { if (request.headers['x-limit'] !== undefined) limit(reply) }) } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize?returnTo=/welcome')).location))
+  const link = '<a href="https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fapp.example.com%2Fwelcome">Try again</a>'
+  const limited = await browser.navigate(url, { 'x-limit': '1' })
+  t.equal(limited.statusCode, 429)
+  t.match(limited.body, link)
+  isDown = true
+  const failed = await browser.navigate(url)
+  t.equal(failed.statusCode, 503)
+  t.match(failed.body, link)
+  isDown = false
+  mock.timers.enable({ apis: ['Date'], now: Date.now() + 901_000 })
+  t.teardown(() => { mock.timers.reset() })
+  const expired = await browser.navigate(url)
+  t.match(expired.body, 'This took too long')
+  t.match(expired.body, link)
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
