@@ -5,6 +5,8 @@ import type { FastifyReply } from 'fastify'
 export interface ReplyGate {
   /** Whether anybody may send. While it is closed, errors pass, and so do the plugin's own answers. */
   isOpen: boolean
+  /** Whether an answer of the plugin's own is being sent. */
+  isPassing: boolean
   /** The hook that may have answered, for the log. */
   hook: string | null
   /** What was sent last; an error on its way to an error handler too. */
@@ -22,11 +24,11 @@ const gates = new WeakMap<FastifyReply, ReplyGate>()
 export function gateOf (reply: FastifyReply): ReplyGate {
   const known = gates.get(reply)
   if (known !== undefined) return known
-  const gate: ReplyGate = { isOpen: true, hook: null, lastSent: undefined, onSend: null }
+  const gate: ReplyGate = { isOpen: true, isPassing: false, hook: null, lastSent: undefined, onSend: null }
   gates.set(reply, gate)
   const { send } = reply
   reply.send = function (payload) {
-    if (this.sent || !(gate.isOpen || payload instanceof Error)) {
+    if (this.sent || !(gate.isOpen || gate.isPassing || payload instanceof Error)) {
       this.log.warn({ hook: gate.hook }, 'webflow-oauth: an answer came too late and was dropped')
       // Nobody else would close the file behind it.
       if (payload instanceof Readable) payload.destroy()
@@ -43,12 +45,11 @@ export function gateOf (reply: FastifyReply): ReplyGate {
 export function passGate<T> (reply: FastifyReply, answer: () => T): T {
   const gate = gates.get(reply)
   if (gate === undefined) return answer()
-  const { isOpen } = gate
-  gate.isOpen = true
+  gate.isPassing = true
   try {
     return answer()
   } finally {
-    gate.isOpen = isOpen
+    gate.isPassing = false
   }
 }
 

@@ -498,4 +498,21 @@ t.test('a form that posts to the authorize or callback route finds nothing', asy
   t.equal((await browser.request(callbackPath, { method: 'POST', headers: navigation })).statusCode, 404)
 })
 
+t.test('a navigation that a service worker passes on is one of a person, at the guard, the callback and the revoke route', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    after: (app) => { app.get('/page', { preHandler: app.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, async () => null) }
+  }))
+  const passedOn = { ...navigation, 'sec-fetch-dest': 'empty' }
+  const guarded = await browser.get('/page', passedOn)
+  t.equal(guarded.statusCode, 302)
+  const denied = await browser.get(await webflow.deny(String(guarded.location)), passedOn)
+  t.equal(denied.statusCode, 403)
+  t.match(denied.headers['content-type'], 'text/html')
+  const again = await browser.get('/page', passedOn)
+  t.equal((await browser.get(await webflow.approve(String(again.location)), passedOn)).location, 'https://app.example.com/page')
+  t.equal((await browser.request('/webflow/revoke', { method: 'POST', headers: passedOn })).statusCode, 303)
+})
+
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

@@ -297,7 +297,10 @@ t.test('after an `onSuccess` that did not answer, `onFailure` may', async (t) =>
     options: {
       // No server sends such a header.
       onSuccess: (_token, _request, reply) => { reply.header('x-broken', 'a\nb') },
-      onFailure: (_error, _request, reply) => reply.removeHeader('x-broken').code(202).send('mine')
+      onFailure: async (_error, _request, reply) => {
+        await turn()
+        return reply.removeHeader('x-broken').code(202).send('mine')
+      }
     }
   })
   const answer = await connect(new Browser(app), webflow)
@@ -322,35 +325,60 @@ t.test('an error handler of the app answers after an `onFailure` that sent nothi
   t.strictSame((await pending).json(), { problem: 'WEBFLOW_OAUTH_STATE_INVALID', status: 200 }, 'the status is what it was before the hook')
 })
 
-t.test('Fastify\'s `handlerTimeout` is answered once, while a hook is at work', async (t) => {
-  const webflow = await startWebflow(t)
-  let isReached = false
-  let failures = 0
-  const app = await createApp(t, {
-    webflow,
-    before: (app) => { app.addHook('onRoute', (route) => { if (route.url === '/webflow/callback') route.handlerTimeout = 300 }) },
-    options: {
-      onSuccess: async () => {
-        isReached = true
-        await new Promise((resolve) => { setTimeout(resolve, 400) })
-      },
-      onFailure: async () => {
-        failures++
-        await new Promise((resolve) => { setTimeout(resolve, 400) })
+t.test('an error handler of the app answers when it likes, also where another hook or the page itself fails', async (t) => {
+  const fail: Record<string, (app: FastifyInstance) => unknown> = {
+    onRequest: (app) => app.addHook('onRequest', async () => { throw new Error('a bug of the app') }),
+    onSend: (app) => app.addHook('onSend', async (_request, reply) => { if (String(reply.getHeader('content-type')).startsWith('text/html')) throw new Error('a bug of the app') })
+  }
+  for (const [name, before] of Object.entries(fail)) {
+    const app = await createApp(t, {
+      before,
+      options: { onFailure: () => {} },
+      after: (app) => {
+        app.setErrorHandler(async (_error, _request, reply) => {
+          await turn()
+          return reply.code(499).send({ mine: true })
+        })
       }
+    })
+    const browser = new Browser(app)
+    const answer = name === 'onSend' ? await browser.navigate(broken) : await browser.get(broken)
+    t.equal(answer.statusCode, 499, name)
+    t.strictSame(answer.json(), { mine: true })
+  }
+})
+
+t.test('Fastify\'s `handlerTimeout` is answered once, whatever becomes of the handler', async (t) => {
+  const webflow = await startWebflow(t)
+  for (const name of ['onSuccess', 'beforeStore'] as const) {
+    let isReached = false
+    let failures = 0
+    const app = await createApp(t, {
+      webflow,
+      before: (app) => { app.addHook('onRoute', (route) => { if (route.url === '/webflow/callback') route.handlerTimeout = 300 }) },
+      options: {
+        [name]: async () => {
+          isReached = true
+          await new Promise((resolve) => { setTimeout(resolve, 400) })
+          throw new Error('a bug of the app')
+        },
+        onFailure: async () => {
+          failures++
+          await new Promise((resolve) => { setTimeout(resolve, 400) })
+        }
+      }
+    })
+    const pending = connect(new Browser(app), webflow)
+    await until(() => isReached)
+    for (const step of [300, 100, 300, 400]) {
+      mock.timers.tick(step)
+      await turns()
     }
-  })
-  const pending = connect(new Browser(app), webflow)
-  await until(() => isReached)
-  mock.timers.tick(300)
-  await turns()
-  mock.timers.tick(100)
-  await turns()
-  mock.timers.tick(300)
-  const answer = await pending
-  t.equal(answer.statusCode, 503)
-  t.match(answer.headers['content-type'], 'text/html')
-  t.equal(failures, 1)
+    const answer = await pending
+    t.equal(answer.statusCode, 503, name)
+    t.match(answer.headers['content-type'], 'text/html')
+    t.equal(failures, 1)
+  }
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

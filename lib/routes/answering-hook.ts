@@ -21,10 +21,7 @@ export async function answersByItself (name: string, request: FastifyRequest, re
     let timer: NodeJS.Timeout | undefined
     gate.isOpen = true
     gate.hook = name
-    gate.onSend = () => {
-      hasSent = true
-      clearTimeout(timer)
-    }
+    gate.onSend = () => { hasSent = true }
     // A reply is thenable. JavaScript calls `then` when a hook returns or awaits it, and that resolves only
     // once the response has finished. If nothing was sent, that may be never.
     reply.then = (fulfilled, rejected) => {

@@ -43,8 +43,7 @@ export class RouteFailures {
       openGate(reply)
       throw thrown
     }
-    return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> | undefined => {
-      if (reply.sent) return undefined
+    return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
       if (!this.#offered.has(request)) return answer(thrown, request, reply)
       openGate(reply)
       throw thrown
@@ -79,7 +78,6 @@ function withReason (reply: FastifyReply, payload: unknown): unknown {
   if (!(error instanceof Error) || !('reason' in error) || typeof error.reason !== 'string' || typeof payload !== 'string') return payload
   const json = parseJson(payload)
   if (!isObject(json) || json.message !== error.message) return payload
-  reply.removeHeader('content-length')
   const { statusCode, code, message } = json
   return JSON.stringify({ statusCode, code, error: json.error, message, reason: error.reason })
 }
