@@ -193,8 +193,8 @@ if (findChromium() !== null) {
     await press(page, 'Try again')
     t.match(page.url(), `${webflow.url}/oauth/authorize?`)
     await press(page, 'Approve')
-    t.equal(page.url(), `${home}/`)
-    t.match(await page.content(), 'Webflow is connected')
+    t.equal(page.url(), `${home}/sites`)
+    t.match(await page.content(), 'Connected', 'on the page that the person wanted')
     t.equal(webflow.requests.token.length, 1)
   })
 
@@ -261,7 +261,7 @@ if (findChromium() !== null) {
     await takeScreenshot(page, 'unavailable')
     await press(page, 'Try again')
     await press(page, 'Approve')
-    t.match(await page.content(), 'Webflow is connected')
+    t.match(await page.content(), 'Connected')
     await page.goto(webflow.url)
     await takeScreenshot(page, 'simulator-apps-used')
     await press(page, 'Sign in as Grace Hopper')
@@ -335,7 +335,7 @@ if (findChromium() !== null) {
     await press(page, 'Deny')
     await press(page, 'Try again')
     await press(page, 'Approve')
-    t.match(await page.content(), 'Webflow is connected')
+    t.match(await page.content(), 'Connected')
   })
 
   for (const width of [320, 360]) {
