@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { Callers } from './callers.ts'
-import { Cookies, loadCookieCodec } from './cookies.ts'
+import { Cookies, type CookieCodec } from './cookies.ts'
 import { EndedTokens } from './ended-tokens.ts'
 import { FlowRecords } from './flow-records.ts'
 import { Flows } from './flows.ts'
@@ -38,10 +38,10 @@ export interface Context {
 }
 
 /** Puts the parts of an instance together. */
-export async function createContext (settings: Settings, log: FastifyBaseLogger): Promise<Context> {
+export function createContext (settings: Settings, log: FastifyBaseLogger, codec: CookieCodec): Context {
   const keyring = createKeyring(settings.secrets, settings.clientId)
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
-  const cookies = new Cookies(await loadCookieCodec(), settings.cookieName, settings.secure)
+  const cookies = new Cookies(codec, settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
   const tags = new TagNames(settings.clientId)
   const underWay = new UnderWay()

@@ -1,5 +1,5 @@
-import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import fastifyCookie from '@fastify/cookie'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** How long a browser keeps the session cookie, in seconds. What ends a session is its record. */
 const sessionCookieMaxAge = 400 * 24 * 60 * 60
@@ -16,25 +16,29 @@ export interface CookieNames {
 export type RequestCookies = Readonly<Record<string, string | undefined>>
 
 /** The parser and the serializer of @fastify/cookie. */
-interface CookieCodec {
+export interface CookieCodec {
   parseCookie (header: string): RequestCookies
   serializeCookie (name: string, value: string, attributes: { httpOnly: boolean, maxAge: number, path: string, sameSite: 'lax', secure: boolean }): string
 }
 
-let codec: CookieCodec | undefined
-
 /**
  * Loads the parser and the serializer, which @fastify/cookie hands out only when it is registered.
- * It is registered in an instance of its own, so that whether, when and how the app registers it
- * makes no difference.
+ * It is registered on a stand-in, which inherits from the instance and keeps what is decorated to itself.
+ * Whether, when and how the app registers @fastify/cookie therefore makes no difference.
  */
-export async function loadCookieCodec (): Promise<CookieCodec> {
-  if (codec !== undefined) return codec
-  const instance = Fastify()
-  instance.register(fastifyCookie)
-  await instance.ready()
-  codec = instance
-  return instance
+export async function loadCookieCodec (fastify: FastifyInstance): Promise<CookieCodec> {
+  const ignored = { value: () => standIn }
+  const standIn: FastifyInstance = Object.create(fastify, {
+    decorate: { value: (name: PropertyKey, value: unknown) => Object.defineProperty(standIn, name, { value }) },
+    decorateRequest: ignored,
+    decorateReply: ignored,
+    addHook: ignored
+  })
+  // Up to 11.1.4 the plugin calls back. Since 11.1.5 it is asynchronous, and its functions fail before it has loaded its parser.
+  await new Promise((resolve) => { resolve(Reflect.apply(fastifyCookie, undefined, [standIn, {}, resolve])) })
+  // Only the two functions are kept, and not the stand-in.
+  const { parseCookie, serializeCookie } = standIn
+  return { parseCookie, serializeCookie }
 }
 
 /** Reads and writes the cookies of one instance of the plugin. */

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
 import { callerSlot, stageSlot, type Stage } from './callers.ts'
 import { createContext } from './context.ts'
+import { loadCookieCodec } from './cookies.ts'
 import { refuseOption } from './errors.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolveOptions, type Settings } from './resolve-options.ts'
@@ -57,7 +58,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   checkSetup(fastify, settings, options)
-  const context = await createContext(settings, fastify.log)
+  const context = createContext(settings, fastify.log, await loadCookieCodec(fastify))
 
   fastify.decorate('webflowOAuth', createApi(context))
   fastify.decorateRequest(callerSlot, undefined)

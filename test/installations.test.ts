@@ -4,6 +4,7 @@ import t from 'tap'
 import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import type { Fault } from '../lib/simulator/index.ts'
 import { createContext } from '../lib/context.ts'
+import { loadCookieCodec } from '../lib/cookies.ts'
 import { storeId } from '../lib/keyring.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { assertNothingLeaked, baseOptions, clientId, createApp } from './support/app.ts'
@@ -209,7 +210,7 @@ t.test('what a token opens', async (t) => {
 
   t.test('what was asked in the background is kept in no list for longer', async (t) => {
     const { webflow } = await startBench(t)
-    const { installations, records, underWay, webflow: client } = await createContext(resolveOptions(baseOptions(webflow), ''), Fastify().log)
+    const { installations, records, underWay, webflow: client } = createContext(resolveOptions(baseOptions(webflow), ''), Fastify().log, await loadCookieCodec(Fastify()))
     t.teardown(() => client.close())
     const token = await records.write('A'.repeat(43), records.create({ accessToken: 'unknown-to-webflow-7a8b', tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now()))
     installations.fillIn(token)
