@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RegisterOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
 import { callerSlot, stageSlot, type Stage } from './callers.ts'
@@ -53,7 +53,7 @@ declare module 'fastify' {
  * Connects an app to Webflow: registers the authorize, callback and revoke routes, decorates requests
  * with `webflowToken` and the instance with `webflowOAuth`.
  */
-export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions) => {
+export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions & Pick<RegisterOptions, 'logLevel' | 'logSerializers'>) => {
   if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
@@ -79,7 +79,15 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.addHook('onClose', async () => { await context.webflow.close() })
   // Hooks of `onClose` run in reverse order: these come first.
   closing.addHooks(fastify)
-  fastify.register(registerRoutes, { context, surrounding: fastify, closing })
+  // Fastify applies these two to a scope, and a wrapped plugin has none.
+  const { logLevel, logSerializers } = options
+  fastify.register(registerRoutes, {
+    context,
+    surrounding: fastify,
+    closing,
+    ...(logLevel === undefined ? {} : { logLevel }),
+    ...(logSerializers === undefined ? {} : { logSerializers })
+  })
 }, { name: 'fastify-webflow-oauth', fastify: '5.x' })
 
 export default webflowOAuth

@@ -80,6 +80,8 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
 export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
   for (const name of Object.keys(options)) {
     if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
+    // Fastify's own options of `register`.
+    if (name === 'logLevel' || name === 'logSerializers') continue
     if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
   }
   const clientId = requireCredential('clientId', options.clientId, 'WEBFLOW_CLIENT_ID')
