@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
-import t from 'tap'
+import { PassThrough, Readable } from 'node:stream'
+import { mock } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
 import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
@@ -118,6 +121,183 @@ t.test('over a real socket neither a chunked, nor a missing, nor an unfinished b
     const [chunk] = await once(socket, 'data')
     t.match(String(chunk), /^HTTP\/1\.1 200 OK/)
     socket.destroy()
+  }
+})
+
+const formType = 'application/x-www-form-urlencoded'
+
+/** Starts an app on a real port that remembers what the hooks of the app see of each request to revoke. */
+async function listenForForms (t: Test, before?: (app: FastifyInstance) => void) {
+  const seen: Array<{ body: unknown, type: string | undefined }> = []
+  const app = await createApp(t, {
+    server: { bodyLimit: 10 },
+    before: (app) => {
+      before?.(app)
+      app.addHook('preValidation', async ({ body, headers }) => { seen.push({ body, type: headers['content-type'] }) })
+    }
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const port = app.addresses().map((address) => typeof address === 'string' ? 0 : address.port)[0]
+  return { app, seen, port }
+}
+
+/** Opens a connection that reads answers one by one. */
+async function openConnection (t: Test, port: number | undefined) {
+  const socket = connectSocket({ port: port ?? 0, host: '127.0.0.1' })
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  return {
+    write: (text: string) => { socket.write(text) },
+    async statusOfAnswer () {
+      const [chunk] = await once(socket, 'data')
+      return /^HTTP\/1\.1 (\d+)/.exec(String(chunk))?.[1]
+    }
+  }
+}
+
+const head = (...lines: string[]) => [`POST ${revokePath} HTTP/1.1`, 'Host: app.example.com', ...lines, '', ''].join('\r\n')
+
+t.test('a hook of the app finds the fields of a form in `request.body`, and can refuse', async (t) => {
+  const webflow = await startWebflow(t)
+  for (const revokeMethod of ['POST', 'DELETE'] as const) {
+    const app = await createApp(t, {
+      webflow,
+      options: { revokeMethod },
+      before: (app) => {
+        app.addHook('preHandler', async (request) => {
+          if (request.method === revokeMethod && Reflect.get(Object(request.body), '_csrf') !== 'a-token') throw Object.assign(new Error('no token'), { statusCode: 403, code: 'NO_TOKEN' })
+        })
+      }
+    })
+    const browser = new Browser(app)
+    await connect(browser, webflow)
+    const headers = { 'content-type': formType }
+    const refused = await browser.request(revokePath, { method: revokeMethod, headers, body: '_csrf=another' })
+    t.match([refused.statusCode, refused.json().code], [403, 'NO_TOKEN'])
+    t.equal((await browser.request(revokePath, { method: revokeMethod })).statusCode, 403)
+    t.equal((await browser.get('/token')).json().connected, true)
+    const passed = await browser.request(revokePath, { method: revokeMethod, headers, body: 'a=b&_csrf=a-token' })
+    t.strictSame(passed.json(), { revoked: true, upstream: 'revoked' })
+  }
+})
+
+t.test('a form is parsed whatever the content type\'s spelling, and nothing in it does harm', async (t) => {
+  const { app, seen } = await listenForForms(t, (app) => { app.addContentTypeParser(formType, (_request, _payload, done) => { done(new Error('a parser of the app')) }) })
+  const browser = new Browser(app)
+  const rows: Array<[type: string, body: string, fields: Record<string, string>]> = [
+    [formType, 'a=1&b=%C3%A4+%2B&a=2', { a: '2', b: 'ä +' }],
+    ['Application/X-WWW-Form-URLencoded; Charset=UTF-8', 'a=ü', { a: 'ü' }],
+    [` ${formType} ;x`, '=&a&=x', { '': 'x', a: '' }],
+    [formType, '%=%E0%A4%A&b=%zz', { '%': '\ufffd%A', b: '%zz' }],
+    [formType, `a=${'x'.repeat(16 * 1024 - 2)}`, { a: 'x'.repeat(16 * 1024 - 2) }],
+    [formType, '', {}]
+  ]
+  for (const [type, body, fields] of rows) {
+    t.equal((await browser.request(revokePath, { method: 'POST', headers: { 'content-type': type }, body })).statusCode, 200)
+    t.strictSame({ ...Object(seen.at(-1)?.body) }, fields, type)
+    t.equal(seen.at(-1)?.type?.trim(), type.trim(), 'the hooks see the header')
+  }
+  await browser.request(revokePath, { method: 'POST', headers: { 'content-type': formType }, body: '__proto__=x&constructor=y&__proto__[z]=1' })
+  const body = Object(seen.at(-1)?.body)
+  t.equal(Object.getPrototypeOf(body), null)
+  t.strictSame(Object.entries(body), [['__proto__', 'x'], ['constructor', 'y'], ['__proto__[z]', '1']])
+  t.equal(Reflect.get({}, 'z'), undefined)
+})
+
+t.test('what is no form, or too long a one, is ignored, and hooks see its content type where it is one', async (t) => {
+  const { app, seen } = await listenForForms(t)
+  const browser = new Browser(app)
+  const rows: Array<[type: string, body: string, visible: string | undefined]> = [
+    ['application/json', '{"_csrf":"x"}', 'application/json'],
+    [`multipart/form-data; boundary=${formType}`, 'a=b', `multipart/form-data; boundary=${formType}`],
+    [`${formType}x`, 'a=b', `${formType}x`],
+    [formType, `a=${'x'.repeat(16 * 1024 - 1)}`, formType],
+    [`x ${formType}`, 'a=b', undefined],
+    [`${formType}/x`, 'a=b', undefined],
+    ['', 'a=b', undefined]
+  ]
+  for (const [type, body, visible] of rows) {
+    t.equal((await browser.request(revokePath, { method: 'POST', headers: { 'content-type': type }, body })).statusCode, 200)
+    t.strictSame(seen.at(-1), { body: undefined, type: visible }, type)
+  }
+})
+
+t.test('a form in pieces of unknown length is read, a longer one is not, and the connection goes on', async (t) => {
+  const { seen, port } = await listenForForms(t, (app) => { app.addHook('preHandler', async ({ headers, raw }) => { if (headers['x-slow'] !== undefined) await once(raw, 'end') }) })
+  const connection = await openConnection(t, port)
+  const piece = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`
+  connection.write(head(`Content-Type: ${formType}`, 'Transfer-Encoding: chunked') + piece('_csrf=a-') + piece('token') + piece(''))
+  t.equal(await connection.statusOfAnswer(), '200')
+  t.strictSame({ ...Object(seen.at(-1)?.body) }, { _csrf: 'a-token' })
+  connection.write(head(`Content-Type: ${formType}`, 'Transfer-Encoding: chunked') + piece(`_csrf=${'x'.repeat(16 * 1024)}`))
+  t.equal(await connection.statusOfAnswer(), '200', 'the end is not waited for')
+  t.equal(seen.at(-1)?.body, undefined)
+  connection.write(piece('x'.repeat(500_000)) + piece('') + head('Content-Length: 0'))
+  t.equal(await connection.statusOfAnswer(), '200', 'the connection takes the next request')
+  connection.write(head('X-Slow: 1', `Content-Type: ${formType}`, 'Transfer-Encoding: chunked') + piece(`_csrf=${'x'.repeat(16 * 1024)}`) + piece('more') + piece(''))
+  t.equal(await connection.statusOfAnswer(), '200')
+  t.equal(seen.length, 4, 'each request is handled once')
+})
+
+t.test('a body that is declared too long, or no form, is not waited for, and the connection goes on', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const { seen, port } = await listenForForms(t)
+  for (const [type, length] of [[formType, 16 * 1024 + 1], ['application/json', 20], ['application/octet-stream', 1_000_000]] as const) {
+    const connection = await openConnection(t, port)
+    connection.write(head(`Content-Type: ${type}`, `Content-Length: ${length}`) + 'a=b')
+    t.equal(await connection.statusOfAnswer(), '200')
+    t.equal(seen.at(-1)?.body, undefined)
+    connection.write('x'.repeat(length - 3) + head('Content-Length: 0'))
+    t.equal(await connection.statusOfAnswer(), '200', 'the connection takes the next request')
+  }
+})
+
+t.test('a form that does not end is waited for five seconds', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  let parse = () => {}
+  const parsing = new Promise<void>((resolve) => { parse = resolve })
+  const { seen, port } = await listenForForms(t, (app) => { app.addHook('preParsing', async () => { parse() }) })
+  const connection = await openConnection(t, port)
+  connection.write(head(`Content-Type: ${formType}`, 'Content-Length: 20') + 'a=b')
+  await parsing
+  const turn = () => new Promise((resolve) => { setImmediate(resolve) })
+  await turn()
+  mock.timers.tick(4999)
+  await turn()
+  t.equal(seen.length, 0)
+  mock.timers.tick(1)
+  t.equal(await connection.statusOfAnswer(), '200')
+  t.strictSame(seen, [{ body: undefined, type: formType }])
+  connection.write('x'.repeat(17) + head('Content-Length: 0'))
+  t.equal(await connection.statusOfAnswer(), '200', 'the connection takes the next request')
+})
+
+t.test('a form that breaks off is not waited for', async (t) => {
+  let see = (_body: unknown) => {}
+  const body = new Promise<unknown>((resolve) => { see = resolve })
+  const { port } = await listenForForms(t, (app) => { app.addHook('preValidation', async (request) => { see(request.body) }) })
+  const socket = connectSocket({ port: port ?? 0, host: '127.0.0.1' })
+  socket.write(head(`Content-Type: ${formType}`, 'Content-Length: 20') + 'a=b', () => { socket.destroy() })
+  t.equal(await body, undefined)
+})
+
+t.test('a stream that a hook puts in the place of the body is read, and may fail', async (t) => {
+  const streams = [
+    () => Readable.from(['a=', 'b']),
+    () => {
+      const stream = new PassThrough()
+      setImmediate(() => { stream.destroy(new Error('not gzip')) })
+      return stream
+    }
+  ]
+  for (const [type, bodies] of [[formType, [{ a: 'b' }, {}]], ['application/json', [{}, {}]]] as const) {
+    for (const [i, create] of streams.entries()) {
+      const { app, seen } = await listenForForms(t, (app) => { app.addHook('preParsing', async () => create()) })
+      t.equal((await new Browser(app).request(revokePath, { method: 'POST', headers: { 'content-type': type }, body: 'x' })).statusCode, 200)
+      t.strictSame({ ...Object(seen.at(-1)?.body) }, bodies[i])
+    }
   }
 })
 
