@@ -41,7 +41,8 @@ function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[
 /** What `util.inspect` prints for a view: it looks past a Proxy, at the object that the Proxy was made for. */
 const inspectable = {
   [inspect.custom] (): object {
-    const plain = plains.get(this) ?? { ...this }
+    // Getters are copied as such: `inspect` does not call them, and one of Fastify's throws before the server listens.
+    const plain = plains.get(this) ?? Object.defineProperties({}, Object.getOwnPropertyDescriptors(this))
     // The same object each time, so that `inspect` recognises a circle.
     plains.set(this, plain)
     return plain
@@ -69,24 +70,27 @@ export class Redaction {
   show (value: unknown): unknown {
     if (typeof value === 'string') return this.#clean(value)
     if (typeof value !== 'object' || value === null || value instanceof Date) return value
-    return this.#views.get(value) ?? (Array.isArray(value) ? this.#copy(value) : this.#view(value))
+    const known = this.#views.get(value)
+    if (known !== undefined) return known
+    return Array.isArray(value) ? this.#copyList(value) : this.#view(value)
   }
 
-  #copy (list: readonly unknown[]): unknown[] {
-    const copy: unknown[] = []
-    this.#views.set(list, copy)
-    // Node lists the headers of a request as name, value, name, value.
-    for (const [i, value] of list.entries()) copy.push(this.#member(list[i - 1], value, list))
+  /** Shows what a method of a logger is given. A plain object is copied: a logger reads all its members, which takes a Proxy ten times as long. */
+  showArgument (value: unknown): unknown {
+    if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return this.show(value)
+    const copy: Record<string, unknown> = {}
+    this.#views.set(value, copy)
+    for (const [name, member] of Object.entries(value)) copy[name] = this.showMember(name, member, value)
     return copy
   }
 
   /** Shows a member of an object; a method is called on the original, and its result is shown. */
-  #member (name: unknown, value: unknown, owner: object): unknown {
-    if (name === 'constructor') return value
+  showMember (name: unknown, value: unknown, owner: object): unknown {
     if (typeof value === 'function') {
+      if (name === 'constructor') return value
       return new Proxy(value, {
         // `getHeader('cookie')` is as good as a member of that name.
-        apply: (method, _view, args) => this.#member(args[0], Reflect.apply(method, owner, args), owner)
+        apply: (method, _view, args) => this.showMember(args[0], Reflect.apply(method, owner, args), owner)
       })
     }
     if (value === undefined || value === null || typeof value === 'boolean') return value
@@ -94,43 +98,89 @@ export class Redaction {
     return name === 'query' && typeof value === 'object' ? {} : this.show(value)
   }
 
-  #view (original: object): object {
-    // The Proxy is made for another object than the original: what is frozen there could not be shown otherwise.
-    const own: object = Object.create(original instanceof Error ? Error.prototype : inspectable)
-    let copied = false
-    const copyOwn = () => {
-      if (copied) return
-      for (const key of Reflect.ownKeys(original)) {
-        const enumerable = Object.prototype.propertyIsEnumerable.call(original, key)
-        Object.defineProperty(own, key, { value: this.#member(key, Reflect.get(original, key), original), writable: true, enumerable, configurable: true })
-      }
-      copied = true
-    }
-    /** Where the members are that the view does not have itself. */
-    const source = (): object => copied ? Object.getPrototypeOf(original) ?? Object.create(null) : original
+  #copyList (list: readonly unknown[]): unknown[] {
+    const copy: unknown[] = []
+    this.#views.set(list, copy)
+    // Node lists the headers of a request as name, value, name, value.
+    for (const [i, value] of list.entries()) copy.push(this.showMember(list[i - 1], value, list))
+    return copy
+  }
 
-    const view = new Proxy(own, {
-      get: (_own, key) => Object.hasOwn(own, key) ? Reflect.get(own, key) : this.#member(key, Reflect.get(source(), key, original), original),
-      has: (_own, key) => Object.hasOwn(own, key) || Reflect.has(source(), key),
-      getPrototypeOf: () => Object.getPrototypeOf(original),
-      ownKeys: () => Reflect.ownKeys(copied ? own : original),
-      getOwnPropertyDescriptor: (_own, key) => {
-        if (copied || !Object.hasOwn(original, key)) return Reflect.getOwnPropertyDescriptor(own, key)
-        const enumerable = Object.prototype.propertyIsEnumerable.call(original, key)
-        return { value: this.#member(key, Reflect.get(original, key), original), writable: true, enumerable, configurable: true }
-      },
-      defineProperty: (_own, key, descriptor) => {
-        copyOwn()
-        return Reflect.defineProperty(own, key, descriptor)
-      },
-      deleteProperty: (_own, key) => {
-        copyOwn()
-        return Reflect.deleteProperty(own, key)
-      }
-    })
+  #view (original: object): object {
+    const members: object = Object.create(original instanceof Error ? Error.prototype : inspectable)
+    const handler = new View(original, members, this)
+    const view = new Proxy(members, handler)
     this.#views.set(original, view)
     // `util.inspect` looks past the Proxy and prints errors in its own way.
-    if (original instanceof Error) copyOwn()
+    if (original instanceof Error) handler.copy()
     return view
+  }
+}
+
+/**
+ * Reads an original through a redaction. Once something is written, the view has members of its own.
+ * The Proxy is made for those, and not for the original: a Proxy must show what is frozen as it is.
+ */
+class View implements ProxyHandler<object> {
+  readonly #original: object
+  readonly #members: object
+  readonly #redaction: Redaction
+  #copied = false
+
+  constructor (original: object, members: object, redaction: Redaction) {
+    this.#original = original
+    this.#members = members
+    this.#redaction = redaction
+  }
+
+  /** Copies the original's own members, as they are shown. */
+  copy (): void {
+    if (this.#copied) return
+    for (const key of Reflect.ownKeys(this.#original)) Object.defineProperty(this.#members, key, this.#describe(key))
+    this.#copied = true
+  }
+
+  get (members: object, key: PropertyKey): unknown {
+    if (Object.hasOwn(members, key)) return Reflect.get(members, key)
+    return this.#redaction.showMember(key, Reflect.get(this.#source, key, this.#original), this.#original)
+  }
+
+  has (members: object, key: PropertyKey): boolean {
+    return Object.hasOwn(members, key) || Reflect.has(this.#source, key)
+  }
+
+  getPrototypeOf (): object | null {
+    return Object.getPrototypeOf(this.#original)
+  }
+
+  ownKeys (members: object): Array<string | symbol> {
+    return Reflect.ownKeys(this.#copied ? members : this.#original)
+  }
+
+  getOwnPropertyDescriptor (members: object, key: PropertyKey): PropertyDescriptor | undefined {
+    return this.#copied || !Object.hasOwn(this.#original, key) ? Reflect.getOwnPropertyDescriptor(members, key) : this.#describe(key)
+  }
+
+  defineProperty (members: object, key: PropertyKey, descriptor: PropertyDescriptor): boolean {
+    this.copy()
+    return Reflect.defineProperty(members, key, descriptor)
+  }
+
+  deleteProperty (members: object, key: PropertyKey): boolean {
+    this.copy()
+    return Reflect.deleteProperty(members, key)
+  }
+
+  /** Where the members are that the view does not have itself. */
+  get #source (): object {
+    return this.#copied ? Object.getPrototypeOf(this.#original) ?? Object.create(null) : this.#original
+  }
+
+  #describe (key: PropertyKey): PropertyDescriptor {
+    const { value, get, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(this.#original, key))
+    const show = (member: unknown) => this.#redaction.showMember(key, member, this.#original)
+    return get === undefined
+      ? { value: show(value), writable: true, enumerable, configurable: true }
+      : { get: () => show(Reflect.apply(get, this.#original, [])), enumerable, configurable: true }
   }
 }

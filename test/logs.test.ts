@@ -350,7 +350,12 @@ t.test('without a logger nothing is shown to anybody', async (t) => {
   const watched = new Proxy({}, { getPrototypeOf: () => Object(++looks) })
   const app = await createApp(t, {
     server: { logger: false },
-    before: (app) => { app.addHook('preHandler', async ({ log }) => { log.child({}).info(watched, 'unread') }) }
+    before: (app) => {
+      app.addHook('preHandler', async ({ log }) => {
+        log.child({}).info(watched, 'unread')
+        t.equal(log, app.log)
+      })
+    }
   })
   t.equal((await new Browser(app).get('/webflow/authorize')).statusCode, 302)
   t.equal(looks, 0)
