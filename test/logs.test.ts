@@ -423,6 +423,10 @@ t.test('a view reads as its original does', (t) => {
   t.strictSame(Object.entries(bare), [['a', ''], ['b', 2]])
   t.equal(Reflect.get(bare, 'toString'), undefined)
 
+  const lazy = view({ get url () { return '/x?y=z' }, get broken () { throw new Error('read too early') } })
+  t.match(inspect(lazy), /url: \[Getter\], broken: \[Getter\]/, 'getters are not called for it')
+  t.equal(Reflect.get(Object.defineProperties({}, { url: Object(Reflect.getOwnPropertyDescriptor(lazy, 'url')) }), 'url'), '/x')
+
   const headers = view(new Headers({ cookie: 'a=b', referer: 'http://x/?code=1', etag: '"e"' }))
   t.strictSame(['cookie', 'referer', 'etag', 'x'].map((name) => Reflect.get(headers, 'get')(name)), ['[hidden]', 'http://x/', '"e"', null])
   t.equal(Reflect.get(headers, 'has')('cookie'), true)
