@@ -4,6 +4,7 @@ import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { createContext } from '../lib/context.ts'
+import { loadCookieCodec } from '../lib/cookies.ts'
 import webflowOAuth from '../lib/index.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { Closing } from '../lib/routes/closing.ts'
@@ -274,7 +275,7 @@ t.test('the headers of an answer that was being prepared do not break the 503', 
 t.test('tasks that hang do not keep an app', async (t) => {
   for (const pluginTimeout of [0, 10_000]) {
     const app = Fastify({ logger: recordingLogger, pluginTimeout })
-    const context = await createContext(resolveOptions(baseOptions(null), ''), app.log)
+    const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
     new Closing(context, app).addHooks(app)
     context.underWay.add(forever())
     await app.ready()
@@ -284,7 +285,7 @@ t.test('tasks that hang do not keep an app', async (t) => {
 
 t.test('a task that was begun while the server closed is waited for', async (t) => {
   const app = Fastify()
-  const context = await createContext(resolveOptions(baseOptions(null), ''), app.log)
+  const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
   let finish = () => {}
   new Closing(context, app).addHooks(app)
   app.addHook('onClose', async () => { context.underWay.add(new Promise<void>((resolve) => { finish = resolve })) })
