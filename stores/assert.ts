@@ -1,19 +1,19 @@
 /**
- * Refuses anything but an object with none but the known options.
- * Throws a TypeError that names the store, the option and the options there are.
+ * Refuses options that are not an object, and options that the owner does not have.
+ * Throws a TypeError that names the owner, the unknown option and the known ones.
  */
-export function assertOptions (store: string, options: unknown, known: readonly string[]): void {
+export function assertOptions (owner: string, options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`${store} takes an object with its options: ${known.join(', ')}`)
+    throw new TypeError(`${owner} takes an object with its options: ${known.join(', ')}`)
   }
   const unknown = Object.keys(options).find((option) => !known.includes(option))
   if (unknown !== undefined) {
-    throw new TypeError(`${store} has no option \`${unknown}\`: it takes ${known.join(', ')}`)
+    throw new TypeError(`${owner} has no option \`${unknown}\`: its options are ${known.join(', ')}`)
   }
 }
 
 /**
- * Refuses a deadline that is no integer of Unix milliseconds: Redis would, and the stores agree.
+ * Refuses a deadline that is not an integer of Unix milliseconds. Redis refuses such a deadline too.
  * Throws a TypeError that names `expiresAt` and the remedy.
  */
 export function assertExpiresAt (expiresAt: unknown): asserts expiresAt is number {
@@ -23,7 +23,7 @@ export function assertExpiresAt (expiresAt: unknown): asserts expiresAt is numbe
 }
 
 /**
- * Refuses a size of a page that is not a positive integer.
+ * Refuses a page size that is not a positive integer.
  * Throws a TypeError that names `limit` and the remedy.
  */
 export function assertLimit (limit: unknown): asserts limit is number {
@@ -33,17 +33,17 @@ export function assertLimit (limit: unknown): asserts limit is number {
 }
 
 /**
- * Refuses a cursor that does not have the shape this store gives to its own.
+ * Refuses a cursor that does not have the shape of this store's cursors.
  * Throws a TypeError that names `cursor` and the remedy.
  */
 export function assertCursor (cursor: unknown, shape: RegExp): asserts cursor is string {
   if (typeof cursor !== 'string' || !shape.test(cursor)) {
-    throw new TypeError('`cursor` is none that find() of this store resolved with: leave it out for the first page')
+    throw new TypeError('`cursor` does not come from find() of this store: leave it out for the first page')
   }
 }
 
 /**
- * Tells whether a value is an integer from 1 to the largest that is exact.
+ * Tells whether a value is an integer from 1 to `Number.MAX_SAFE_INTEGER`.
  */
 export function isPositiveInteger (value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0

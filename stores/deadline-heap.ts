@@ -1,18 +1,18 @@
 /**
- * What a `DeadlineHeap` orders. The heap keeps `position`; everybody else leaves it alone.
+ * An item of a `DeadlineHeap`.
  */
 export interface HeapItem {
-  /** Orders the items: absolute, in Unix milliseconds. */
+  /** When the item expires, in Unix milliseconds. The heap is ordered by it. */
   readonly expiresAt: number
-  /** Orders the items of one deadline: the lower number comes first. */
+  /** Orders items of the same deadline: the lower number comes first. */
   readonly sequence: number
-  /** Where the heap holds the item. */
+  /** The index of the item in the heap. Only the heap changes it. */
   position: number
 }
 
 /**
- * A binary heap that names the item with the nearest deadline at once, and takes in or gives up
- * any item in O(log n): a store of a million tokens never has to be swept.
+ * A binary heap, ordered by deadline. Reading the nearest deadline is O(1); adding and removing any item is O(log n).
+ * A store with a heap never has to search all of its entries for the expired ones.
  */
 export class DeadlineHeap<Item extends HeapItem> {
   readonly #items: Item[] = []
@@ -22,12 +22,12 @@ export class DeadlineHeap<Item extends HeapItem> {
     return this.#items[0]
   }
 
-  /** Takes in an item that is not in the heap. */
+  /** Adds an item that is not in the heap. */
   add (item: Item): void {
     this.#rise(item, this.#items.length)
   }
 
-  /** Gives up an item that is in the heap. */
+  /** Removes an item that is in the heap. */
   remove (item: Item): void {
     const last = this.#items.pop()
     if (last === undefined || last === item) return

@@ -1,7 +1,5 @@
 import { assertCursor, assertExpiresAt, assertLimit, assertOptions, isPositiveInteger } from './assert.ts'
 import { DeadlineHeap } from './deadline-heap.ts'
-import { ShardedMap } from './sharded-map.ts'
-import { TagIndex } from './tag-index.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
@@ -10,7 +8,7 @@ import type { SetOptions, TokenStore } from './token-store.ts'
 export interface MemoryStoreOptions {
   /**
    * How many entries the store holds at most, tokens and pending flows together.
-   * When it is full, the entry with the nearest deadline makes room. Defaults to 10,000.
+   * When the store is full, the entry with the nearest deadline makes room. Defaults to 10,000.
    */
   maxEntries?: number | undefined
 }
@@ -20,27 +18,26 @@ interface Entry {
   readonly value: string
   readonly expiresAt: number
   readonly tags: readonly string[]
+  /** Rises with every write: the order of the entries of a tag, and the cursor of `find`. */
   readonly sequence: number
   position: number
 }
 
-const NO_TAGS: readonly string[] = Object.freeze([])
-
-// More than one, so that a busy store catches up; few enough to pause for nothing.
+// Two, and the expired entries would never run out in a busy store; thousands, and one write would take milliseconds.
 const DROPPED_PER_SET = 10
 
 /**
  * Keeps tokens in the memory of this process: for development, tests and apps of a single process.
- * They are gone when it ends and no other process sees them. It starts no timers: what has expired
- * goes when it is read, or a few at a time when something is written.
+ * The tokens are lost when the process ends, and no other process sees them. The store is good for 100,000 entries.
+ * It starts no timers: an expired entry is dropped when it is read, or when something else is written.
  */
 export class MemoryStore implements TokenStore {
   readonly #maxEntries: number
-  readonly #entries = new ShardedMap<Entry>()
+  readonly #entries = new Map<string, Entry>()
   readonly #deadlines = new DeadlineHeap<Entry>()
-  readonly #tagged = new TagIndex<Entry>()
+  /** The entries of each tag, by rising sequence number. Most tags have one entry; without a list it takes 60 bytes less. */
+  readonly #tagged = new Map<string, Entry | Entry[]>()
   #sequence = 0
-  #lastTags: readonly string[] = []
 
   /**
    * Makes an empty store. Throws a TypeError on an unknown option, a RangeError unless
@@ -55,105 +52,120 @@ export class MemoryStore implements TokenStore {
     this.#maxEntries = maxEntries
   }
 
-  /** How many entries the store holds, those included that have expired and were not dropped yet. */
+  /** The number of entries, including expired entries that were not dropped yet. */
   get size (): number {
     return this.#entries.size
   }
 
-  /** Resolves with the value, or null when the key is unknown or expired. */
+  /** Resolves with the value, or with null when the key is unknown or expired. */
   async get (key: string): Promise<string | null> {
-    return this.#living(key)?.value ?? null
+    return this.getSync(key)
+  }
+
+  /** Returns the value, or null when the key is unknown or expired. */
+  getSync (key: string): string | null {
+    return this.#living(key, Date.now())?.value ?? null
+  }
+
+  /** Resolves with the value of each key, or null when the key is unknown or expired, in the order of the keys. */
+  async getMany (keys: readonly string[]): Promise<Array<string | null>> {
+    return keys.map((key) => this.getSync(key))
   }
 
   /**
-   * Writes value, deadline and tags together; resolves whether it wrote.
+   * Writes value, deadline and tags together, and resolves whether it wrote.
    * Rejects with a TypeError when `expiresAt` is not an integer.
    */
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {
-    const { expiresAt, tags = NO_TAGS } = options
+    const { expiresAt, tags = [] } = options
     assertExpiresAt(expiresAt)
-    // Read once: an entry that lived a line ago must not have expired by the next.
+    // The clock is read once per write: otherwise the current entry could expire between two of these lines.
     const now = Date.now()
     const current = this.#living(key, now)
     if (options.if !== undefined && options.if !== (current?.value ?? null)) return false
-    if (expiresAt <= now) {
-      if (current !== undefined) this.#forget(current)
-      return true
-    }
+    if (current !== undefined) this.#drop(current)
+    if (expiresAt <= now) return true
     this.#dropExpired(now)
-    if (current !== undefined) this.#unlink(current)
-    else if (this.#entries.size >= this.#maxEntries) this.#evict()
-    this.#link({ key, value, expiresAt, tags: this.#listOf(tags), sequence: this.#sequence++, position: 0 })
+    const { nearest } = this.#deadlines
+    if (nearest !== undefined && this.#entries.size >= this.#maxEntries) this.#drop(nearest)
+    this.#add({ key, value, expiresAt, tags: Array.from(new Set(tags)), sequence: this.#sequence++, position: 0 })
     return true
   }
 
-  /** Forgets the key, with `if` only while its value is exactly that string; resolves whether it went. */
+  /** Deletes the key, with `if` only while its value is exactly that string, and resolves whether it deleted a value. */
   async delete (key: string, options: { if?: string } = {}): Promise<boolean> {
-    const current = this.#living(key)
+    const current = this.#living(key, Date.now())
     if (current === undefined || (options.if !== undefined && options.if !== current.value)) return false
-    this.#forget(current)
+    this.#drop(current)
     return true
   }
 
   /**
-   * Resolves with the keys whose current value was set with the tag, those first that were set first.
-   * A key that is set again while the pages are read may come twice, never not at all.
-   * Pages of 100 by default; rejects with a TypeError on a limit or a cursor that cannot be one.
+   * Resolves with the keys whose current value was set with the tag, in the order in which the values were set.
+   * A key that is set again while the pages are read may be returned twice, but is never skipped.
+   * Pages hold 100 keys by default. Rejects with a TypeError on an invalid limit or cursor.
    */
   async find (tag: string, options: { limit?: number, cursor?: string } = {}): Promise<{ keys: string[], cursor: string | null }> {
     const { limit = 100, cursor = '0' } = options
     assertLimit(limit)
     assertCursor(cursor, /^\d{1,16}$/)
-    const first = Number(cursor)
+    const tagged = this.#tagged.get(tag) ?? []
+    const entries = Array.isArray(tagged) ? tagged : [tagged]
     const now = Date.now()
     const keys: string[] = []
-    for (const entry of this.#tagged.of(tag, first)) {
+    for (let index = indexOf(entries, Number(cursor)); ; index++) {
+      const entry = entries[index]
+      if (entry === undefined) return { keys, cursor: null }
       if (entry.expiresAt <= now) continue
       if (keys.length === limit) return { keys, cursor: String(entry.sequence) }
       keys.push(entry.key)
     }
-    return { keys, cursor: null }
   }
 
-  /** Copies a list of tags; one that is like the last is shared, as it is by most values. */
-  #listOf (tags: readonly string[]): readonly string[] {
-    const last = this.#lastTags
-    if (last.length !== tags.length || !last.every((tag, index) => tag === tags[index])) this.#lastTags = Object.freeze([...tags])
-    return this.#lastTags
-  }
-
-  #living (key: string, now = Date.now()): Entry | undefined {
+  #living (key: string, now: number): Entry | undefined {
     const entry = this.#entries.get(key)
     if (entry === undefined || entry.expiresAt > now) return entry
-    this.#forget(entry)
+    this.#drop(entry)
   }
 
   #dropExpired (now: number): void {
     for (let dropped = 0; dropped < DROPPED_PER_SET; dropped++) {
       const entry = this.#deadlines.nearest
       if (entry === undefined || entry.expiresAt > now) return
-      this.#forget(entry)
+      this.#drop(entry)
     }
   }
 
-  #evict (): void {
-    const entry = this.#deadlines.nearest
-    if (entry !== undefined) this.#forget(entry)
-  }
-
-  #forget (entry: Entry): void {
-    this.#entries.delete(entry.key)
-    this.#unlink(entry)
-  }
-
-  #link (entry: Entry): void {
+  #add (entry: Entry): void {
     this.#entries.set(entry.key, entry)
     this.#deadlines.add(entry)
-    for (const tag of entry.tags) this.#tagged.add(tag, entry)
+    for (const tag of entry.tags) {
+      const tagged = this.#tagged.get(tag)
+      if (tagged === undefined) this.#tagged.set(tag, entry)
+      else if (!Array.isArray(tagged)) this.#tagged.set(tag, [tagged, entry])
+      else tagged.push(entry)
+    }
   }
 
-  #unlink (entry: Entry): void {
+  #drop (entry: Entry): void {
+    this.#entries.delete(entry.key)
     this.#deadlines.remove(entry)
-    for (const tag of entry.tags) this.#tagged.remove(tag, entry)
+    for (const tag of entry.tags) {
+      const tagged = this.#tagged.get(tag)
+      if (Array.isArray(tagged)) tagged.splice(indexOf(tagged, entry.sequence), 1)
+      if (!Array.isArray(tagged) || tagged.length === 0) this.#tagged.delete(tag)
+    }
   }
+}
+
+/** Finds the first entry with the sequence number or a higher one, by binary search. */
+function indexOf (entries: readonly Entry[], sequence: number): number {
+  let [low, high] = [0, entries.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const entry = entries[middle]
+    if (entry !== undefined && entry.sequence < sequence) low = middle + 1
+    else high = middle
+  }
+  return low
 }

@@ -9,8 +9,6 @@ import t, { type Test } from 'tap'
 import { MemoryStore } from '../stores/memory.ts'
 import { type RedisClient, RedisStore } from '../stores/redis.ts'
 import { PAGE } from '../stores/redis-scripts.ts'
-import { SequenceList } from '../stores/sequence-list.ts'
-import { TagIndex } from '../stores/tag-index.ts'
 import { findRedis, type RedisServer, startRedis } from './support/redis-server.ts'
 import { testStore } from './support/strict-store-tests.ts'
 
@@ -130,83 +128,44 @@ t.test('on a clock of the test', async (t) => {
     t.equal(dropped.length, 4000, 'after two days the oldest make room')
   })
 
-  t.test('a tag that nobody has any more takes no room', async (t) => {
-    const index = new TagIndex<{ sequence: number }>()
-    const [one, two, three] = [{ sequence: 1 }, { sequence: 2 }, { sequence: 3 }]
-    for (const item of [one, one, two, two, three]) index.add('shared', item)
-    t.strictSame([...index.of('shared')], [one, two, three])
-    for (const item of [two, one, two, three]) index.remove('shared', item)
-    index.add('alone', one)
-    index.remove('alone', two)
-    index.remove('unknown', two)
-    t.strictSame([...index.of('alone')], [one])
-    t.strictSame([...index.of('alone', 2)], [])
-    index.remove('alone', one)
-    t.equal(index.size, 0)
-  })
-
-  t.test('a list that has become empty can be used again', async (t) => {
-    const [one, two] = [{ sequence: 1 }, { sequence: 2 }]
-    const list = new SequenceList(one)
-    list.remove(one)
-    list.remove(one)
-    t.equal(list.isEmpty, true)
-    t.strictSame([...list.from(0)], [])
-    list.add(two)
-    t.strictSame([...list.from(0)], [two])
-  })
-
-  t.test('those that are left of a tag of very many take no more room than they need', async (t) => {
+  t.test('MemoryStore forgets a tag with its last entry', async (t) => {
     setFlagsFromString('--expose-gc')
     const collect: unknown = runInNewContext('gc')
     const used = (): number => {
       if (typeof collect === 'function') collect()
       return getHeapStatistics().used_heap_size
     }
-    const index = new TagIndex<{ sequence: number }>()
-    const left: Array<{ sequence: number }> = []
-    const before = used()
-    let young: Array<{ sequence: number }> = []
-    for (let sequence = 0; sequence < 1_024_000; sequence++) {
-      const item = { sequence }
-      index.add('tag', item)
-      young.push(item)
-      if (young.length < 4000) continue
-      // The older half goes, but for one in 512.
-      for (const item of young.splice(0, 2000)) item.sequence % 512 === 0 ? left.push(item) : index.remove('tag', item)
+    const store = new MemoryStore()
+    const rounds = 50_000
+    const write = async (round: number): Promise<void> => {
+      for (const key of ['one', 'two']) await store.set(key, '', { expiresAt: inAMinute(), tags: [`alone ${key} ${round}`, `shared ${round}`] })
     }
-    for (const item of young) index.remove('tag', item)
-    young = []
-    const bytes = (used() - before) / left.length
-    t.ok(bytes < 1000, `${bytes.toFixed(0)} bytes each`)
-    t.strictSame([...index.of('tag')], left)
+    await write(0)
+    const before = used()
+    for (let round = 1; round <= rounds; round++) await write(round)
+    const bytes = (used() - before) / rounds
+    t.ok(bytes < 50, `${bytes.toFixed(0)} bytes a round`)
+    t.strictSame((await store.find(`shared ${rounds}`)).keys, ['one', 'two'])
   })
 
-  t.test('a tag of thousands keeps their order, and is read from anywhere in it', async (t) => {
+  t.test('MemoryStore reads a tag of thousands in order, from any entry on, while entries come and go', async (t) => {
     const random = randomOf(7)
-    const index = new TagIndex<{ sequence: number }>()
-    let model: Array<{ sequence: number }> = []
-    let sequence = 0
-    const check = (): void => {
-      t.strictSame([...index.of('tag')], model)
-      const first = Math.floor(random() * sequence)
-      t.strictSame([...index.of('tag', first)], model.filter((item) => item.sequence >= first))
-    }
+    const store = new MemoryStore()
+    let model: string[] = []
     for (const [added, kept] of [[3000, 0.9], [10, 0.02], [2000, 0.5], [0, 0]] as const) {
       for (let count = 0; count < added; count++) {
-        const item = { sequence: sequence++ }
-        index.add('tag', item)
-        index.add('tag', item)
-        model.push(item)
+        const key = `key ${random()}`
+        await store.set(key, '', { expiresAt: inAMinute(), tags: ['tag'] })
+        model.push(key)
       }
-      check()
       const gone = new Set(model.filter(() => random() >= kept))
-      for (const item of gone) index.remove('tag', item)
-      for (const item of gone) index.remove('tag', item)
-      model = model.filter((item) => !gone.has(item))
-      check()
+      const first = await store.find('tag', { limit: 10 })
+      for (const key of gone) await store.delete(key)
+      const rest = model.slice(10).filter((key) => !gone.has(key))
+      model = model.filter((key) => !gone.has(key))
+      t.strictSame((await store.find('tag', { limit: 10_000 })).keys, model)
+      t.strictSame((await store.find('tag', { limit: 10_000, cursor: first.cursor ?? '' })).keys, rest, 'a page goes on where the one before ended')
     }
-    t.equal(index.size, 0)
   })
 
   t.test('MemoryStore behaves like a plain list through 20,000 random steps', async (t) => {
