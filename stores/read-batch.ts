@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers'
 
 /**
- * What reading takes of a client. `mget` is used where there is one, and never on a cluster, whose keys lie on
- * several nodes.
+ * The part of a Redis client that reads use. `mget` is used where the client has it, but never on a cluster:
+ * the keys of one command would lie on several nodes.
  */
 export interface ReadingClient {
   readonly isCluster?: boolean
@@ -16,12 +16,12 @@ interface Read {
   reject: (error: unknown) => void
 }
 
-// So many that Redis keeps nobody else waiting meanwhile.
+// Redis runs one command at a time: a longer MGET would keep other clients waiting.
 const LARGEST_BATCH = 500
 
 /**
- * Reads keys, those of one turn of the event loop by one command: under load most of what a read costs is its
- * own command, on the way there and back.
+ * Reads all keys that are asked for in one turn of the event loop by a single MGET.
+ * Under load most of the cost of a read is the command itself, not its key.
  */
 export class ReadBatch {
   readonly #client: ReadingClient
@@ -33,7 +33,7 @@ export class ReadBatch {
     this.#isBatching = client.isCluster !== true && typeof client.mget === 'function'
   }
 
-  /** Resolves with the value of a key, or null; rejects with the client's error. */
+  /** Resolves with the value of a key, or with null when there is none; rejects with the client's error. */
   get (key: string): Promise<string | null> {
     if (!this.#isBatching) return this.#readAlone(key)
     return new Promise((resolve, reject) => {
@@ -44,7 +44,7 @@ export class ReadBatch {
   }
 
   #send (batch: Read[]): void {
-    // A full batch was sent before its turn.
+    // The timer finds nothing when its batch was full and has been sent already.
     if (batch.length === 0) return
     this.#waiting = []
     const [only] = batch
@@ -62,19 +62,19 @@ export class ReadBatch {
     )
   }
 
-  /** A client that throws at once rejects all the same. */
+  /** Is async so that a client that throws synchronously becomes a rejected promise. */
   async #readAlone (key: string): Promise<string | null> {
     return await this.#client.get(key)
   }
 
   async #readTogether (keys: string[]): Promise<Array<string | null>> {
     const values = await this.#client.mget?.(keys)
-    if (!Array.isArray(values) || values.length !== keys.length) throw new TypeError('Redis did not answer MGET with as many values as it was asked for')
+    if (!Array.isArray(values) || values.length !== keys.length) throw new TypeError('Redis did not answer MGET with one value for each key')
     return values
   }
 }
 
-/** Tells whether this Redis takes no MGET: one node of a cluster, a proxy, or a user who may not. */
+/** Tells whether Redis refuses MGET itself: a single node of a cluster, a proxy without the command, or a user without the permission. */
 function isRefusal (error: unknown): boolean {
   return error instanceof Error && /^(?:CROSSSLOT|NOPERM|ERR unknown command)/.test(error.message)
 }

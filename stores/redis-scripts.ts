@@ -1,7 +1,7 @@
-// Every script touches the one key it is given, so that it runs on any cluster, and computes with
-// the clock of Redis, which is also the one that ends the values.
+// Every script touches only the key it is given, so that it runs on a cluster. Every script uses the clock of Redis:
+// the values expire by the same clock.
 
-// The value begins behind the first newline, see `headerOf`.
+// The value begins after the first newline, see `headerOf` in redis.ts.
 const VALUE_OF_STORED = `
 local stored = redis.call('GET', KEYS[1])
 if not stored then return 0 end
@@ -9,7 +9,7 @@ local header = string.find(stored, '\\n', 1, true) or 0
 local value = string.sub(stored, header + 1)`
 
 /**
- * Replaces a value that is exactly ARGV[1] by ARGV[2], with the deadline ARGV[3]; returns 1 if it did.
+ * Replaces the value by ARGV[2], with the deadline ARGV[3], if it is exactly ARGV[1]. Returns 1 if it did.
  */
 export const REPLACE_IF = `${VALUE_OF_STORED}
 if value ~= ARGV[1] then return 0 end
@@ -17,14 +17,14 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1`
 
 /**
- * Deletes a value that is exactly ARGV[1]; returns 1 if it did.
+ * Deletes the value if it is exactly ARGV[1]. Returns 1 if it did.
  */
 export const DELETE_IF = `${VALUE_OF_STORED}
 if value ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`
 
-// Only a member whose deadline has passed is dropped. The minute is for the nodes of a cluster, whose
-// clocks differ; ARGV[1] bounds the work.
+// Drops at most ARGV[1] members whose deadline passed more than a minute ago. The minute is for clusters:
+// the clock of the node that holds the value may be behind.
 const DROP_EXPIRED = `
 local ago = string.format('%.0f', redis.call('TIME')[1] * 1000 - 60000)
 local expired = redis.call('ZCOUNT', KEYS[1], '-inf', ago)
@@ -34,9 +34,9 @@ if dropped > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, dropped - 1) end`
 /**
  * Adds the key ARGV[3] with the deadline ARGV[2] to a tag and drops at most ARGV[1] expired members.
  */
-// A score only ever rises: of two writers at once the value of either may win, and it must not outlive
-// its member. It rises with every writer, at least by a millisecond, so that whoever is about to drop
-// the member sees that somebody has come. The tag lives as long as its last member.
+// A score never falls: when two processes write a key at the same time, either value may win, and its member must live
+// as long as the value. Every write raises the score by a millisecond at least: DROP_STRAYS compares scores, and so
+// notices a write that came in between. The tag expires a minute after its last member.
 export const INDEX = `${DROP_EXPIRED}
 local score = redis.call('ZSCORE', KEYS[1], ARGV[3])
 local least = score and score + 1 or 0
@@ -46,10 +46,11 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last[2] + 60000))
 return 1`
 
 /**
- * Returns up to ARGV[1] members with their deadlines, those behind the member ARGV[3] with the
- * deadline ARGV[2] if given, and drops as many that have expired.
+ * Returns up to ARGV[1] members with their deadlines, and drops up to ARGV[1] expired members.
+ * With ARGV[2] and ARGV[3], the page begins after the member ARGV[3] that has the deadline ARGV[2].
  */
-// Where that member has moved meanwhile, all of its deadline come again: twice rather than never.
+// If that member has another deadline by now, the page begins with the first member of the deadline ARGV[2]:
+// some members may be returned twice, but none is skipped.
 export const PAGE = `${DROP_EXPIRED}
 local first = expired - dropped
 if ARGV[2] then
@@ -63,7 +64,7 @@ end
 return redis.call('ZRANGE', KEYS[1], first, first + ARGV[1] - 1, 'WITHSCORES')`
 
 /**
- * Drops members that still have the deadlines they were seen with: ARGV holds a deadline and a member in turn.
+ * Drops members whose deadline has not changed. ARGV alternates deadlines and members.
  */
 export const DROP_STRAYS = `
 for index = 1, #ARGV, 2 do

@@ -1,17 +1,16 @@
-import { assertCursor, assertExpiresAt, assertLimit, assertOptions, isPositiveInteger } from './assert.ts'
-import { NearCache, type DataClient, type NearCacheOptions } from './near-cache.ts'
+import { assertCursor, assertExpiresAt, assertLimit, assertOptions } from './assert.ts'
+import { NearCache, type NearCacheOptions } from './near-cache.ts'
 import { ReadBatch, type ReadingClient } from './read-batch.ts'
 import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, REPLACE_IF } from './redis-scripts.ts'
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
- * What `RedisStore` uses of a client: `Redis` and `Cluster` of ioredis have it, and so does ioredis-mock.
+ * The part of a client that `RedisStore` uses. `Redis` and `Cluster` of ioredis fit, and ioredis-mock does.
  */
-export interface RedisClient extends ReadingClient, DataClient {
+export interface RedisClient extends ReadingClient {
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number, nx: 'NX'): Promise<unknown>
   del (key: string): Promise<unknown>
-  pttl? (key: string): Promise<unknown>
   eval (script: string, numberOfKeys: number, key: string, ...args: Array<string | number>): Promise<unknown>
 }
 
@@ -19,44 +18,45 @@ export interface RedisClient extends ReadingClient, DataClient {
  * Options of `RedisStore`.
  */
 export interface RedisStoreOptions {
-  /** A connected ioredis client, of Redis 6.2 or later. The store never opens, closes or configures it. */
+  /** An ioredis client for Redis 6.2 or later. The store never opens, closes or configures it. */
   client: RedisClient
   /**
-   * What every key in Redis begins with: `<keyPrefix><key>` holds a value, `<keyPrefix>tag:<tag>` a tag.
-   * Stores that share a database need prefixes of which none begins with another. Defaults to `webflow:`.
+   * The beginning of every key in Redis: `<keyPrefix><key>` holds a value, `<keyPrefix>tag:<tag>` a tag.
+   * When stores share a database, no prefix may begin with the prefix of another store. Defaults to `webflow:`.
    */
   keyPrefix?: string | undefined
   /**
-   * Keeps what is read often in this process, while Redis tells of changes: not for a `Cluster`. Defaults to none.
+   * Keeps values that were just read in this process, so that a busy session does not cost a Redis command for each
+   * request. A change made by another process is seen within `nearCache.maxAge` milliseconds. Defaults to no cache.
    */
   nearCache?: NearCacheOptions | undefined
 }
 
 const METHODS = ['get', 'set', 'del', 'eval']
 
-// Each candidate costs a GET: a page must not fill the client's queue.
+// Each member of a page is read. On a cluster that is a GET for each: a longer page would fill the client's queue.
 const LARGEST_PAGE = 1000
 const DROPPED_PER_SET = 10
 const STRAY_AGE = 60_000
-// A walk over all tokens comes back the next night.
+// Long enough for a walk over all tokens that runs once a day.
 const STRAY_MEMORY = 48 * 60 * 60 * 1000
 const MOST_STRAYS = 10_000
 
 /**
- * Keeps tokens in Redis, for any number of processes. Redis ends them by itself, on its own clock.
- * A promise rejects with the client's error when Redis cannot be asked.
+ * Keeps tokens in Redis, for any number of processes. Redis expires them by itself, on its own clock.
+ * Promises reject with the client's error when Redis cannot be reached.
  */
 export class RedisStore implements TokenStore {
   readonly #client: RedisClient
   readonly #keyPrefix: string
   readonly #reads: ReadBatch
   readonly #near: NearCache | null
-  /** The members of tags whose value was found without the tag: with which deadline, and when first. */
+  /** Tag members whose value no longer carries the tag, with their deadline and the time we first noticed. */
   readonly #strays = new Map<string, { deadline: string, since: number }>()
 
   /**
-   * Makes a store on the app's client and sends nothing yet.
-   * Throws a TypeError on an unknown option and on a client or prefix that cannot be one.
+   * Makes a store on the app's client. Sends nothing to Redis.
+   * Throws a TypeError on an unknown option or a wrong type, a RangeError on a number out of its range.
    */
   constructor (options: RedisStoreOptions) {
     assertOptions('RedisStore', options, ['client', 'keyPrefix', 'nearCache'])
@@ -68,44 +68,47 @@ export class RedisStore implements TokenStore {
     this.#client = client
     this.#keyPrefix = keyPrefix
     this.#reads = new ReadBatch(client)
-    this.#near = nearCache === undefined ? null : new NearCache(checkNearCache(nearCache, client), client, keyPrefix)
+    this.#near = nearCache === undefined ? null : new NearCache(nearCache)
   }
 
-  /** Resolves with the value, or null when the key is unknown or expired. */
+  /** Resolves with the value, or with null when the key is unknown or expired. */
   async get (key: string): Promise<string | null> {
     const redisKey = this.#keyOf(key)
-    const near = this.#near
-    const kept = near?.get(redisKey)
-    if (kept !== undefined) return kept
-    if (near?.isProven === true) return await near.load(redisKey, async () => await this.#readWithTime(redisKey))
+    const read = (): Promise<string | null> => this.#read(redisKey)
+    return await (this.#near === null ? read() : this.#near.load(redisKey, read))
+  }
+
+  /** Returns the value if the near cache holds it, else undefined. Never asks Redis. */
+  getSync (key: string): string | undefined {
+    return this.#near?.get(this.#keyOf(key))
+  }
+
+  /**
+   * Resolves with the value of each key, or null when the key is unknown or expired, in the order of the keys.
+   * Reads past the near cache, by one MGET for 500 keys.
+   */
+  async getMany (keys: readonly string[]): Promise<Array<string | null>> {
+    return await Promise.all(keys.map((key) => this.#read(this.#keyOf(key))))
+  }
+
+  async #read (redisKey: string): Promise<string | null> {
     const stored = await this.#reads.get(redisKey)
     return stored === null ? null : valueIn(stored)
   }
 
-  /** Not by a script, which Redis holds back with the writes during a failover. What the time belongs to is no older than the value. */
-  async #readWithTime (redisKey: string): Promise<{ value: string, left: number } | null> {
-    const [stored, left] = await Promise.all([this.#client.get(redisKey), this.#client.pttl?.(redisKey)])
-    return stored === null ? null : { value: valueIn(stored), left: Number(left) }
-  }
-
-  /** Whether what is read often is answered from this process now: there is a near cache, and Redis tells of changes. */
-  get isCaching (): boolean {
-    return this.#near?.isProven ?? false
-  }
-
   /**
-   * Writes value, deadline and tags together; resolves whether it wrote.
+   * Writes value, deadline and tags together, and resolves whether it wrote.
    * Rejects with a TypeError when `expiresAt` is not an integer.
    */
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {
     const { expiresAt, tags = [] } = options
     assertExpiresAt(expiresAt)
-    // Redis takes any instant of the past but refuses those before 1970.
+    // Redis accepts a deadline in the past, but only after 1970.
     const deadline = Math.max(expiresAt, 1)
     const stored = `${headerOf(tags)}\n${value}`
 
-    // Tags first: a write that fails half-way leaves a tag that find() sees through,
-    // where the other order would leave a token that no revocation finds.
+    // Tags first: a write that fails half-way leaves a tag member without a value, which find() leaves out.
+    // The other order would leave a token that no search finds, and so no revocation.
     await Promise.all(tags.map((tag) => this.#client.eval(INDEX, 1, this.#tagKeyOf(tag), DROPPED_PER_SET, deadline, key)))
     const condition = options.if
     return await this.#change(key, async (redisKey) => {
@@ -118,14 +121,14 @@ export class RedisStore implements TokenStore {
     })
   }
 
-  /** Forgets the key, with `if` only while its value is exactly that string; resolves whether it went. */
+  /** Deletes the key, with `if` only while its value is exactly that string, and resolves whether it deleted a value. */
   async delete (key: string, options: { if?: string } = {}): Promise<boolean> {
     const condition = options.if
     return await this.#change(key, async (redisKey) =>
       isOne(condition === undefined ? await this.#client.del(redisKey) : await this.#client.eval(DELETE_IF, 1, redisKey, condition)))
   }
 
-  /** Changes a value. Whoever reads it from then on asks Redis, also where the change was refused: what is near may be old. */
+  /** Drops the cached copy before and after a write, even a refused one: a refusal suggests that the copy is stale. */
   async #change (key: string, change: (redisKey: string) => Promise<boolean>): Promise<boolean> {
     const redisKey = this.#keyOf(key)
     this.#near?.drop(redisKey)
@@ -138,9 +141,9 @@ export class RedisStore implements TokenStore {
 
   /**
    * Resolves with the keys whose current value was set with the tag, the nearest deadline first.
-   * A page may hold fewer keys than the limit, even none: the last is the one whose cursor is null.
-   * A key that is set again while the pages are read may come twice, never not at all.
-   * Pages of 100 by default, 1000 at most; rejects with a TypeError on a limit or a cursor that cannot be one.
+   * A page may hold fewer keys than the limit, even none. Only the last page has the cursor null.
+   * A key that is set again while the pages are read may be returned twice, but is never skipped.
+   * Pages hold 100 keys by default and 1,000 at most. Rejects with a TypeError on an invalid limit or cursor.
    */
   async find (tag: string, options: { limit?: number, cursor?: string } = {}): Promise<{ keys: string[], cursor: string | null }> {
     const { limit = 100, cursor } = options
@@ -158,9 +161,10 @@ export class RedisStore implements TokenStore {
   }
 
   /**
-   * Drops members whose value lacks the tag: overwritten, revoked, or left behind by a crash. Each was seen
-   * so a minute before, with the same deadline: a writer who had written the tag and not yet the value is
-   * done by then, and one who has come since has moved the deadline. `members` holds a key and its deadline in turn.
+   * Drops members whose value lacks the tag: the value was overwritten or deleted, or a crash came before it was written.
+   * Waits a minute after a member was first noticed, because another process may have written the tag and not yet the
+   * value. A write since then has changed the member's deadline, so the member stays.
+   * `members` alternates keys and deadlines.
    */
   async #dropStrays (tag: string, members: readonly string[]): Promise<void> {
     const now = Date.now()
@@ -179,7 +183,7 @@ export class RedisStore implements TokenStore {
     if (old.length > 0) await this.#client.eval(DROP_STRAYS, 1, this.#tagKeyOf(tag), ...old)
   }
 
-  /** When there are too many, those that nobody came back to make room, and the others keep theirs. */
+  /** When the map is full, evicts the oldest entry if it is more than 48 hours old. Otherwise the new one is not recorded. */
   #rememberStray (name: string, deadline: string, now: number): void {
     this.#strays.delete(name)
     const [oldest] = this.#strays
@@ -192,7 +196,7 @@ export class RedisStore implements TokenStore {
   }
 
   #keyOf (key: string): string {
-    // A key that looks like the name of a tag steps aside.
+    // Keys that start with `tag:` or `key:` are escaped, so that they cannot collide with tag keys.
     return this.#keyPrefix + (/^(?:tag|key):/.test(key) ? 'key:' : '') + key
   }
 
@@ -205,42 +209,20 @@ function assertClient (client: unknown): void {
   if (typeof client !== 'object' || client === null) {
     throw new TypeError('`client` of RedisStore is missing: pass an ioredis client, like new Redis(process.env.REDIS_URL)')
   }
-  // The node-redis client has all four methods, and takes other arguments.
+  // A client of the package redis has all four methods too, but they take other arguments.
   if ('isOpen' in client || !METHODS.every((method) => typeof Reflect.get(client, method) === 'function')) {
-    throw new TypeError('`client` of RedisStore is no ioredis client: pass a Redis or Cluster of the package ioredis')
+    throw new TypeError('`client` of RedisStore is not an ioredis client: pass a Redis or a Cluster of the package ioredis')
   }
 }
 
-function checkNearCache (nearCache: NearCacheOptions, client: RedisClient): NearCacheOptions {
-  assertOptions('nearCache', nearCache, ['client', 'maxEntries', 'maxStaleness'])
-  const { client: own, maxEntries = 1, maxStaleness = 1 } = nearCache
-  if ([client, own].some((each) => each?.isCluster === true)) {
-    throw new TypeError('`nearCache` of RedisStore needs a single Redis, or one behind Sentinel: a Cluster tells of changes on each node')
-  }
-  if (typeof Reflect.get(Object(own), 'subscribe') !== 'function' || Object.is(own, client) || own.listenerCount('messageBuffer') > 0) {
-    throw new TypeError('`nearCache.client` of RedisStore must be an ioredis client of its own, for this store alone: pass client.duplicate({ autoResubscribe: false })')
-  }
-  const optionOf = (name: string): unknown => Reflect.get(Object(own.options), name)
-  if (optionOf('protocol') === 3) {
-    throw new TypeError('`nearCache.client` of RedisStore must speak RESP2, since ioredis does not tell what Redis sends by RESP3: pass client.duplicate({ autoResubscribe: false, protocol: 2 })')
-  }
-  if (optionOf('autoResubscribe') !== false) {
-    throw new TypeError('`nearCache.client` of RedisStore must not subscribe again by itself, since nobody could catch that it fails: pass client.duplicate({ autoResubscribe: false })')
-  }
-  for (const [name, value] of Object.entries({ maxEntries, maxStaleness })) {
-    if (!isPositiveInteger(value)) throw new RangeError(`\`nearCache.${name}\` of RedisStore is not a positive integer`)
-  }
-  return nearCache
-}
-
-/** The value begins behind the first newline, see `headerOf`. */
+/** Returns what comes after the header, see `headerOf`. A value that this store did not write may have none. */
 function valueIn (stored: string): string {
   return stored.slice(stored.indexOf('\n') + 1)
 }
 
 /**
- * What a stored string begins with, up to its first newline: each tag, encoded, and a space.
- * An untagged value pays one byte.
+ * Makes the header of a stored string: each tag, percent-encoded, and a space. A newline ends the header.
+ * An untagged value costs one byte more.
  */
 function headerOf (tags: readonly string[]): string {
   return tags.map((tag) => `${encodeURIComponent(tag)} `).join('')
@@ -259,11 +241,11 @@ function positionOf (cursor: string | undefined): string[] {
 }
 
 function stringsOf (reply: unknown): string[] {
-  if (!Array.isArray(reply)) throw new TypeError('Redis did not answer with a list: is `client` an ioredis client?')
+  if (!Array.isArray(reply)) throw new TypeError('Redis did not answer a script with a list: is `client` an ioredis client?')
   return reply.map(String)
 }
 
-// A client with `stringNumbers` answers '1'.
+// An ioredis client with the option `stringNumbers` answers '1' instead of 1.
 function isOne (reply: unknown): boolean {
   return Number(reply) === 1
 }

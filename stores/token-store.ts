@@ -1,32 +1,48 @@
 /**
- * What a store may be told about a value when it is written.
+ * How a value is written.
  */
 export interface SetOptions {
-  /** When the value ends: absolute, an integer, in Unix milliseconds. */
+  /** When the value expires: an absolute time, an integer, in Unix milliseconds. */
   expiresAt: number
-  /** The tags by which `find` names the key for as long as this value stands. Defaults to none. */
+  /** The tags by which `find` names the key until the value expires or is replaced. Defaults to none. */
   tags?: readonly string[]
-  /** Writes only while the key is unknown (`null`) or its value is exactly this string. Left out: always writes. */
+  /** `null` writes only while the key is unknown. A string writes only while the value is exactly this string. Left out, the write is unconditional. */
   if?: string | null
 }
 
 /**
- * Where the plugin keeps what must outlive a request: sealed tokens and the flows that are under way.
+ * Keeps what must outlive a request: sealed tokens, and flows that are under way.
  *
- * Keys, values and tags are opaque strings made by the plugin. A rejected promise means that the
- * store could not do its work; it must never stand for "not there".
+ * Keys, values and tags are opaque strings made by the plugin. A promise rejects when the store could not do
+ * its work; a failure must never look like an unknown key.
  */
 export interface TokenStore {
-  /** Resolves with the value, or null when the key is unknown or expired. */
+  /** Resolves with the value, or with null when the key is unknown or expired. */
   get (key: string): Promise<string | null>
   /**
-   * Writes value, deadline and tags together; resolves whether it wrote.
-   * With `if`, only while the key is unknown (`null`) or its value is exactly that string.
-   * A deadline already past is accepted and unreadable.
+   * Optional. Returns what `get` would resolve with, without a promise: the value, or null when there is none.
+   * Returns undefined when the store cannot tell at once and `get` must be asked. Never waits for a network or a disk.
+   */
+  getSync? (key: string): string | null | undefined
+  /**
+   * Optional. Resolves with one entry for each key, in the order of the keys: the value, or null when the key is
+   * unknown or expired. Reads past any cache. Walks and searches use it for many keys at once.
+   */
+  getMany? (keys: readonly string[]): Promise<Array<string | null>>
+  /**
+   * Writes value, deadline and tags together, and resolves whether it wrote.
+   * With `if`, it writes only while the key is unknown (`null`) or its value is exactly that string.
+   * A deadline that has passed is accepted: the write succeeds, and the key is unknown afterwards.
    */
   set (key: string, value: string, options: SetOptions): Promise<boolean>
-  /** Forgets the key, with `if` only while its value is exactly that string; resolves whether it was there (expired is not there) and went. */
+  /**
+   * Deletes the key, and resolves whether this call deleted a value. An expired value does not count.
+   * With `if`, it deletes only while the value is exactly that string.
+   */
   delete (key: string, options?: { if?: string }): Promise<boolean>
-  /** Keys whose current value was set with the tag, a page at a time; may name a key that ends meanwhile. */
+  /**
+   * Resolves with a page of the keys whose current value was set with the tag, and with the cursor of the next page,
+   * null after the last. A page may name a key whose value expires or changes meanwhile.
+   */
   find (tag: string, options?: { limit?: number, cursor?: string }): Promise<{ keys: string[], cursor: string | null }>
 }

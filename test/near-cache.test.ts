@@ -1,383 +1,283 @@
-import { EventEmitter } from 'node:events'
+import { mock } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { storeTests } from '../stores/conformance.ts'
-import { NearCache, type DataClient, type InvalidationClient } from '../stores/near-cache.ts'
-import { RedisStore } from '../stores/redis.ts'
+import type { NearCacheOptions } from '../stores/near-cache.ts'
+import { RedisStore, type RedisClient } from '../stores/redis.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
 import { findRedis, startRedis } from './support/redis-server.ts'
 
-// Compiles only while the clients of ioredis fit what the cache asks of one.
-export const clients = (redis: Redis): [InvalidationClient, DataClient] => [redis, redis]
-
-/** ioredis 6 speaks RESP3 unless told otherwise, ioredis 5 never does. */
-const plain: object = { autoResubscribe: false, protocol: 2 }
-
 const inAMinute = (): number => Date.now() + 60_000
 
-/** A client of the test's own, whose answers it holds back. */
-class FakeClient extends EventEmitter {
-  status = 'ready'
-  isCluster = false
-  options: object = { autoResubscribe: false }
-  calls: string[] = []
-  answer = async (call: string): Promise<unknown> => call === 'PING' ? ['pong', ''] : call === 'INFO server' ? 'redis_version:7\r\nrun_id:one\r\n' : 1
-  call = async (...args: string[]): Promise<unknown> => await this.#ask(args.join(' '))
-  subscribe = async (channel: string): Promise<unknown> => await this.#ask(`SUBSCRIBE ${channel}`)
-  unsubscribe = async (channel: string): Promise<unknown> => await this.#ask(`UNSUBSCRIBE ${channel}`)
-  ping = async (): Promise<unknown> => await this.#ask('PING')
-
-  tell (...keys: string[]): void {
-    this.emit('messageBuffer', Buffer.from('__redis__:invalidate'), keys.map((key) => Buffer.from(key)))
-  }
-
-  #ask (call: string): Promise<unknown> {
-    this.calls.push(call)
-    return this.answer(call)
-  }
-}
-
-/** What the other client is told of where it is. */
-const callAt = ({ server = 'one', id = 7, db = 0 } = {}) => async (command: string): Promise<unknown> => command === 'INFO' ? `run_id:${server}\r\n` : `id=${id} addr=127.0.0.1:1 db=${db} sub=0\n`
-
-/** The other client of the same server; what it writes is told of. */
-function createData (client: FakeClient, overrides: Partial<DataClient> = {}): DataClient {
-  return {
-    call: callAt(),
-    set: async (key) => { client.tell(key) },
-    ...overrides
-  }
-}
-
-/** Makes a cache that is in use. */
-async function createCache (t: Test, options: { maxEntries?: number, maxStaleness?: number } = {}, overrides: Partial<DataClient> = {}) {
-  const client = new FakeClient()
-  const cache = new NearCache({ client, ...options }, createData(client, overrides), 'p:')
-  t.teardown(() => { client.emit('close') })
-  await until(() => cache.isProven)
-  const fill = async (key: string, value: string, left = 60_000): Promise<void> => { await cache.load(key, async () => ({ value, left })) }
-  return { cache, client, fill }
-}
-
-async function until (condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(1)
-}
-
-t.test('the cache asks to be told, on the connection that is told', async (t) => {
-  const { client } = await createCache(t)
-  t.strictSame(client.calls, ['UNSUBSCRIBE __redis__:invalidate', 'INFO server', 'CLIENT ID', 'CLIENT TRACKING OFF', 'CLIENT TRACKING ON REDIRECT 1 BCAST PREFIX p:', 'SUBSCRIBE __redis__:invalidate', 'PING'])
-})
-
-t.test('what Redis tells of is forgotten, and nothing else is', async (t) => {
-  const { cache, client, fill } = await createCache(t)
-  for (const key of ['a', 'b', 'c,d']) await fill(key, key)
-  client.tell('b', 'c,d', 'unknown')
-  t.strictSame(['a', 'b', 'c,d', 'c', 'd'].map((key) => cache.get(key)), ['a', undefined, undefined, undefined, undefined])
-  client.emit('messageBuffer', Buffer.from('other'), [Buffer.from('a')])
-  t.equal(cache.get('a'), 'a')
-  client.emit('messageBuffer', Buffer.from('__redis__:invalidate'), null)
-  t.equal(cache.get('a'), undefined, 'a flushed database')
-})
-
-t.test('a value that changes while it is read is not kept', async (t) => {
-  const { cache, client } = await createCache(t)
-  for (const change of [() => client.tell('key'), () => cache.drop('key'), () => client.emit('messageBuffer', Buffer.from('__redis__:invalidate'), null)]) {
-    let answer = (_found: { value: string, left: number }): void => {}
-    const loading = cache.load('key', () => new Promise((resolve) => { answer = resolve }))
-    change()
-    answer({ value: 'old', left: 1000 })
-    t.equal(await loading, 'old', 'whoever asked before gets it')
-    t.equal(cache.get('key'), undefined)
-  }
-})
-
-t.test('of reads that overlap the latest is kept, and none is waited for', async (t) => {
-  const { cache, client } = await createCache(t)
-  const answers: Array<(value: string) => void> = []
-  const load = () => cache.load('key', () => new Promise((resolve) => { answers.push((value) => { resolve({ value, left: 60_000 }) }) }))
-  const first = [load(), load(), load()]
-  answers[1]?.('second')
-  t.equal(await first[1], 'second')
-  t.equal(cache.get('key'), 'second', 'though others are under way')
-  answers[0]?.('first')
-  t.equal(await first[0], 'first')
-  t.equal(cache.get('key'), 'second')
-  answers[2]?.('third')
-  await first[2]
-  t.equal(cache.get('key'), 'third')
-
-  const [before, after] = [load(), (client.tell('key'), load())]
-  answers[3]?.('old')
-  await before
-  t.equal(cache.get('key'), undefined)
-  answers[4]?.('new')
-  await after
-  t.equal(cache.get('key'), 'new')
-})
-
-t.test('a key that Redis cannot name is not kept', async (t) => {
-  const { cache, fill } = await createCache(t)
-  await fill('a\ud800b', 'value')
-  t.equal(cache.get('a\ud800b'), undefined)
-})
-
-t.test('what is not there and what cannot be read is not kept', async (t) => {
-  const { cache } = await createCache(t)
-  t.equal(await cache.load('key', async () => null), null)
-  t.equal(cache.get('key'), undefined)
-  await t.rejects(cache.load('key', async () => { throw new Error('down') }), { message: 'down' })
-  t.equal(await cache.load('key', async () => ({ value: 'there', left: 1000 })), 'there')
-  t.equal(cache.get('key'), 'there')
-})
-
-t.test('a value ends when it has no time left', async (t) => {
-  const { cache, fill } = await createCache(t)
-  await fill('gone', 'value', 0)
-  await fill('for ever', 'value', -1)
-  await fill('soon', 'value', 20)
-  t.strictSame(['gone', 'for ever', 'soon'].map((key) => cache.get(key)), [undefined, undefined, 'value'])
-  await sleep(25)
-  t.equal(cache.get('soon'), undefined)
-})
-
-t.test('in a full cache the value that was not read for the longest time makes room', async (t) => {
-  const { cache, fill } = await createCache(t, { maxEntries: 2 })
-  await fill('a', 'a')
-  await fill('b', 'b')
-  cache.get('a')
-  await fill('c', 'c')
-  t.strictSame(['a', 'b', 'c'].map((key) => cache.get(key)), ['a', undefined, 'c'])
-})
-
-t.test('nothing is answered once the connection is lost, until it is proven again', async (t) => {
-  const { cache, client, fill } = await createCache(t)
-  await fill('key', 'value')
-  let answer = (_found: { value: string, left: number }): void => {}
-  const loading = cache.load('late', () => new Promise((resolve) => { answer = resolve }))
-  client.emit('close')
-  t.equal(cache.isProven, false)
-  t.equal(cache.get('key'), undefined)
-
-  client.calls = []
-  client.emit('ready')
-  await until(() => cache.isProven)
-  t.strictSame(client.calls.slice(0, 6).map((call) => call.split(' ')[0]), ['UNSUBSCRIBE', 'INFO', 'CLIENT', 'CLIENT', 'CLIENT', 'SUBSCRIBE'])
-  t.equal(cache.get('key'), undefined, 'what one connection kept is of no use to the next')
-  answer({ value: 'old', left: 1000 })
-  await loading
-  t.equal(cache.get('late'), undefined, 'nor is what was read over it')
-})
-
-t.test('a proof that was asked for on a lost connection is none', async (t) => {
-  const { cache, client } = await createCache(t, { maxStaleness: 40 })
-  let pong = (): void => {}
-  client.answer = () => new Promise((resolve) => { pong = () => { resolve(['pong', '']) } })
-  client.calls = []
-  await until(() => client.calls.includes('PING'))
-  client.emit('close')
-  pong()
-  await sleep(1)
-  t.equal(cache.isProven, false)
-  t.strictSame(client.calls, ['PING'], 'and nothing begins before there is a connection')
-})
-
-t.test('nothing is answered while Redis is silent', async (t) => {
-  const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
-  await fill('key', 'value')
-  let pong = (): void => {}
-  client.answer = () => new Promise((resolve) => { pong = () => { resolve(['pong', '']) } })
-  await until(() => !cache.isProven)
-  t.equal(cache.get('key'), undefined)
-  await fill('other', 'value')
-  const pings = client.calls.filter((call) => call === 'PING').length
-  await sleep(40)
-  t.equal(client.calls.filter((call) => call === 'PING').length, pings, 'one question at a time')
-  client.answer = new FakeClient().answer
-  pong()
-  await until(() => cache.isProven)
-  t.equal(cache.get('other'), undefined, 'what was read without a proof was not kept')
-})
-
-t.test('a Redis that refuses to tell is asked for everything', async (t) => {
-  for (const refused of ['CLIENT ID', 'CLIENT TRACKING', 'SUBSCRIBE', 'PING']) {
-    const client = new FakeClient()
-    client.answer = async (call) => { if (call.startsWith(refused)) throw new Error('NOPERM') }
-    const cache = new NearCache({ client, maxStaleness: 10 }, createData(client), 'p:')
-    await sleep(20)
-    t.equal(cache.isProven, false, refused)
-    client.answer = new FakeClient().answer
-    await until(() => cache.isProven)
-    t.pass('it is asked again')
-    client.emit('close')
-  }
-})
-
-t.test('a change that is not told of is no promise: another server, other keys, another protocol', async (t) => {
-  const client = new FakeClient()
-  const sets: string[] = []
-  const cache = new NearCache({ client, maxStaleness: 10 }, createData(client, { set: async (key) => { sets.push(key) } }), 'p:')
-  await until(() => sets.length > 1)
-  t.equal(cache.isProven, false)
-  t.ok(sets.every((key) => key.startsWith('p:key:~')))
-  client.emit('close')
-})
-
-t.test('another server, connection or database of the other client empties the cache', async (t) => {
-  for (const elsewhere of [{ server: 'two' }, { id: 8 }, { db: 1 }]) {
-    let place = {}
-    const { cache, fill } = await createCache(t, { maxStaleness: 40 }, { call: async (command) => await callAt(place)(command) })
-    await fill('key', 'value')
-    place = elsewhere
-    await until(() => cache.get('key') === undefined)
-    await fill('other', 'value of another place')
-    place = {}
-    await until(() => cache.get('other') === undefined && cache.isProven)
-    t.equal(cache.get('key'), undefined, `${Object.keys(elsewhere)}, though it comes back`)
-  }
-})
-
-t.test('a client that fails for a while gives no proof meanwhile', async (t) => {
-  let isDown = false
-  const call = async (command: string): Promise<unknown> => {
-    if (isDown) throw new Error('down')
-    return await callAt()(command)
-  }
-  const { cache, fill } = await createCache(t, { maxStaleness: 40 }, { call })
-  await fill('key', 'value')
-  isDown = true
-  await until(() => !cache.isProven)
-  t.equal(cache.get('key'), undefined)
-  isDown = false
-  await until(() => cache.isProven)
-  t.equal(cache.get('key'), 'value', 'Redis has told of no change, over the same connections')
-})
-
-t.test('a client that is no subscriber any more becomes one again', async (t) => {
-  const { cache, client, fill } = await createCache(t, { maxStaleness: 40 })
-  await fill('key', 'value')
-  const { answer } = client
-  let isSubscribed = false
-  client.calls = []
-  client.answer = async (call) => {
-    if (call.startsWith('SUBSCRIBE')) isSubscribed = true
-    return call === 'PING' && !isSubscribed ? 'PONG' : await answer(call)
-  }
-  await until(() => cache.get('key') === undefined)
-  await until(() => cache.isProven)
-  t.equal(isSubscribed, true)
-})
-
-t.test('where no proof can be had, it is asked for now and then only', async (t) => {
-  const isNoSubscriber = new FakeClient()
-  const { answer } = isNoSubscriber
-  isNoSubscriber.answer = async (call) => call === 'PING' ? 'PONG' : await answer(call)
-  const isPooled = new FakeClient()
-  let id = 0
-  const pool: Partial<DataClient> = { call: async (command) => await callAt({ id: id++ })(command) }
-  for (const [client, overrides] of [[isNoSubscriber, {}], [isPooled, pool]] as const) {
-    const cache = new NearCache({ client, maxStaleness: 30 }, createData(client, overrides), 'p:')
-    await sleep(100)
-    t.equal(cache.isProven, false)
-    const begun = client.calls.filter((call) => call.startsWith('SUBSCRIBE')).length
-    t.ok(begun > 1 && begun < 6, `begun ${begun} times`)
-    client.emit('close')
-  }
-})
-
-t.test('a client that cannot say where it is gives no proof', async (t) => {
-  for (const call of [undefined, async () => 'nothing', async (command: string) => command === 'INFO' ? 'run_id:one' : 'id=7', callAt({ server: 'two' }), async () => { throw new Error('NOPERM') }]) {
-    const client = new FakeClient()
-    const { set } = createData(client)
-    const cache = new NearCache({ client, maxStaleness: 10 }, call === undefined ? { set } : { set, call }, 'p:')
-    await sleep(20)
-    t.equal(cache.isProven, false)
-    client.emit('close')
-  }
-})
-
-t.test('a clock that is set, or that stood still, is no proof', async (t) => {
-  const { cache } = await createCache(t)
-  const { now } = Date
-  for (const shift of [3_600_000, -3_600_000]) {
-    Date.now = () => now() + shift
-    t.equal(cache.isProven, false)
-    Date.now = now
-  }
-  t.equal(cache.isProven, true)
-})
-
-t.test('a set-up that a new connection overtakes changes nothing', async (t) => {
-  const client = new FakeClient()
-  let fail = (_error: Error): void => {}
-  client.answer = () => new Promise((_resolve, reject) => { fail = reject })
-  const cache = new NearCache({ client }, createData(client), 'p:')
-  const failFirst = fail
-  let subscribed = (): void => {}
-  const { answer } = new FakeClient()
-  client.answer = (call) => call.startsWith('SUBSCRIBE') ? new Promise((resolve) => { subscribed = () => { resolve(1) } }) : answer(call)
-  client.emit('ready')
-  failFirst(new Error('closed'))
-  await until(() => client.calls.some((call) => call.startsWith('SUBSCRIBE')))
-  const subscribedSecond = subscribed
-  client.answer = answer
-  client.emit('ready')
-  await until(() => cache.isProven)
-  const pings = client.calls.filter((call) => call === 'PING').length
-  subscribedSecond()
-  await new Promise((resolve) => { setImmediate(resolve) })
-  t.equal(client.calls.filter((call) => call === 'PING').length, pings)
-  t.equal(cache.isProven, true)
-  client.emit('close')
-})
-
-t.test('options that cannot be meant are refused', async (t) => {
-  const client = new Redis({ lazyConnect: true })
-  const own = new Redis({ lazyConnect: true, ...plain })
-  const cluster = new Cluster([{ host: '127.0.0.1', port: 1 }], { lazyConnect: true })
-  const make = (nearCache: unknown, of: unknown = client) => Reflect.construct(RedisStore, [{ client: of, nearCache }])
-  t.throws(() => make({ client: own }, cluster), { name: 'TypeError', message: /a Cluster tells of changes on each node/ })
-  t.throws(() => make({ client: cluster }), { name: 'TypeError', message: /a Cluster/ })
-  for (const nearCache of [{ client }, {}, { client: {} }]) t.throws(() => make(nearCache), { name: 'TypeError', message: /client\.duplicate\(\{ autoResubscribe: false \}\)/ })
-  const third = Object.assign(new FakeClient(), { options: { protocol: 3 } })
-  t.throws(() => make({ client: third }), { name: 'TypeError', message: /duplicate\(\{ autoResubscribe: false, protocol: 2 \}\)/ })
-  const eager = Object.assign(new FakeClient(), { options: {} })
-  t.throws(() => make({ client: eager }), { name: 'TypeError', message: /subscribe again.*duplicate\(\{ autoResubscribe: false \}\)/ })
-  const taken = new Redis({ lazyConnect: true, ...plain })
-  t.ok(make({ client: taken }))
-  t.throws(() => make({ client: taken }), { name: 'TypeError', message: /for this store alone/ }, 'two stores')
-  for (const nearCache of [null, true, { client: own, maxAge: 5 }]) t.throws(() => make(nearCache), { name: 'TypeError', message: /nearCache/ })
-  for (const name of ['maxEntries', 'maxStaleness']) {
-    for (const value of [0, -1, 1.5, NaN, '5']) t.throws(() => make({ client: own, [name]: value }), { name: 'RangeError', message: new RegExp(`nearCache\\.${name}`) })
-  }
-  t.equal(new RedisStore({ client }).isCaching, false)
-})
-
-t.test('a store asks for what is not near with the time that it has left, and drops what it changes', async (t) => {
-  const own = new FakeClient()
+/** A Redis in memory that counts reads, and can hold back its answers. */
+function createRedis () {
   const rows = new Map<string, string>()
-  let asked = 0
-  const store = new RedisStore({
-    client: {
-      call: callAt(),
-      get: async (key: string) => { asked++; return rows.get(key) ?? null },
-      pttl: async () => 60_000,
-      set: async (key: string, value: string) => { rows.set(key, value); own.tell(key); return 'OK' },
-      del: async (key: string) => Number(rows.delete(key)),
-      eval: async () => 1
+  const held: Array<() => void> = []
+  const redis = {
+    rows,
+    reads: 0,
+    isHolding: false,
+    refuses: false,
+    /** Gives the answers that were held back, the oldest first or the newest first. */
+    release: async (order: 'oldest' | 'newest' = 'oldest'): Promise<void> => {
+      const answers = held.splice(0)
+      for (const answer of order === 'oldest' ? answers : answers.reverse()) answer()
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => { setImmediate(resolve) })
+    }
+  }
+  const client: RedisClient = {
+    async get (key) {
+      redis.reads++
+      if (redis.refuses) throw new Error('gone')
+      const value = rows.get(key) ?? null
+      if (redis.isHolding) await new Promise<void>((resolve) => { held.push(resolve) })
+      return value
     },
-    nearCache: { client: own }
-  })
-  t.teardown(() => { own.emit('close') })
-  await until(() => store.isCaching)
-  await store.set('key', 'value', { expiresAt: inAMinute() })
-  for (let time = 0; time < 3; time++) t.equal(await store.get('key'), 'value')
-  t.equal(asked, 1)
-  t.equal(await store.get('nothing'), null)
-  t.equal(await store.delete('key'), true)
+    async set (key: string, value: string) {
+      if (redis.refuses) throw new Error('gone')
+      rows.set(key, value)
+      return 'OK'
+    },
+    del: async (key) => Number(rows.delete(key)),
+    // A conditional write, which this Redis always refuses.
+    eval: async () => 0
+  }
+  return Object.assign(redis, { client })
+}
+
+/** A store with a near cache, on such a Redis and on a clock of the test. */
+function createStore (t: Test, nearCache: NearCacheOptions = {}) {
+  const redis = createRedis()
+  const store = new RedisStore({ client: redis.client, nearCache })
+  let now = 5000
+  const clock = mock.method(performance, 'now', () => now)
+  t.teardown(() => { clock.mock.restore() })
+  const elsewhere = (key: string, value: string): void => { redis.rows.set(`webflow:${key}`, `\n${value}`) }
+  return { redis, store, elsewhere, advance: (milliseconds: number) => { now += milliseconds } }
+}
+
+/** Waits until so many reads have reached Redis. */
+async function until (condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => { setImmediate(resolve) })
+}
+
+t.test('a value that was just read costs no command until it is as old as maxAge', async (t) => {
+  for (const [nearCache, maxAge] of [[{}, 1000], [{ maxAge: undefined, maxEntries: undefined }, 1000], [{ maxAge: 20 }, 20], [{ maxAge: 60_000 }, 60_000]] as const) {
+    await t.test(`of ${maxAge} ms`, async (t) => {
+      const { redis, store, elsewhere, advance } = createStore(t, nearCache)
+      elsewhere('key', 'old')
+      t.equal(await store.get('key'), 'old')
+      elsewhere('key', 'new')
+      advance(maxAge - 1)
+      t.equal(await store.get('key'), 'old')
+      t.equal(store.getSync('key'), 'old')
+      t.equal(redis.reads, 1)
+      advance(1)
+      t.equal(store.getSync('key'), undefined)
+      t.equal(await store.get('key'), 'new', 'a change made elsewhere is seen within maxAge')
+      t.equal(redis.reads, 2)
+    })
+  }
+})
+
+t.test('the age of a value counts from when Redis was asked, not from when it answered', async (t) => {
+  const { redis, store, elsewhere, advance } = createStore(t, { maxAge: 100 })
+  elsewhere('key', 'old')
+  redis.isHolding = true
+  const reading = store.get('key')
+  await until(() => redis.reads === 1)
+  advance(60)
+  await redis.release()
+  t.equal(await reading, 'old')
+  advance(39)
+  t.equal(store.getSync('key'), 'old')
+  advance(1)
+  t.equal(store.getSync('key'), undefined)
+})
+
+t.test('a system clock that is set back makes no value younger', async (t) => {
+  const { store, elsewhere, advance } = createStore(t, { maxAge: 100 })
+  elsewhere('key', 'old')
+  await store.get('key')
+  const clock = mock.method(Date, 'now', () => 0)
+  t.teardown(() => { clock.mock.restore() })
+  advance(100)
+  t.equal(store.getSync('key'), undefined)
+})
+
+t.test('a change made through the store is seen at once', async (t) => {
+  const { redis, store, elsewhere } = createStore(t)
+  await store.set('key', 'one', { expiresAt: inAMinute() })
+  t.equal(store.getSync('key'), undefined, 'a value that was written and not read is not kept')
+  t.equal(await store.get('key'), 'one')
+  await store.set('key', 'two', { expiresAt: inAMinute() })
+  t.equal(store.getSync('key'), undefined)
+  t.equal(await store.get('key'), 'two')
+  await store.delete('key')
   t.equal(await store.get('key'), null)
-  t.equal(asked, 3)
+  elsewhere('key', 'three')
+  t.equal(await store.get('key'), 'three', 'an unknown key is not remembered')
+  t.equal(await store.delete('key', { if: 'other' }), false)
+  elsewhere('key', 'four')
+  t.equal(await store.get('key'), 'four', 'a deletion that was refused drops the copy')
+  t.equal(await store.set('key', 'five', { expiresAt: inAMinute(), if: 'three' }), false)
+  elsewhere('key', 'six')
+  t.equal(await store.get('key'), 'six', 'and so does a write that was refused')
+  redis.refuses = true
+  await t.rejects(store.set('key', 'seven', { expiresAt: inAMinute() }), { message: 'gone' })
+  redis.refuses = false
+  elsewhere('key', 'seven')
+  t.equal(await store.get('key'), 'seven', 'and a write that failed, which Redis may have carried out')
+})
+
+t.test('a read that was under way when a change was made does not bring the old value back', async (t) => {
+  for (const change of ['set', 'delete'] as const) {
+    const { redis, store, elsewhere } = createStore(t)
+    elsewhere('key', 'old')
+    redis.isHolding = true
+    const early = store.get('key')
+    await until(() => redis.reads === 1)
+    if (change === 'set') await store.set('key', 'new', { expiresAt: inAMinute() })
+    else await store.delete('key')
+    const late = store.get('key')
+    await until(() => redis.reads === 2)
+    await redis.release('newest')
+    t.equal(await early, 'old')
+    t.equal(await late, change === 'set' ? 'new' : null)
+    t.equal(store.getSync('key'), change === 'set' ? 'new' : undefined, change)
+  }
+})
+
+t.test('a read that begins while a change is under way does not bring the old value back', async (t) => {
+  const { redis, store, elsewhere } = createStore(t)
+  elsewhere('key', 'old')
+  let carryOut = (): void => {}
+  const slow = new RedisStore({
+    client: { ...redis.client, del: (key) => new Promise((resolve) => { carryOut = () => { resolve(Number(redis.rows.delete(key))) } }) },
+    nearCache: {}
+  })
+  t.equal(await slow.get('key'), 'old')
+  const deleting = slow.delete('key')
+  t.equal(slow.getSync('key'), undefined)
+  t.equal(await slow.get('key'), 'old', 'Redis has not deleted it yet')
+  carryOut()
+  t.equal(await deleting, true)
+  t.equal(slow.getSync('key'), undefined)
+  t.equal(await store.get('key'), null)
+})
+
+t.test('of reads of a key at the same time the first is kept, and none waits for another', async (t) => {
+  const { redis, store, elsewhere, advance } = createStore(t, { maxAge: 100 })
+  elsewhere('key', 'one')
+  redis.isHolding = true
+  const first = store.get('key')
+  await until(() => redis.reads === 1)
+  advance(50)
+  elsewhere('key', 'two')
+  const second = store.get('key')
+  await until(() => redis.reads === 2)
+  await redis.release('newest')
+  t.strictSame(await Promise.all([first, second]), ['one', 'two'])
+  t.equal(store.getSync('key'), 'one')
+  advance(50)
+  t.equal(store.getSync('key'), undefined)
+})
+
+t.test('a read that takes longer than maxAge makes way for the next', async (t) => {
+  const { redis, store, elsewhere, advance } = createStore(t, { maxAge: 100 })
+  elsewhere('key', 'one')
+  redis.isHolding = true
+  const first = store.get('key')
+  await until(() => redis.reads === 1)
+  advance(100)
+  elsewhere('key', 'two')
+  const second = store.get('key')
+  await until(() => redis.reads === 2)
+  await redis.release('newest')
+  t.strictSame(await Promise.all([first, second]), ['one', 'two'])
+  t.equal(store.getSync('key'), 'two')
+})
+
+t.test('a read that fails is not remembered', async (t) => {
+  const { redis, store, elsewhere } = createStore(t)
+  elsewhere('key', 'value')
+  redis.refuses = true
+  await t.rejects(store.get('key'), { message: 'gone' })
+  redis.refuses = false
+  t.equal(await store.get('key'), 'value')
+  t.equal(store.getSync('key'), 'value')
+})
+
+t.test('an empty value is kept like any other', async (t) => {
+  const { redis, store, elsewhere } = createStore(t)
+  elsewhere('key', '')
+  t.strictSame([await store.get('key'), await store.get('key'), store.getSync('key')], ['', '', ''])
+  t.equal(redis.reads, 1)
+})
+
+t.test('in a full cache the value that was read from Redis longest ago makes room', async (t) => {
+  const { store, elsewhere, advance } = createStore(t, { maxEntries: 2, maxAge: 100 })
+  const known = () => ['a', 'b', 'c'].map((key) => store.getSync(key))
+  for (const key of ['a', 'b', 'c']) elsewhere(key, key)
+  await store.get('a')
+  advance(60)
+  await store.get('b')
+  await store.get('unknown')
+  t.strictSame(known(), [undefined, 'b', undefined], 'a read that is under way takes a place too')
+  await store.get('a')
+  await store.get('b')
+  t.strictSame(known(), ['a', 'b', undefined])
+  await store.get('c')
+  t.strictSame(known(), ['a', undefined, 'c'])
+  advance(100)
+  await store.get('a')
+  await store.get('b')
+  t.strictSame(known(), ['a', 'b', undefined])
+})
+
+t.test('a cache holds 10,000 values unless told otherwise', async (t) => {
+  const { store, elsewhere } = createStore(t)
+  for (let index = 0; index <= 10_000; index++) {
+    elsewhere(`key ${index}`, 'value')
+    await store.get(`key ${index}`)
+  }
+  t.equal(store.getSync('key 0'), undefined)
+  t.equal(store.getSync('key 1'), 'value')
+})
+
+t.test('getMany and find read past the cache', async (t) => {
+  const { redis, elsewhere } = createStore(t)
+  const store = new RedisStore({ client: { ...redis.client, eval: async () => ['key', '7'] }, nearCache: {} })
+  redis.rows.set('webflow:key', 'tag \nold')
+  t.equal(await store.get('key'), 'old')
+  t.strictSame((await store.find('tag')).keys, ['key'])
+  elsewhere('key', 'new')
+  t.strictSame(await store.getMany(['key', 'unknown', 'key']), ['new', null, 'new'])
+  t.strictSame((await store.find('tag')).keys, [])
+  t.equal(store.getSync('key'), 'old', 'and leave the copy to its age')
+})
+
+t.test('without a near cache nothing is known at once', async (t) => {
+  const { redis, elsewhere } = createStore(t)
+  const store = new RedisStore({ client: redis.client })
+  elsewhere('key', 'value')
+  t.equal(await store.get('key'), 'value')
+  t.equal(store.getSync('key'), undefined)
+  t.equal(await store.get('key'), 'value')
+  t.equal(redis.reads, 2)
+})
+
+t.test('options that make no sense are refused', async (t) => {
+  const make = (nearCache: unknown) => Reflect.construct(RedisStore, [{ client: createRedis().client, nearCache }])
+  for (const nearCache of [null, true, 5]) t.throws(() => make(nearCache), { name: 'TypeError', message: /`nearCache`.*maxAge, maxEntries/ })
+  for (const name of ['client', 'maxStaleness']) t.throws(() => make({ [name]: 5 }), { name: 'TypeError', message: new RegExp(`\`nearCache\`.*\`${name}\`.*maxAge, maxEntries`) })
+  for (const value of [0, -1, 1.5, NaN, Infinity, '5', null]) {
+    t.throws(() => make({ maxAge: value }), { name: 'RangeError', message: /`nearCache\.maxAge`/ })
+    t.throws(() => make({ maxEntries: value }), { name: 'RangeError', message: /`nearCache\.maxEntries`/ })
+  }
+  t.throws(() => make({ maxAge: 60_001 }), { name: 'RangeError', message: /`nearCache\.maxAge`.*60000/ })
 })
 
 if (findRedis() !== null) {
@@ -386,224 +286,81 @@ if (findRedis() !== null) {
   let prefixes = 0
 
   /** Connects to the Redis for the length of a test. */
-  const open = (t: Test, options: object = {}): Redis => {
-    const redis = new Redis(server.port, '127.0.0.1', { retryStrategy: () => 20, ...plain, ...options })
-    redis.on('error', () => {})
+  const open = (t: Test): Redis => {
+    const redis = new Redis(server.port, '127.0.0.1')
     t.teardown(() => { redis.disconnect() })
     return redis
   }
-  const createStore = async (t: Test, { keyPrefix = `near ${++prefixes}:`, maxStaleness = 1000 } = {}) => {
-    const [client, own] = [open(t), open(t)]
-    const store = new RedisStore({ client, keyPrefix, nearCache: { client: own, maxStaleness } })
-    await until(() => store.isCaching)
-    return { client, keyPrefix, own, store }
-  }
-  const callsOf = async (redis: Redis): Promise<number> => {
-    const stats = await redis.info('commandstats')
-    return [...stats.matchAll(/cmdstat_(?:get|mget|eval):calls=(\d+)/g)].reduce((sum, [, calls]) => sum + Number(calls), 0)
-  }
+  const nextPrefix = (): string => `near ${++prefixes}:`
 
-  t.test('a value that is read often costs no command', async (t) => {
-    const { client, store } = await createStore(t)
+  t.test('a store with a near cache keeps the contract within one process', async (t) => {
+    const client = open(t)
+    // A value may outlive its deadline by maxAge, and the tests wait for 20 ms after a deadline.
+    const createStore = () => new RedisStore({ client, keyPrefix: nextPrefix(), nearCache: { maxAge: 15 } })
+    for (const { title, run } of storeTests({ createStore })) await t.test(title, async (t) => { await t.resolves(run()) })
+  })
+
+  t.test('a hot value costs Redis no command, and a store sends none of its own', async (t) => {
+    const client = open(t)
+    const admin = open(t)
+    const store = new RedisStore({ client, keyPrefix: nextPrefix(), nearCache: { maxAge: 60_000 } })
     await store.set('key', 'value', { expiresAt: inAMinute() })
     t.equal(await store.get('key'), 'value')
-    // What the write itself has changed is told afterwards.
-    await client.ping()
-    await sleep(20)
-    t.equal(await store.get('key'), 'value')
-    const before = await callsOf(client)
+    const processed = async (): Promise<number> => Number(/total_commands_processed:(\d+)/.exec(await admin.info('stats'))?.[1])
+    const before = await processed()
     for (let read = 0; read < 100; read++) t.equal(await store.get('key'), 'value')
-    t.equal(await callsOf(client), before)
+    t.equal(await processed() - before, 1, 'the question itself')
   })
 
-  t.test('passes the tests of the contract', async (t) => {
-    const client = open(t)
-    const owns = new WeakMap<RedisStore, Redis>()
-    const createStore = async (): Promise<RedisStore> => {
-      const own = open(t)
-      const store = new RedisStore({ client, keyPrefix: `contract ${++prefixes}:`, nearCache: { client: own } })
-      owns.set(store, own)
-      await until(() => store.isCaching)
-      return store
-    }
-    for (const { title, run } of storeTests({ createStore, closeStore: (store) => owns.get(store)?.disconnect() })) {
-      await t.test(title, async (t) => { await t.resolves(run()) })
-    }
+  t.test('a value outlives its deadline by maxAge at most', async (t) => {
+    const store = new RedisStore({ client: open(t), keyPrefix: nextPrefix(), nearCache: { maxAge: 200 } })
+    const expiresAt = Date.now() + 100
+    await store.set('key', 'value', { expiresAt })
+    while (await store.get('key') !== null && Date.now() < expiresAt + 1000) await sleep(1)
+    t.ok(Date.now() < expiresAt + 1000, `${Date.now() - expiresAt} ms`)
+    t.equal(store.getSync('key'), undefined)
   })
 
-  t.test('what one node has changed every other sees', async (t) => {
-    const { keyPrefix, store } = await createStore(t)
-    const { store: other } = await createStore(t, { keyPrefix })
-    const seen = async (value: string | null): Promise<void> => { while (await store.get('key') !== value) await sleep(1) }
-    await other.set('key', 'one', { expiresAt: inAMinute() })
-    await seen('one')
-    await other.set('key', 'two', { expiresAt: inAMinute(), if: 'one' })
-    await seen('two')
-    await other.delete('key')
-    await seen(null)
-    await other.set('key', 'brief', { expiresAt: Date.now() + 60 })
-    await seen('brief')
-    await seen(null)
-    t.equal(await store.get('key'), null)
-  })
-
-  t.test('a prefix that ioredis adds by itself is no matter', async (t) => {
-    const [client, own, other] = [open(t, { keyPrefix: 'app:' }), open(t), open(t, { keyPrefix: 'app:' })]
-    const store = new RedisStore({ client, keyPrefix: 'prefixed:', nearCache: { client: own } })
-    const elsewhere = new RedisStore({ client: other, keyPrefix: 'prefixed:' })
-    await until(() => store.isCaching)
+  t.test('on a cluster a change made elsewhere is seen within maxAge', async (t) => {
+    const server = await startRedis({ cluster: true })
+    const [client, other] = [0, 1].map(() => new Cluster([{ host: '127.0.0.1', port: server.port }]))
+    if (client === undefined || other === undefined) return
+    t.teardown(async () => { client.disconnect(); other.disconnect(); await server.stop() })
+    const store = new RedisStore({ client, nearCache: { maxAge: 200 } })
+    const elsewhere = new RedisStore({ client: other })
     await elsewhere.set('key', 'one', { expiresAt: inAMinute() })
     t.equal(await store.get('key'), 'one')
     await elsewhere.set('key', 'two', { expiresAt: inAMinute() })
-    while (await store.get('key') !== 'two') await sleep(1)
+    const changedAt = performance.now()
+    while (await store.get('key') === 'one') await sleep(1)
+    t.ok(performance.now() - changedAt < 1000)
+    t.strictSame(await store.getMany(['key', 'unknown']), ['two', null])
+    await store.set('key', 'three', { expiresAt: inAMinute(), if: 'two' })
+    t.equal(await store.get('key'), 'three')
   })
 
-  t.test('another server\'s promises are worth nothing', async (t) => {
-    const stranger = await startRedis()
-    t.teardown(() => stranger.stop())
-    const own = new Redis(stranger.port, '127.0.0.1', plain)
-    t.teardown(() => { own.disconnect() })
-    const store = new RedisStore({ client: open(t), keyPrefix: 'mistaken:', nearCache: { client: own, maxStaleness: 50 } })
-    await sleep(150)
-    t.equal(store.isCaching, false)
-    await store.set('key', 'value', { expiresAt: inAMinute() })
-    t.equal(await store.get('key'), 'value')
-  })
-
-  t.test('what a node has changed itself it sees at once, and where it was refused it asks', async (t) => {
-    const { keyPrefix, store } = await createStore(t)
-    const plain = new RedisStore({ client: open(t), keyPrefix })
-    for (let round = 0; round < 50; round++) {
-      await store.set('key', `${round}`, { expiresAt: inAMinute() })
-      t.equal(await store.get('key'), `${round}`)
-      await plain.set('key', 'elsewhere', { expiresAt: inAMinute() })
-      if (!await store.set('key', 'refused', { expiresAt: inAMinute(), if: `${round}` })) t.equal(await store.get('key'), 'elsewhere')
-      await store.delete('key')
-      t.equal(await store.get('key'), null)
-    }
-  })
-
-  t.test('a lost connection empties the cache at once, and it is used again when it is back', async (t) => {
-    const { keyPrefix, own, store } = await createStore(t)
-    const { store: other } = await createStore(t, { keyPrefix })
-    await other.set('key', 'one', { expiresAt: inAMinute() })
-    await store.get('key')
-    const closed = new Promise((resolve) => { own.once('close', resolve) })
-    const admin = open(t)
-    await admin.client('KILL', 'TYPE', 'PUBSUB')
-    await closed
-    t.equal(store.isCaching, false)
-    await other.set('key', 'two', { expiresAt: inAMinute() })
-    t.equal(await store.get('key'), 'two')
-    await until(() => store.isCaching)
-    t.equal(await store.get('key'), 'two')
-    await other.set('key', 'three', { expiresAt: inAMinute() })
-    while (await store.get('key') !== 'three') await sleep(1)
-  })
-
-  t.test('a Redis that is frozen is no reason to answer from here for longer than the bound', async (t) => {
-    const { store } = await createStore(t, { maxStaleness: 200 })
-    await store.set('key', 'value', { expiresAt: inAMinute() })
-    while (await store.get('key') !== 'value' || !store.isCaching) await sleep(1)
-    server.pause()
-    t.teardown(() => server.resume())
-    await until(() => !store.isCaching)
-    let answered = false
-    const read = store.get('key').then((value) => { answered = true; return value })
-    await sleep(20)
-    t.equal(answered, false, 'Redis is asked')
-    server.resume()
-    t.equal(await read, 'value')
-    await until(() => store.isCaching)
-  })
-
-  t.test('a failover that holds back writes holds back no read', async (t) => {
-    const { client, store } = await createStore(t)
-    await store.set('key', 'value', { expiresAt: inAMinute() })
-    const admin = open(t)
-    await admin.call('CLIENT', 'PAUSE', '60000', 'WRITE')
-    t.teardown(async () => { await open(t).call('CLIENT', 'UNPAUSE') })
-    t.equal(store.isCaching, true)
-    t.equal(await store.get('key'), 'value')
-    t.equal(await store.get('nothing'), null)
-    await admin.call('CLIENT', 'UNPAUSE')
-    t.equal(await client.ping(), 'PONG')
-  })
-
-  t.test('an app that takes the connection away from the store gets no old value', async (t) => {
-    const { keyPrefix, own, store } = await createStore(t, { maxStaleness: 100 })
-    const elsewhere = new RedisStore({ client: open(t), keyPrefix })
-    await elsewhere.set('key', 'one', { expiresAt: inAMinute() })
-    await until(() => store.isCaching)
-    t.equal(await store.get('key'), 'one')
-    await own.unsubscribe()
-    await elsewhere.delete('key')
-    while (await store.get('key') !== null) await sleep(1)
-    await until(() => store.isCaching)
-    t.equal(await store.get('key'), null)
-  })
-
-  t.test('a Redis that takes back the right to subscribe is served without, and ends nothing', async (t) => {
-    const admin = open(t)
-    await admin.call('ACL', 'SETUSER', 'demoted', 'on', '>pass', '~*', '&*', '+@all')
-    const login = { username: 'demoted', password: 'pass' }
-    const [client, own] = [open(t, login), open(t, login)]
-    const store = new RedisStore({ client, keyPrefix: 'demoted:', nearCache: { client: own, maxStaleness: 50 } })
-    await until(() => store.isCaching)
-    const closed = new Promise((resolve) => { own.once('close', resolve) })
-    await admin.call('ACL', 'SETUSER', 'demoted', 'resetchannels')
-    await closed
-    await store.set('key', 'value', { expiresAt: inAMinute() })
-    t.equal(await store.get('key'), 'value')
-    await until(() => own.status === 'ready')
-    await sleep(100)
-    t.equal(store.isCaching, false)
-    await admin.call('ACL', 'SETUSER', 'demoted', 'allchannels')
-    await until(() => store.isCaching)
-  })
-
-  t.test('a user of Redis who may not be told is served without', async (t) => {
-    const admin = open(t)
-    await admin.call('ACL', 'SETUSER', 'plain', 'on', '>pass', '~*', '&*', '+@all', '-client|tracking')
-    const login = { username: 'plain', password: 'pass' }
-    const store = new RedisStore({ client: open(t, login), keyPrefix: 'plain:', nearCache: { client: open(t, login) } })
-    await store.set('key', 'value', { expiresAt: inAMinute() })
-    t.equal(await store.get('key'), 'value')
-    t.equal(store.isCaching, false)
-  })
-
-  t.test('no node yields a token beyond the bound after it was revoked elsewhere', async (t) => {
-    const maxStaleness = 200
+  t.test('a token that another replica revoked is yielded for maxAge at most', async (t) => {
+    const maxAge = 200
     const webflow = await startWebflow(t)
-    const { keyPrefix, store } = await createStore(t, { maxStaleness })
-    const { store: other } = await createStore(t, { keyPrefix, maxStaleness })
-    const here = await createApp(t, { webflow, options: { store } })
-    const there = await createApp(t, { webflow, options: { store: other } })
+    const keyPrefix = nextPrefix()
+    const [here, there] = await Promise.all([0, 1].map(() => createApp(t, { webflow, options: { store: new RedisStore({ client: open(t), keyPrefix, nearCache: { maxAge } }) } })))
+    if (here === undefined || there === undefined) return
     let lateness = 0
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 5; round++) {
       const browser = new Browser(there)
       await connect(browser, webflow)
       const sameBrowser = browser.clone(here)
       const isConnected = async () => (await sameBrowser.get('/token')).json().connected === true
       t.equal(await isConnected(), true)
-      let revokedAt = Infinity
-      const reading = (async () => {
-        for (;;) {
-          const askedAt = performance.now()
-          if (await isConnected()) lateness = Math.max(lateness, askedAt - revokedAt)
-          else if (askedAt > revokedAt) return
-          // A hot cache would leave no turn for anybody else.
-          await new Promise((resolve) => { setImmediate(resolve) })
-        }
-      })()
       t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
-      revokedAt = performance.now()
-      await reading
-      await sleep(5)
-      t.equal(await isConnected(), false)
+      const revokedAt = performance.now()
+      for (let askedAt = revokedAt; await isConnected(); askedAt = performance.now()) {
+        lateness = Math.max(lateness, askedAt - revokedAt)
+        if (lateness > 5000) break
+        await sleep(1)
+      }
     }
-    t.ok(lateness < maxStaleness, `within ${maxStaleness} ms`)
-    t.comment(`the latest read that yielded a revoked token began ${lateness.toFixed(1)} ms after the revocation was answered`)
+    t.ok(lateness < maxAge, `the latest request that got a revoked token came ${lateness.toFixed(0)} ms after the revocation`)
     assertNothingLeaked(t)
   })
 } else if (process.env['REQUIRE_REDIS'] === '1') {

@@ -14,7 +14,7 @@ import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 function assertType<T extends true> (): T | undefined { return undefined }
 
-const stores: TokenStore[] = [new RedisStore({ client: new Redis() }), new RedisStore({ client: new Cluster([]), keyPrefix: 'a:' }), new RedisStore({ client: new Redis(), nearCache: { client: new Redis().duplicate({ autoResubscribe: false }), maxStaleness: 500 } }), new MemoryStore(), new FromSubpath({ maxEntries: 5 })]
+const stores: TokenStore[] = [new RedisStore({ client: new Redis() }), new RedisStore({ client: new Cluster([]), keyPrefix: 'a:' }), new RedisStore({ client: new Redis(), nearCache: { maxAge: 500 } }), new MemoryStore(), new FromSubpath({ maxEntries: 5 })]
 const options: WebflowOAuthOptions = {
   // Strings from the environment may be undefined, and are checked at `register`.
   clientId: process.env['ID'],

@@ -9,7 +9,7 @@ export interface Setup {
   redis: string | null
   /** The option of the plugin. */
   introspect: boolean
-  /** Where the plugin keeps tokens when there is a Redis: in it, near it, or in memory all the same. */
+  /** Where the plugin keeps tokens when there is a Redis: in Redis, in Redis with a near cache, or in memory. */
   store: 'redis' | 'near cache' | 'memory'
   /** How many tokens are in the store to begin with. */
   tokens: number

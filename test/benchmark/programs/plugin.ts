@@ -15,7 +15,7 @@ export async function plugin (app: FastifyInstance, { webflow, redis, introspect
     introspect,
     store: redis === null || store === 'memory'
       ? new MemoryStore({ maxEntries: Math.max(100_000, 2 * tokens) })
-      : new RedisStore({ client: new Redis(redis), ...store === 'near cache' ? { nearCache: { client: new Redis(redis, { autoResubscribe: false }) } } : {} }),
+      : new RedisStore({ client: new Redis(redis), ...store === 'near cache' ? { nearCache: {} } : {} }),
     endpoints: { token: `${webflow}/oauth/access_token` }
   }
   await app.register(webflowOAuth, options)
