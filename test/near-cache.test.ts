@@ -150,6 +150,19 @@ t.test('a read that was under way when a change was made does not bring the old 
   }
 })
 
+t.test('a read that found nothing takes no newer value out of the cache', async (t) => {
+  const { redis, store } = createStore(t)
+  redis.isHolding = true
+  const early = store.get('key')
+  await until(() => redis.reads === 1)
+  await store.set('key', 'new', { expiresAt: inAMinute() })
+  const late = store.get('key')
+  await until(() => redis.reads === 2)
+  await redis.release('newest')
+  t.strictSame(await Promise.all([early, late]), [null, 'new'])
+  t.equal(store.getSync('key'), 'new')
+})
+
 t.test('a read that begins while a change is under way does not bring the old value back', async (t) => {
   const { redis, store, elsewhere } = createStore(t)
   elsewhere('key', 'old')
