@@ -4,6 +4,7 @@ import { testClockOf, type StoreClock } from './conformance/clock.ts'
 import { conditionTests } from './conformance/condition-tests.ts'
 import type { ContractTest } from './conformance/contract-test.ts'
 import { clockTests, deadlineTests } from './conformance/deadline-tests.ts'
+import { optionalTests } from './conformance/optional-tests.ts'
 import { outageTests } from './conformance/outage-tests.ts'
 import { pageTests } from './conformance/page-tests.ts'
 import { raceTests } from './conformance/race-tests.ts'
@@ -16,36 +17,33 @@ import type { TokenStore } from './token-store.ts'
 export type { StoreClock }
 
 /**
- * What `storeTests` is told about a store. Every option but `createStore` adds tests or makes them
- * sharper; none takes a part of the contract away.
+ * Options of `storeTests`. Every option but `createStore` adds tests or makes them stricter; none removes a test.
  */
 export interface StoreTestsOptions<Store extends TokenStore = TokenStore> {
   /**
-   * Makes an empty store that shares nothing with the others, like one with a table or a key prefix
-   * of its own. Called once in every test, and twice in that of two stores.
+   * Makes an empty store that shares no data with other stores: with a table or a key prefix of its own, for example.
+   * Called once in every test, and twice in the test that two stores share nothing.
    */
   createStore: () => Store | Promise<Store>
   /**
-   * Makes another store on the data of the given one, over a connection of its own, as another process
-   * has it. The races are then run across both, and what one writes the other must see at once.
-   * Defaults to races within one store.
+   * Makes another store on the data of the given store, over a connection of its own, as another process would.
+   * The races then run across both stores, and each must see the other's changes at once. Defaults to races within one store.
    */
   connect?: ((store: Store) => Store | Promise<Store>) | undefined
   /**
-   * The clock by which the store judges deadlines, when the test can move it: they are then tested to
-   * the millisecond. Defaults to the real clock, for which tests wait up to 100 ms and from which that
-   * of the store may differ by 20 ms at most.
+   * The clock by which the store judges deadlines, if a test can move it: deadlines are then tested to the millisecond.
+   * Defaults to the real clock. Tests then wait up to 100 ms, and the clock of the store may differ by 20 ms at most.
    */
   clock?: StoreClock | undefined
   /**
-   * Cuts the store off from its data and resolves with a function that connects it again; that one
-   * resolves when the store works. In between every call must reject within five seconds, so a client
-   * that would queue its commands for longer is configured not to. Defaults to no such test.
+   * Cuts the store off from its data, and resolves with a function that restores the connection and resolves when the
+   * store works again. In between every call must reject within five seconds, so configure a client that would queue
+   * its commands for longer. Defaults to no such test.
    */
   interrupt?: ((store: Store) => Promise<() => unknown>) | undefined
   /**
-   * Called at the end of each test with each of its stores, those of `connect` included. A test whose
-   * stores do not close fails, unless it has failed before. Defaults to nothing.
+   * Closes a store. Called at the end of each test with each of its stores, including those of `connect`. If it fails,
+   * the test fails. Defaults to nothing.
    */
   closeStore?: ((store: Store) => unknown) | undefined
 }
@@ -54,9 +52,9 @@ export interface StoreTestsOptions<Store extends TokenStore = TokenStore> {
  * One test of the contract, for any runner: `test(title, run)`.
  */
 export interface StoreTest {
-  /** The sentence of the contract that is tested. */
+  /** The sentence of the contract that the test checks. */
   title: string
-  /** Rejects with an AssertionError that tells what the store did and should have done. Its arguments are ignored. */
+  /** Rejects with an AssertionError that says what the store did and what it should have done. Ignores its arguments. */
   run: () => Promise<void>
 }
 
@@ -64,11 +62,10 @@ const OPTIONS = ['createStore', 'connect', 'clock', 'interrupt', 'closeStore']
 const METHODS = ['get', 'set', 'delete', 'find'] as const
 
 /**
- * Lists the tests of the contract of `TokenStore`: a store that passes them can stand behind the plugin.
- * Keys and tags have up to 512 characters, values up to 512 KiB and up to 5,000 tags, a tag up to 1,100 keys.
- * A walk through the pages of `find` may have up to 5,000 pages in a row that name no key it has not named before.
- * The tests are independent of each other.
- * Throws a TypeError on an unknown option, on one that cannot be meant and without `createStore`.
+ * Lists the tests of the contract of `TokenStore`. A store that passes them works with the plugin.
+ * The tests use keys and tags of up to 512 characters, values of up to 512 KiB with up to 5,000 tags, and tags with up to
+ * 1,100 keys. They accept up to 5,000 pages of `find` in a row without a new key. They are independent of each other.
+ * Throws a TypeError on an unknown option, an option of a wrong type, and without `createStore`.
  */
 export function storeTests<Store extends TokenStore> (options: StoreTestsOptions<Store>): StoreTest[] {
   assertOptions('storeTests', options, OPTIONS)
@@ -80,6 +77,7 @@ export function storeTests<Store extends TokenStore> (options: StoreTestsOptions
     ...(options.clock === undefined ? [] : clockTests),
     ...tagTests,
     ...pageTests,
+    ...optionalTests,
     ...raceTests,
     ...(options.connect === undefined ? [] : sharedTests),
     ...(options.interrupt === undefined ? [] : outageTests)
@@ -113,16 +111,16 @@ async function runOne<Store extends TokenStore> ({ title, check }: ContractTest,
 
 function assertTypes ({ createStore, connect, clock, interrupt, closeStore }: { [Option in keyof StoreTestsOptions]: unknown }): void {
   if (typeof createStore !== 'function') {
-    throw new TypeError('`createStore` of storeTests is missing: pass a function that makes an empty store')
+    throw new TypeError('`createStore` of storeTests is missing: pass a function that returns an empty store')
   }
   for (const [option, value] of Object.entries({ connect, interrupt, closeStore })) {
     if (value !== undefined && typeof value !== 'function') {
-      throw new TypeError(`\`${option}\` of storeTests is not a function: pass one that takes a store, or leave it out`)
+      throw new TypeError(`\`${option}\` of storeTests is not a function: pass a function that takes a store, or leave it out`)
     }
   }
   const { now, advance } = Object(clock)
   if (clock !== undefined && (typeof now !== 'function' || typeof advance !== 'function')) {
-    throw new TypeError('`clock` of storeTests is not a clock: pass an object with the functions now and advance, or leave it out for the real one')
+    throw new TypeError('`clock` of storeTests is not a clock: pass an object with the functions now and advance, or leave it out for the real clock')
   }
 }
 

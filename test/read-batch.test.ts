@@ -10,7 +10,7 @@ function createClient (overrides: Partial<ReadingClient> = {}): ReadingClient & 
   const calls: string[] = []
   return {
     calls,
-    get: async (key) => { calls.push(`GET ${key}`); return `value of ${key}` },
+    get: async (key) => { calls.push(`GET ${key}`); return key === 'none' ? null : `value of ${key}` },
     mget: async (keys) => { calls.push(`MGET ${keys.join(' ')}`); return keys.map((key) => key === 'none' ? null : `value of ${key}`) },
     ...overrides
   }
@@ -52,6 +52,23 @@ t.test('where MGET is refused, each key is asked for by itself, from then on', a
     t.equal(refused, 1, refusal)
     t.equal(client.calls.length, 4)
   }
+})
+
+t.test('getMany of RedisStore reads 500 keys at a time by MGET, or each key by itself where that cannot be', async (t) => {
+  const keys = Array.from({ length: 1001 }, (_, index) => index === 7 ? 'none' : `${index}`)
+  const refusing = async (): Promise<never> => { throw new Error('NOPERM this user has no permissions to run the \'mget\' command') }
+  for (const [overrides, sizes] of [[{}, [500, 500, 1]], [{ isCluster: true }, keys.map(() => 1)], [{ mget: refusing }, keys.map(() => 1)]] as const) {
+    const { calls, ...reading } = createClient(overrides)
+    const store = new RedisStore({ keyPrefix: '', client: { ...reading, set: async () => 'OK', del: async () => 0, eval: async () => 0 } })
+    t.strictSame(await store.getMany(keys), keys.map((key) => key === 'none' ? null : `value of ${key}`))
+    t.strictSame(calls.map((call) => call.split(' ').length - 1), sizes)
+  }
+})
+
+t.test('getMany of RedisStore rejects when Redis cannot be asked', async (t) => {
+  const down = async (): Promise<never> => { throw new Error('Connection is closed.') }
+  const store = new RedisStore({ client: { ...createClient({ mget: down }), set: async () => 'OK', del: async () => 0, eval: async () => 0 } })
+  await t.rejects(store.getMany(Array.from({ length: 501 }, (_, index) => `${index}`)), { message: 'Connection is closed.' })
 })
 
 t.test('a client that throws at once rejects for the one who asked', async (t) => {

@@ -4,12 +4,12 @@ import type { TestClock } from './clock.ts'
 import { shown } from './shown.ts'
 
 /**
- * Options of a write in the tests. The deadline defaults to an hour ahead.
+ * Options of a write in the tests. `expiresAt` defaults to an hour from now.
  */
 export type WriteOptions = Partial<SetOptions>
 
 /**
- * Where a walk through the pages of a tag begins, and how long they may be.
+ * Where a walk through the pages of a tag begins, and how many keys a page may hold.
  */
 export interface PageOptions {
   limit?: number
@@ -17,12 +17,13 @@ export interface PageOptions {
 }
 
 const AN_HOUR = 3_600_000
-// A store that looks into one of its partitions for each page may have many without a key.
+// A store that reads one of its partitions for each page may have many pages without a key.
 const MOST_IDLE_PAGES = 5000
 
 /**
- * A store whose every answer is compared with the contract: each verb says what must come of the call.
- * They reject with an AssertionError that names the sentence of the contract, the call and the answer.
+ * A store under test. Its methods call the store and compare the answer with the contract: `writes` expects true from
+ * `set`, `refuses` expects false. They reject with an AssertionError that names the sentence of the contract, the call
+ * and the answer.
  */
 export class CheckedStore {
   readonly #store: TokenStore
@@ -35,32 +36,47 @@ export class CheckedStore {
     this.#clock = clock
   }
 
-  /** Reads what must be there, null for nothing. */
+  /** Expects the value, or null for an unknown key; from `getSync` too, if the store has it. */
   async reads (key: string, value: string | null): Promise<void> {
+    const before = this.#store.getSync?.(key)
     this.#same(await this.get(key), value, () => `get(${shown(key)})`)
+    for (const known of [before, this.#store.getSync?.(key)]) {
+      if (known !== undefined && known !== value) this.fails(`getSync(${shown(key)}) returned ${shown(known)} instead of ${shown(value)} or undefined`)
+    }
   }
 
-  /** Writes where the contract lets it. */
+  /** Expects these values of these keys from `getMany`, if the store has it. */
+  async readsMany (keys: readonly string[], values: ReadonlyArray<string | null>): Promise<void> {
+    if (!this.hasMany) return
+    const answer: unknown = await this.getMany(keys)
+    if (!Array.isArray(answer) || answer.length !== keys.length) {
+      this.fails(`getMany resolved with ${Array.isArray(answer) ? `${answer.length} entries` : 'no list'} for ${keys.length} keys: one entry for each key`)
+    }
+    const wrong = values.findIndex((value, index) => answer[index] !== value)
+    if (wrong !== -1) this.fails(`getMany resolved with ${shown(answer[wrong])} instead of ${shown(values[wrong])} for ${shown(keys[wrong])}, key ${wrong + 1} of ${keys.length}`)
+  }
+
+  /** Expects a write to succeed. */
   async writes (key: string, value: string, options: WriteOptions = {}): Promise<void> {
     this.#same(await this.set(key, value, options), true, () => setCall(key, value, options))
   }
 
-  /** Writes where the contract refuses it. */
+  /** Expects a write to be refused. */
   async refuses (key: string, value: string, options: WriteOptions): Promise<void> {
     this.#same(await this.set(key, value, options), false, () => setCall(key, value, options))
   }
 
-  /** Deletes what is there. */
+  /** Expects a deletion to delete a value. */
   async deletes (key: string, options: { if?: string } = {}): Promise<void> {
     this.#same(await this.delete(key, options), true, () => deleteCall(key, options))
   }
 
-  /** Deletes what is not there, or not that value. */
+  /** Expects a deletion to delete nothing: the key is unknown, or has another value than `if`. */
   async deletesNothing (key: string, options: { if?: string } = {}): Promise<void> {
     this.#same(await this.delete(key, options), false, () => deleteCall(key, options))
   }
 
-  /** Finds exactly these keys, in any order. */
+  /** Expects exactly these keys of a tag, each once, in any order. */
   async finds (tag: string, keys: readonly string[], options: PageOptions = {}): Promise<void> {
     const found = await this.walk(tag, options)
     const [expected, seen] = [new Set(keys), new Set(found)]
@@ -74,7 +90,7 @@ export class CheckedStore {
     }
   }
 
-  /** Walks through the pages of a tag, from a cursor on if one is given; resolves with the keys of all. */
+  /** Reads the pages of a tag up to the last, from the cursor if there is one, and resolves with all their keys. */
   async walk (tag: string, options: PageOptions = {}): Promise<string[]> {
     const keys: string[] = []
     const seen = new Set<string>()
@@ -91,7 +107,7 @@ export class CheckedStore {
     return keys
   }
 
-  /** Reads one page of a tag; no longer than the limit, with a cursor that is a string or null. */
+  /** Reads one page of a tag. Expects no more keys than the limit, and a cursor that is a string or null. */
   async page (tag: string, options: PageOptions = {}): Promise<{ keys: string[], cursor: string | null }> {
     const page = await this.#store.find(tag, options)
     const call = (): string => `find(${shown(tag)}, ${shown(options)})`
@@ -103,22 +119,32 @@ export class CheckedStore {
     return page
   }
 
-  /** Reads, whatever may come of it. */
+  /** Whether the store has `getMany`. */
+  get hasMany (): boolean {
+    return this.#store.getMany !== undefined
+  }
+
+  /** Calls `getMany`, and leaves the answer to the test. */
+  async getMany (keys: readonly string[]): Promise<Array<string | null> | undefined> {
+    return await this.#store.getMany?.(keys)
+  }
+
+  /** Calls `get`, and leaves the answer to the test. */
   async get (key: string): Promise<string | null> {
     return await this.#store.get(key)
   }
 
-  /** Writes, whatever may come of it. */
+  /** Calls `set`, and leaves the answer to the test. */
   async set (key: string, value: string, options: WriteOptions = {}): Promise<boolean> {
     return await this.#store.set(key, value, { expiresAt: this.#clock.now() + AN_HOUR, ...options })
   }
 
-  /** Deletes, whatever may come of it. */
+  /** Calls `delete`, and leaves the answer to the test. */
   async delete (key: string, options: { if?: string } = {}): Promise<boolean> {
     return await this.#store.delete(key, options)
   }
 
-  /** Of what calls at the same moment resolved with, tells the one that is true: exactly one is, and the others are false. */
+  /** Expects true of exactly one of several simultaneous calls, and false of all others. Returns the index of that call. */
   onlyOne (outcomes: readonly boolean[], calls: string): number {
     const [won, lost] = [true, false].map((answer) => outcomes.filter((outcome) => outcome === answer).length)
     if (won !== 1 || lost !== outcomes.length - 1) {
@@ -127,7 +153,7 @@ export class CheckedStore {
     return outcomes.indexOf(true)
   }
 
-  /** Ends the test: rejects with an AssertionError that names the contract's sentence, this and what the clock may have to do with it. */
+  /** Throws an AssertionError with the sentence of the contract, the message, and a hint about clocks where they may be the cause. */
   fails (message: string): never {
     assert.fail(`The contract says: ${this.#sentence}. But ${message}.${this.#clock.doubt()}`)
   }

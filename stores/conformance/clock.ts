@@ -1,34 +1,34 @@
 /**
- * A clock that goes as the test says, and by which the store judges deadlines.
+ * The clock by which the store judges deadlines. It stands still until the test moves it.
  */
 export interface StoreClock {
-  /** Names the present instant, in Unix milliseconds. */
+  /** Returns the current time, in Unix milliseconds. */
   now: () => number
-  /** Moves it on by so many milliseconds. */
+  /** Moves the clock forward by a number of milliseconds. */
   advance: (milliseconds: number) => unknown
 }
 
 /**
- * What the tests of the contract know of time.
+ * The clock as the tests of the contract use it.
  */
 export interface TestClock {
   now: () => number
-  /** Names a deadline that lies ahead and can be waited for. */
+  /** Returns a deadline in the near future, for which a test can wait. */
   soon: () => number
-  /** Names an instant that is past. */
+  /** Returns a time that has passed for the store too. */
   past: () => number
-  /** Resolves when a deadline has come for the store too. */
+  /** Resolves when a deadline has passed for the store too. */
   reach: (deadline: number) => Promise<void>
-  /** Names what else a failure may come from, once a deadline that is near has had a part in the test; else an empty string. */
+  /** Returns a hint that the clock of the store may be wrong, if the test has used a deadline that is near; else an empty string. */
   doubt: () => string
 }
 
 const AHEAD = 60
-// A database elsewhere has a clock of its own.
+// The clock of a database on another machine may differ a little.
 const SLACK = 20
 
 /**
- * Makes the clock of the tests from that of the store, or from the real one.
+ * Makes the clock of the tests from the clock of the store, or from the real clock if there is none.
  */
 export function testClockOf (clock: StoreClock | undefined): TestClock {
   if (clock === undefined) return createRealClock()
@@ -57,6 +57,6 @@ function createRealClock (): TestClock {
         await new Promise((resolve) => { setTimeout(resolve, left) })
       }
     },
-    doubt: () => isDecisive ? ` If it goes by a clock of its own, that may differ from this machine's by more than ${SLACK} ms: set both right, or pass \`clock\`.` : ''
+    doubt: () => isDecisive ? ` If the store has a clock of its own, it may differ from this machine's by more than ${SLACK} ms: set both right, or pass \`clock\`.` : ''
   }
 }

@@ -3,7 +3,7 @@ import { ALIKE } from './texts.ts'
 import { together } from './together.ts'
 
 /**
- * Conditional writes and deletions, one at a time.
+ * Conditional writes and deletions, one call at a time.
  */
 export const conditionTests: readonly ContractTest[] = [
   {
@@ -19,7 +19,7 @@ export const conditionTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'if: null takes an expired key for unknown',
+    title: 'if: null treats an expired key as unknown',
     async check ({ store, clock }) {
       const expiresAt = clock.soon()
       await store.writes('key', 'old', { expiresAt, tags: ['old'] })
@@ -61,7 +61,7 @@ export const conditionTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'delete with if forgets exactly that value',
+    title: 'delete with if deletes exactly that value',
     async check ({ store }) {
       await store.deletesNothing('key', { if: 'value' })
       await store.writes('key', 'value', { tags: ['tag'] })
@@ -103,7 +103,7 @@ export const conditionTests: readonly ContractTest[] = [
       await store.reads('unknown', null)
       await store.finds('refused', [])
       await store.finds('kept', ['key'])
-      // One that is let again has nothing left of those that were refused.
+      // A later write that succeeds must not carry the tags of the refused ones.
       await store.writes('unknown', 'value', { tags: ['fresh'], if: null })
       await store.finds('refused', [])
       await store.finds('fresh', ['unknown'])

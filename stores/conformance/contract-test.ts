@@ -2,22 +2,22 @@ import type { CheckedStore } from './checked-store.ts'
 import type { TestClock } from './clock.ts'
 
 /**
- * What a test of the contract works on.
+ * The stores and the clock of one test.
  */
 export interface Subject {
   /** An empty store. */
   readonly store: CheckedStore
-  /** A store on the same data: over another connection if there can be one, else the same. */
+  /** A store on the same data, over another connection if the suite was given `connect`. Otherwise the same store. */
   readonly twin: CheckedStore
   readonly clock: TestClock
-  /** Makes another empty store. */
+  /** Makes another empty store, which shares no data with the first. */
   readonly createStranger: () => Promise<CheckedStore>
-  /** Cuts the store off; resolves with what connects it again, or undefined when it cannot be cut off. */
+  /** Cuts the connection of the store. Resolves with a function that restores it, or with undefined if the suite was not given `interrupt`. */
   readonly interrupt: () => Promise<(() => unknown) | undefined>
 }
 
 /**
- * A sentence of the contract, and what proves it: `check` rejects when the store does otherwise.
+ * A sentence of the contract, and its test: `check` rejects when the store breaks the contract.
  */
 export interface ContractTest {
   readonly title: string

@@ -1,7 +1,7 @@
 import type { ContractTest } from './contract-test.ts'
 
 /**
- * Deadlines, as far as they can be told by any clock.
+ * Deadlines, on any clock: the tests wait longer than clocks may differ.
  */
 export const deadlineTests: readonly ContractTest[] = [
   {
@@ -11,7 +11,7 @@ export const deadlineTests: readonly ContractTest[] = [
       await store.writes('key', 'value', { expiresAt, tags: ['tag'] })
       await store.writes('later', 'value', { tags: ['tag'] })
       const value = await store.get('key')
-      // On a busy machine the deadline may have come meanwhile.
+      // On a busy machine the deadline may have passed meanwhile.
       if (clock.now() < expiresAt && value !== 'value') store.fails('the value was gone before its deadline')
       await clock.reach(expiresAt)
       await store.reads('key', null)
@@ -22,7 +22,7 @@ export const deadlineTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'an expired key is not there for find and delete, though nobody has read it',
+    title: 'an expired key is unknown to find and delete, even if nobody has read it',
     async check ({ store, clock }) {
       const expiresAt = clock.soon()
       const keys = ['found', 'deleted', 'deleted if']
@@ -75,7 +75,7 @@ export const deadlineTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a deadline already past leaves the conditions as they are',
+    title: 'a write with a deadline already past obeys its condition',
     async check ({ store, clock }) {
       const expiresAt = clock.past()
       await store.writes('key', 'value', { expiresAt, if: null })
@@ -93,7 +93,7 @@ export const deadlineTests: readonly ContractTest[] = [
     title: 'the largest exact integer is a deadline like any other',
     async check ({ store, clock }) {
       await store.writes('key', 'value', { expiresAt: Number.MAX_SAFE_INTEGER, tags: ['tag'] })
-      // A timer of more than 24 days goes off at once.
+      // Timers of more than 24 days fire at once: a store that uses timers would lose the value now.
       await clock.reach(clock.now() + 60)
       await store.reads('key', 'value')
       await store.finds('tag', ['key'])
@@ -104,13 +104,13 @@ export const deadlineTests: readonly ContractTest[] = [
 ]
 
 /**
- * Deadlines to the millisecond, by a clock that goes as the test says.
+ * Deadlines to the millisecond, on a clock that only the test moves.
  */
 export const clockTests: readonly ContractTest[] = [
   {
     title: 'a value is there until its deadline and gone in that very millisecond',
     async check ({ store, clock }) {
-      // Neither the deadline nor what is left of it is a whole second.
+      // Not a whole number of seconds, so that a store that rounds to seconds fails.
       const expiresAt = clock.now() + 90_001
       const keys = ['read', 'deleted', 'deleted if', 'replaced', 'claimed']
       for (const key of keys) await store.writes(key, 'value', { expiresAt, tags: ['tag'] })

@@ -6,11 +6,11 @@ import { inTurn } from './together.ts'
 const PATIENCE = 5000
 
 /**
- * A store that has lost its connection, and one that has it back.
+ * A store that loses its connection, and gets it back.
  */
 export const outageTests: readonly ContractTest[] = [
   {
-    title: 'a store that cannot do its work rejects, and never resolves as if nothing were there',
+    title: 'a store that cannot do its work rejects, and never resolves as if a key were unknown',
     async check (subject) {
       const { store } = subject
       await store.writes('key', 'value', { tags: ['tag'] })
@@ -18,6 +18,7 @@ export const outageTests: readonly ContractTest[] = [
         await Promise.all([
           rejects(store, 'get("key")', () => store.get('key')),
           rejects(store, 'get("unknown")', () => store.get('unknown')),
+          store.hasMany && rejects(store, 'getMany(["key"])', () => store.getMany(['key'])),
           rejects(store, 'find("tag")', () => store.page('tag')),
           rejects(store, 'find("unknown")', () => store.page('unknown')),
           rejects(store, 'set("a", "value")', () => store.set('a', 'value', { tags: ['tag'] })),
@@ -30,7 +31,7 @@ export const outageTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'what was there before the connection was lost is there when it is back',
+    title: 'values written before a lost connection are there when it is back',
     async check (subject) {
       const { store } = subject
       for (const key of ['kept', 'replaced', 'deleted']) await store.writes(key, 'value', { tags: ['tag'] })

@@ -4,7 +4,7 @@ import { AWKWARD, numbered, range } from './texts.ts'
 import { together } from './together.ts'
 
 /**
- * The pages of find.
+ * The pages of `find`.
  */
 export const pageTests: readonly ContractTest[] = [
   {
@@ -12,7 +12,7 @@ export const pageTests: readonly ContractTest[] = [
     async check ({ store, clock }) {
       const expiresAt = clock.now() + 3_600_000
       const keys = numbered(1100)
-      // Most share one deadline, as tokens do that were written in one millisecond.
+      // Most keys share one deadline, like tokens that were written in the same millisecond.
       await together(keys, (key, index) => store.writes(key, key, { expiresAt: expiresAt + Number(index % 5 === 0), tags: index % 11 === 0 ? ['tag', 'hundred'] : ['tag'] }))
       for (const limit of [100, 1000, 1099, 1100, 1101, 5000]) await store.finds('tag', keys, { limit })
       await store.finds('tag', keys)
@@ -51,7 +51,7 @@ export const pageTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'keys that come, go and move between two pages make find miss no other',
+    title: 'keys that are added, deleted or changed between two pages make find skip no other key',
     async check ({ store, clock }) {
       const expiresAt = clock.now() + 3_600_000
       const keys = numbered(40)
@@ -64,7 +64,7 @@ export const pageTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a page goes on where the one before ended, though all keys of that one are gone',
+    title: 'a page continues where the one before ended, even if all keys of that one are gone',
     async check ({ store, clock }) {
       const keys = numbered(30)
       const deletes = (key: string): Promise<void> => store.deletes(key)
@@ -91,5 +91,5 @@ async function rest (store: CheckedStore, cursor: string | null): Promise<string
 
 function missesNone (store: CheckedStore, keys: readonly string[], seen: readonly string[]): void {
   const missed = keys.filter((key) => !seen.includes(key))
-  if (missed.length > 0) store.fails(`the pages of find("tag") named all but ${missed.join(', ')}`)
+  if (missed.length > 0) store.fails(`the pages of find("tag") skipped ${missed.join(', ')}`)
 }

@@ -8,7 +8,7 @@ const ROUNDS = 10
 const OVERWRITES = 30
 
 /**
- * Calls at the same moment; over two connections, where there can be two.
+ * Calls at the same moment, over two connections if the suite was given `connect`.
  */
 export const raceTests: readonly ContractTest[] = [
   {
@@ -64,7 +64,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of a renewal and a deletion at once the deletion stands',
+    title: 'of a renewal and a deletion at once the deletion wins',
     async check ({ store, twin }) {
       for (const round of range(ROUNDS)) {
         await together([true, false], async (isDeleteFirst) => {
@@ -89,12 +89,12 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'writers of many keys with the same tags do not stand in each other\'s way',
+    title: 'writers of many keys with the same tags do not block each other',
     async check ({ store, twin }) {
       const tags = range(8).map((tag) => `tag ${tag}`)
       const keys = range(10).map((key) => `key ${key}`)
       await atOnce({ store, twin }, async (store, writer) => {
-        // Each in an order of its own: who locks one after the other locks the others out.
+        // Every writer has its tags in another order: a store that locks them one by one would end in a deadlock.
         const turned = [...tags.slice(writer % 8), ...tags.slice(0, writer % 8)]
         await store.writes(`key ${writer % 10}`, String(writer), { tags: writer % 3 === 0 ? turned : turned.reverse() })
         return true
@@ -122,12 +122,12 @@ export const raceTests: readonly ContractTest[] = [
   }
 ]
 
-/** Lets a hundred begin at the same moment, every other one as another process would. */
+/** Starts a hundred calls at the same moment, every other one over the second connection. */
 async function atOnce ({ store, twin }: Pick<Subject, 'store' | 'twin'>, call: (store: Subject['store'], writer: number) => Promise<boolean>): Promise<boolean[]> {
   return await Promise.all(range(WRITERS).map((writer) => call(writer % 2 === 0 ? store : twin, writer)))
 }
 
-/** Renews a key with and without `if`, and looks at it in between. */
+/** Overwrites a key again and again, with and without `if`, and calls `look` meanwhile. */
 async function whileOverwritten (store: Subject['store'], look: () => Promise<void>): Promise<void> {
   const valueOf = (round: number): string => `value ${round}`
   const left = range(OVERWRITES)
@@ -140,7 +140,7 @@ async function whileOverwritten (store: Subject['store'], look: () => Promise<vo
   const watch = async (): Promise<void> => {
     while (left.length > 0) {
       await look()
-      // Answers out of memory, one after the other, would let nobody else have a turn.
+      // A store in memory answers in microtasks: without this pause the writer would never get a turn.
       await new Promise((resolve) => { setImmediate(resolve) })
     }
   }

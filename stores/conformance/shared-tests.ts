@@ -1,11 +1,11 @@
 import type { ContractTest } from './contract-test.ts'
 
 /**
- * Two processes on the same data, one after the other.
+ * Two connections to the same data, used in turn.
  */
 export const sharedTests: readonly ContractTest[] = [
   {
-    title: 'what one connection has done another sees at once',
+    title: 'a change made over one connection is seen at once over another',
     async check ({ store, twin, clock }) {
       await twin.reads('key', null)
       await store.writes('key', 'one', { tags: ['tag'] })
@@ -15,6 +15,7 @@ export const sharedTests: readonly ContractTest[] = [
       await twin.refuses('key', 'two', { if: null })
       await twin.writes('key', 'two', { tags: ['other'], if: 'one' })
       await store.reads('key', 'two')
+      await store.readsMany(['key', 'other'], ['two', null])
       await store.finds('tag', [])
       await store.finds('other', ['key'])
       await store.deletesNothing('key', { if: 'one' })

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 const MOST = 60
 
 /**
- * Spells anything for the message of a test: in ASCII, so that texts that look alike are told apart, and not at any length.
+ * Formats a value for a message. Other characters than ASCII are escaped, so that texts that look alike can be told apart; long texts are cut.
  */
 export function shown (value: unknown): string {
   const text = inspect(value, { breakLength: Infinity, maxStringLength: MOST, maxArrayLength: 10 })

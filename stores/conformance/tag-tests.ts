@@ -3,7 +3,7 @@ import { ALIKE, range } from './texts.ts'
 import { together } from './together.ts'
 
 /**
- * Which keys a tag names.
+ * Which keys `find` names for a tag.
  */
 export const tagTests: readonly ContractTest[] = [
   {
@@ -20,7 +20,7 @@ export const tagTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'find goes by the tags of the value that stands',
+    title: 'find uses the tags of the current value',
     async check ({ store }) {
       await store.writes('key', 'one', { tags: ['old', 'both'] })
       await store.writes('key', 'two', { tags: ['both', 'new'] })
@@ -39,7 +39,7 @@ export const tagTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a key that is deleted is found no more, and has no tags when it is set again',
+    title: 'a deleted key is no longer found, and has no old tags when it is set again',
     async check ({ store }) {
       for (const options of [{}, { if: 'value' }]) {
         await store.writes('key', 'value', { tags: ['tag'] })

@@ -1,6 +1,6 @@
 /**
- * Keys, values and tags that adapters trip over, all different.
- * The plugin's own are hashes; a store that keeps these to the letter keeps those.
+ * Keys, values and tags that adapters are known to get wrong, all different.
+ * The plugin's own keys are hashes, and easier to keep.
  */
 export const AWKWARD: readonly string[] = [
   '', ' ', '\t', '\n', '\r\n', 'a\nb', '\0', 'a\0b', 'a', 'b', '__proto__', 'constructor', 'hasOwnProperty', 'null', 'undefined', '0', '-1', '1e3',
@@ -9,7 +9,7 @@ export const AWKWARD: readonly string[] = [
 ]
 
 /**
- * Families of texts that some collation, normalisation, cast or pattern takes for the same.
+ * Families of texts that some collation, normalisation, cast or pattern treats as equal.
  */
 export const ALIKE: ReadonlyArray<readonly string[]> = [
   ['case', 'Case', 'CASE'],
@@ -27,12 +27,12 @@ export const ALIKE: ReadonlyArray<readonly string[]> = [
   ['a\u200bb', 'ab', 'a\u00adb']
 ]
 
-/** Counts from 0 up to a length. */
+/** Lists the numbers from 0 to `length` - 1. */
 export function range (length: number): number[] {
   return Array.from({ length }, (_, index) => index)
 }
 
-/** Numbers keys so that their order is that of the numbers. */
+/** Lists keys with padded numbers, so that they sort in the order of the numbers. */
 export function numbered (length: number): string[] {
   return range(length).map((index) => `key ${String(index).padStart(4, '0')}`)
 }

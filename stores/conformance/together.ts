@@ -1,8 +1,8 @@
-// A client with a pool of connections lets none wait for long.
+// So few that no call waits for a connection of a pool for long.
 const MOST_AT_ONCE = 100
 
 /**
- * Does the same with each item at the same time, a hundred at most; rejects with the error of the first in the list that failed, once all have ended.
+ * Calls `act` with each item, a hundred at a time. When calls fail, it rejects with the error of the first failed item in the list, after its whole hundred has ended.
  */
 export async function together<Item> (items: readonly Item[], act: (item: Item, index: number) => Promise<unknown>): Promise<void> {
   for (let first = 0; first < items.length; first += MOST_AT_ONCE) {
@@ -13,7 +13,7 @@ export async function together<Item> (items: readonly Item[], act: (item: Item, 
 }
 
 /**
- * Does one after the other, whatever fails; rejects with the first error at the end.
+ * Calls one function after the other, even if some fail, and rejects with the first error at the end.
  */
 export async function inTurn (acts: ReadonlyArray<() => unknown>): Promise<void> {
   const errors: unknown[] = []

@@ -3,11 +3,11 @@ import { ALIKE, AWKWARD } from './texts.ts'
 import { together } from './together.ts'
 
 /**
- * What is written is read: keys and values, to the letter.
+ * A value is read exactly as it was written.
  */
 export const valueTests: readonly ContractTest[] = [
   {
-    title: 'a key that nobody has set is null',
+    title: 'a key that nobody has set reads as null',
     async check ({ store }) {
       await store.reads('key', null)
       await store.deletesNothing('key')
@@ -25,7 +25,7 @@ export const valueTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'delete forgets the key and resolves whether it was there',
+    title: 'delete removes the key and resolves whether it was there',
     async check ({ store }) {
       await store.writes('key', 'value')
       await store.writes('other', 'value')
@@ -53,7 +53,7 @@ export const valueTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'keys, values and tags of any characters are kept to the letter',
+    title: 'keys, values and tags of any characters are kept exactly',
     async check ({ store }) {
       await together(AWKWARD, async (text) => {
         await store.writes(text, `${text}.`, { tags: [text], if: null })
@@ -117,7 +117,7 @@ export const valueTests: readonly ContractTest[] = [
       await store.reads('key', 'value')
       await store.finds('tag', ['key'])
 
-      // A prefix that begins with another needs the first letters of the keys to give the two away.
+      // If the prefix of one store begins with the prefix of the other, some first letter of a key makes two keys collide.
       const letters = Array.from('0123456789abcdefghijklmnopqrstuvwxyz:/-_. \0')
       await together(letters, (letter) => store.writes(`${letter}key`, letter, { tags: [`${letter}tag`] }))
       await stranger.reads('key', null)

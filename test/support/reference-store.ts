@@ -72,7 +72,15 @@ export class ReferenceStore implements TokenStore {
   }
 
   async get (key: string): Promise<string | null> {
+    return this.getSync(key)
+  }
+
+  getSync (key: string): string | null {
     return this.#living(key)?.value ?? null
+  }
+
+  async getMany (keys: readonly string[]): Promise<Array<string | null>> {
+    return keys.map((key) => this.getSync(key))
   }
 
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {

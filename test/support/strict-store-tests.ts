@@ -45,7 +45,7 @@ export async function testStore<Store extends TokenStore> (t: Test, name: string
     t.strictSame(await store.find('nothing'), { keys: [], cursor: null })
   })
 
-  await t.test(`${name}: keys and tags of 10 KiB are kept to the letter`, async (t) => {
+  await t.test(`${name}: keys and tags of 10 KiB are kept exactly`, async (t) => {
     const store = await createStore()
     const text = 'x'.repeat(10_240)
     t.equal(await store.set(text, text, { expiresAt: inAMinute(), tags: [text, `${text}.`] }), true)

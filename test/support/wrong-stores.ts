@@ -37,18 +37,22 @@ export interface WrongStore {
 /** Makes a store that answers as it should, but for the calls that are given, while there is a connection and while there is none. */
 export function createCutStore (reference: ReferenceStore, wrong: Partial<TokenStore> = {}, wrongWhileCut: Partial<TokenStore> = {}): CutStore {
   const lost = async () => { throw new Error('the connection was lost') }
-  const connected: TokenStore = {
+  const connected: Required<TokenStore> = {
     get: (key) => reference.get(key),
+    getSync: (key) => reference.getSync(key),
+    getMany: (keys) => reference.getMany(keys),
     set: (key, value, options) => reference.set(key, value, options),
     delete: (key, options) => reference.delete(key, options),
     find: (tag, options) => reference.find(tag, options),
     ...wrong
   }
-  const cut: TokenStore = { get: lost, set: lost, delete: lost, find: lost, ...wrongWhileCut }
+  const cut: Required<TokenStore> = { get: lost, getSync: () => undefined, getMany: lost, set: lost, delete: lost, find: lost, ...wrongWhileCut }
   const store: CutStore = {
     reference,
     isCut: false,
     get: (key) => (store.isCut ? cut : connected).get(key),
+    getSync: (key) => (store.isCut ? cut : connected).getSync(key),
+    getMany: (keys) => (store.isCut ? cut : connected).getMany(keys),
     set: (key, value, options) => (store.isCut ? cut : connected).set(key, value, options),
     delete: (key, options) => (store.isCut ? cut : connected).delete(key, options),
     find: (tag, options) => (store.isCut ? cut : connected).find(tag, options)
@@ -103,19 +107,19 @@ const toTheMillisecond = 'a value is there until its deadline and gone in that v
 const alikeKeys = 'keys that look alike are different keys'
 const alikeValues = 'values that look alike are different values'
 const alikeTags = 'tags that look alike are different tags'
-const anyCharacters = 'keys, values and tags of any characters are kept to the letter'
+const anyCharacters = 'keys, values and tags of any characters are kept exactly'
 const emptyString = 'an empty string is a value, a key and a tag like any other'
-const unknownKey = 'a key that nobody has set is null'
+const unknownKey = 'a key that nobody has set reads as null'
 const reads = 'a value reads as it was written until it is overwritten'
 const replaces = 'if: a string replaces exactly that value'
 const claims = 'if: null writes only while the key is unknown'
-const deletesIf = 'delete with if forgets exactly that value'
+const deletesIf = 'delete with if deletes exactly that value'
 const refused = 'a write that is refused changes neither value nor deadline nor tags'
-const standing = 'find goes by the tags of the value that stands'
+const standing = 'find uses the tags of the current value'
 const eachOnce = 'find pages through 1,100 keys, each once, and no page is longer than its limit'
 const pagesEnd = 'pages of one key end'
-const changing = 'keys that come, go and move between two pages make find miss no other'
-const goneBefore = 'a page goes on where the one before ended, though all keys of that one are gone'
+const changing = 'keys that are added, deleted or changed between two pages make find skip no other key'
+const goneBefore = 'a page continues where the one before ended, even if all keys of that one are gone'
 const nothingShared = 'two stores share nothing'
 const whole = 'a value of 512 KiB is kept and compared whole'
 const manyTags = 'a value of 5,000 tags is found by each of them, and by none once it is overwritten'
@@ -124,21 +128,24 @@ const readMeanwhile = 'a key that is overwritten again and again reads as one of
 const foundMeanwhile = 'a key that is overwritten again and again is found at any moment by the tag that all its values have'
 const pastAccepted = 'a deadline already past is accepted and unreadable'
 const pastEnds = 'a deadline already past ends the value that was there'
-const pastConditions = 'a deadline already past leaves the conditions as they are'
+const pastConditions = 'a write with a deadline already past obeys its condition'
 const largest = 'the largest exact integer is a deadline like any other'
 const moves = 'overwriting moves the deadline, later and earlier'
 const ends = 'a value ends at its deadline'
-const unread = 'an expired key is not there for find and delete, though nobody has read it'
+const unread = 'an expired key is unknown to find and delete, even if nobody has read it'
 const present = 'a deadline in the present millisecond is past'
 const untilBefore = 'a value can be replaced and deleted until the millisecond before its deadline'
-const cutOff = 'a store that cannot do its work rejects, and never resolves as if nothing were there'
-const isBack = 'what was there before the connection was lost is there when it is back'
+const cutOff = 'a store that cannot do its work rejects, and never resolves as if a key were unknown'
+const atOnce = 'getSync returns what get resolves with, or undefined'
+const inOrder = 'getMany resolves with the value of each key in the order of the keys, null for unknown and expired keys'
+const thousand = 'getMany reads 1,000 keys at once, and keys of any characters'
+const isBack = 'values written before a lost connection are there when it is back'
 
 const oneClaim = 'of a hundred claims at once exactly one succeeds'
 const oneReplacement = 'of a hundred replacements at once exactly one succeeds'
 const oneDeletion = 'of a hundred deletions at once exactly one succeeds'
 const oneOfBoth = 'of a replacement and a deletion of the same value at once exactly one succeeds'
-const deletionStands = 'of a renewal and a deletion at once the deletion stands'
+const deletionStands = 'of a renewal and a deletion at once the deletion wins'
 const expiredClaim = 'of a hundred claims of an expired key at once exactly one succeeds'
 
 /**
@@ -197,7 +204,7 @@ export const wrongStores: readonly WrongStore[] = [
         return await right.set(key, value, options)
       }
     }
-  }, 'writers of many keys with the same tags do not stand in each other\'s way'),
+  }, 'writers of many keys with the same tags do not block each other'),
 
   answers('resolves with undefined for what is not there', (right) => ({ get: async (key) => unchecked(await right.get(key) ?? undefined) }), unknownKey),
   answers('resolves with the number of rows', (right) => ({
@@ -205,7 +212,7 @@ export const wrongStores: readonly WrongStore[] = [
     delete: async (key, options) => unchecked(Number(await right.delete(key, options)))
   }), unknownKey, reads, claims, oneDeletion),
   answers('resolves with OK', (right) => ({ set: async (key, value, options) => unchecked(await right.set(key, value, options) ? 'OK' : null) }), reads, oneClaim),
-  answers('resolves with true for every deletion', (right) => ({ delete: async (key, options) => options?.if === undefined ? await right.delete(key).then(() => true) : await right.delete(key, options) }), unknownKey, 'delete forgets the key and resolves whether it was there'),
+  answers('resolves with true for every deletion', (right) => ({ delete: async (key, options) => options?.if === undefined ? await right.delete(key).then(() => true) : await right.delete(key, options) }), unknownKey, 'delete removes the key and resolves whether it was there'),
   answers('resolves with true for every write', (right) => ({ set: async (key, value, options) => await right.set(key, value, options).then(() => true) }), claims, replaces),
   answers('resolves with no cursor at the end', (right) => ({
     find: async (tag, options) => {
@@ -220,7 +227,7 @@ export const wrongStores: readonly WrongStore[] = [
   decides('takes if: "" for if: null', { lets: (current, options, right) => options.if === '' ? current === undefined : right }, emptyString),
   decides('replaces what is unknown', { lets: (current, options, right) => right || (current === undefined && typeof options.if === 'string') }, replaces, 'if: a string never brings an expired value back'),
   answers('takes an empty value for none', (right) => ({ get: async (key) => await right.get(key) || null }), emptyString),
-  answers('claims no key that has ever been set', (right) => ({ set: async (key, value, options) => options.if === null && right.rows.has(key) ? false : await right.set(key, value, options) }), 'if: null takes an expired key for unknown', expiredClaim),
+  answers('claims no key that has ever been set', (right) => ({ set: async (key, value, options) => options.if === null && right.rows.has(key) ? false : await right.set(key, value, options) }), 'if: null treats an expired key as unknown', expiredClaim),
   decides('deletes whatever if says', { forgets: (row, condition, right) => right || (condition !== undefined && row !== undefined) }, deletesIf),
   decides('deletes an expired key', { forgets: (row, condition, right) => right || (row !== undefined && (condition === undefined || row.value === condition)) }, ends, unread, present),
   decides('compares lengths', { same: (value, condition) => value.length === condition.length }, replaces, deletesIf, alikeValues),
@@ -351,7 +358,7 @@ export const wrongStores: readonly WrongStore[] = [
       if (row !== undefined) row.expiresAt = -Infinity
     },
     tags: (tags, before) => before?.expiresAt === -Infinity ? [...tags, ...before.tags] : tags
-  }, 'a key that is deleted is found no more, and has no tags when it is set again'),
+  }, 'a deleted key is no longer found, and has no old tags when it is set again'),
   decides('finds what is expired', { listed: () => true }, ends, unread, pastAccepted),
   decides('keeps the list of tags that it was given', { tags: (tags) => tags }, 'the list of tags may be changed after the write'),
   decides('finds tags by LIKE', { tagged: (row, tag) => row.tags.some((text) => isLike(text, tag)) }, alikeTags),
@@ -464,8 +471,68 @@ export const wrongStores: readonly WrongStore[] = [
         return await right.delete(key, options)
       }
     }
-  }, 'what one connection has done another sees at once'),
+  }, 'a change made over one connection is seen at once over another'),
 
+  answers('knows at once what get has read, after a change too', (right) => {
+    const read = new Map<string, string>()
+    return {
+      getSync: (key) => read.get(key),
+      get: async (key) => {
+        const value = await right.get(key)
+        if (value !== null) read.set(key, value)
+        return value
+      }
+    }
+  }, atOnce, reads, claims, deletesIf, ends),
+  answers('knows at once what it has written, after a deletion too', (right) => {
+    const written = new Map<string, string>()
+    return {
+      getSync: (key) => written.get(key),
+      set: async (key, value, options) => {
+        const isWritten = await right.set(key, value, options)
+        if (isWritten) written.set(key, value)
+        return isWritten
+      }
+    }
+  }, atOnce, 'delete removes the key and resolves whether it was there', ends),
+  answers('knows at once what was refused', (right) => {
+    let [refusedKey, refusedValue] = ['', '']
+    return {
+      getSync: (key) => key === refusedKey ? refusedValue : undefined,
+      set: async (key, value, options) => {
+        const isWritten = await right.set(key, value, options)
+        if (!isWritten) [refusedKey, refusedValue] = [key, value]
+        return isWritten
+      }
+    }
+  }, atOnce, replaces),
+  answers('says at once that there is nothing, where get must be asked', () => ({ getSync: () => null }), atOnce, reads),
+  answers('takes an empty value for none at once', (right) => ({ getSync: (key) => right.getSync(key) || null }), atOnce, emptyString),
+  answers('promises at once', (right) => ({ getSync: (key) => unchecked(right.get(key)) }), atOnce, unknownKey),
+  answers('reads many in the order of its rows', (right) => ({ getMany: async (keys) => await right.getMany([...keys].sort()) }), inOrder),
+  answers('leaves out what is not there from many', (right) => ({ getMany: async (keys) => (await right.getMany(keys)).filter((value) => value !== null) }), inOrder, thousand),
+  answers('reads many with undefined for what is not there', (right) => ({ getMany: async (keys) => unchecked((await right.getMany(keys)).map((value) => value ?? undefined)) }), inOrder, thousand),
+  answers('reads many with null for an empty value', (right) => ({ getMany: async (keys) => (await right.getMany(keys)).map((value) => value || null) }), inOrder),
+  answers('reads each of many keys once', (right) => ({ getMany: async (keys) => await right.getMany([...new Set(keys)]) }), inOrder),
+  answers('reads many as an object', (right) => ({ getMany: async (keys) => unchecked(Object.fromEntries(keys.map((key) => [key, right.getSync(key)]))) }), inOrder),
+  answers('reads many expired keys', (right) => ({ getMany: async (keys) => keys.map((key) => right.rows.get(key)?.value ?? null) }), inOrder),
+  answers('reads nothing for no keys', (right) => ({ getMany: async (keys) => keys.length === 0 ? unchecked(null) : await right.getMany(keys) }), inOrder),
+  answers('reads 999 keys', (right) => ({ getMany: async (keys) => (await right.getMany(keys)).slice(0, 999) }), thousand),
+  answers('reads nothing after 500 keys', (right) => ({ getMany: async (keys) => (await right.getMany(keys)).map((value, index) => index < 500 ? value : null) }), thousand),
+  answers('joins many keys by commas', (right) => ({ getMany: async (keys) => await right.getMany(keys.join(',').split(',')) }), thousand),
+  answers('reads many from what get has read', (right) => {
+    const read = new Map<string, string>()
+    return {
+      getMany: async (keys) => keys.map((key) => read.get(key) ?? right.getSync(key)),
+      get: async (key) => {
+        const value = await right.get(key)
+        if (value !== null) read.set(key, value)
+        return value
+      }
+    }
+  }, inOrder),
+
+  answersWhileCutOff('reads many as nothing while it is cut off', { getMany: async (keys) => keys.map(() => null) }, cutOff),
   answersWhileCutOff('reads nothing while it is cut off', { get: async () => null }, cutOff, isBack),
   answersWhileCutOff('has written nothing while it is cut off', { set: async () => false }, cutOff),
   answersWhileCutOff('writes to nowhere while it is cut off', { set: async () => true }, cutOff),

@@ -176,7 +176,7 @@ export function redis (bench: Bench): Promise<Findings> {
 
 /** Requests with a session while the store is small and while it is large. */
 export function scale (bench: Bench): Promise<Findings> {
-  const [few, many] = bench.quick ? [2000, 100_000] : [10_000, 1_000_000]
+  const [few, many] = bench.quick ? [2000, 20_000] : [2000, 100_000]
   return compare(bench, {
     title: 'scale',
     extent: { ...bench.extent(15, 2000, 12_000), generations: 1 },
