@@ -113,13 +113,13 @@ export class MemoryStore implements TokenStore {
     const entries = Array.isArray(tagged) ? tagged : [tagged]
     const now = Date.now()
     const keys: string[] = []
-    for (let index = indexOf(entries, Number(cursor)); ; index++) {
-      const entry = entries[index]
-      if (entry === undefined) return { keys, cursor: null }
+    let index = indexOf(entries, Number(cursor))
+    for (let entry = entries[index]; entry !== undefined; entry = entries[++index]) {
       if (entry.expiresAt <= now) continue
       if (keys.length === limit) return { keys, cursor: String(entry.sequence) }
       keys.push(entry.key)
     }
+    return { keys, cursor: null }
   }
 
   #living (key: string, now: number): Entry | undefined {
