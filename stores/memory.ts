@@ -23,7 +23,7 @@ interface Entry {
   position: number
 }
 
-// Two, and the expired entries would never run out in a busy store; thousands, and one write would take milliseconds.
+// More than one, so that expired entries go faster than new ones come. Not many, so that each write stays short.
 const DROPPED_PER_SET = 10
 
 /**
@@ -35,7 +35,7 @@ export class MemoryStore implements TokenStore {
   readonly #maxEntries: number
   readonly #entries = new Map<string, Entry>()
   readonly #deadlines = new DeadlineHeap<Entry>()
-  /** The entries of each tag, by rising sequence number. Most tags have one entry; without a list it takes 60 bytes less. */
+  /** The entries of each tag, by rising sequence number. A tag with a single entry, as most are, holds the entry itself: a list takes 60 bytes more. */
   readonly #tagged = new Map<string, Entry | Entry[]>()
   #sequence = 0
 

@@ -24,9 +24,8 @@ const LARGEST_AGE = 60_000
 /**
  * Keeps values that were just read from Redis in this process.
  *
- * A read puts its entry into the map before it asks Redis, and fills it in when Redis answers. Dropping a key takes
- * the entry out of the map: a read that was under way then fills in an entry that nobody looks at any more. So an old
- * value never comes back after a change.
+ * A read adds its entry before it asks Redis, and fills in the value when Redis answers. A change removes the entry of
+ * its key. A read that was under way then fills in an entry that has been removed, so the old value is not kept.
  */
 export class NearCache {
   readonly #maxAge: number
@@ -59,8 +58,8 @@ export class NearCache {
    */
   async load (key: string, read: () => Promise<string | null>): Promise<string | null> {
     const fresh = this.#freshEntry(key)
-    // An entry without a value belongs to another read that is under way, and stays. If each read replaced the entry of
-    // the one before, a key that is read all the time would never be kept.
+    // An entry without a value belongs to a read that is under way. This read does not replace it: otherwise a key that
+    // is read all the time would never be kept.
     if (fresh !== undefined) return fresh.value ?? await read()
     const entry: Entry = { askedAt: performance.now(), value: null }
     this.#add(key, entry)
@@ -72,7 +71,7 @@ export class NearCache {
     }
   }
 
-  /** Forgets a key that this process is about to change, or has changed. */
+  /** Removes the copy of a key that the store is about to change, or has changed. */
   drop (key: string): void {
     this.#entries.delete(key)
   }
