@@ -37,6 +37,7 @@ export class MemoryStore implements TokenStore {
   readonly #deadlines = new DeadlineHeap<Entry>()
   /** The entries of each tag, by rising sequence number. A tag with a single entry, as most are, holds the entry itself: a list takes 60 bytes more. */
   readonly #tagged = new Map<string, Entry | Entry[]>()
+  #lastTags: readonly string[] = []
   #sequence = 0
 
   /**
@@ -88,7 +89,7 @@ export class MemoryStore implements TokenStore {
     this.#dropExpired(now)
     const { nearest } = this.#deadlines
     if (nearest !== undefined && this.#entries.size >= this.#maxEntries) this.#drop(nearest)
-    this.#add({ key, value, expiresAt, tags: Array.from(new Set(tags)), sequence: this.#sequence++, position: 0 })
+    this.#add({ key, value, expiresAt, tags: this.#distinct(tags), sequence: this.#sequence++, position: 0 })
     return true
   }
 
@@ -120,6 +121,14 @@ export class MemoryStore implements TokenStore {
       keys.push(entry.key)
     }
     return { keys, cursor: null }
+  }
+
+  /** Copies a list of tags. Values often have the same tags as the value before: they share one list, which saves 60 bytes a value. */
+  #distinct (tags: readonly string[]): readonly string[] {
+    const distinct = Array.from(new Set(tags))
+    const isLast = distinct.length === this.#lastTags.length && distinct.every((tag, index) => tag === this.#lastTags[index])
+    if (!isLast) this.#lastTags = distinct
+    return this.#lastTags
   }
 
   #living (key: string, now: number): Entry | undefined {
