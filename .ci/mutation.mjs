@@ -5,7 +5,7 @@
  *
  *   node .ci/mutation.mjs                             all groups
  *   node .ci/mutation.mjs stores                      a group, see below
- *   node .ci/mutation.mjs records lib/seal.ts:10-20   places, under the tests of a group
+ *   node .ci/mutation.mjs records lib/storage/seal.ts:10-20   places, under the tests of a group
  *
  * MUTATION_LOGS=<folder> keeps Stryker's reports; MUTATION_JOBS=<n> is how many run at once.
  */
@@ -18,28 +18,28 @@ import { dirname, join, resolve } from 'node:path'
 // What survives those is tried again under all the others.
 const groups = {
   options: {
-    files: ['lib/{resolve-options,check-urls,paths,options,scopes,return-to}.ts'],
+    files: ['lib/options/*.ts', 'lib/http/return-to.ts'],
     tests: ['options', 'return-to', 'flow', 'properties']
   },
   client: {
-    files: ['lib/{webflow-client,webflow-answers,json,redirect}.ts'],
+    files: ['lib/webflow/{client,answers}.ts', 'lib/collections/json.ts', 'lib/http/redirect.ts'],
     tests: ['failure', 'flow', 'webflow-client', 'installations']
   },
   errors: { files: ['lib/errors.ts'], tests: ['guarded-store', 'options', 'token', 'repeat', 'failure'] },
   records: {
-    files: ['lib/{guarded-store,sealed-store,seal,keyring,token-records,flow-records,flow-outcome,bounded-map}.ts'],
+    files: ['lib/storage/*.ts', 'lib/tokens/records.ts', 'lib/flow/{records,outcome}.ts', 'lib/collections/bounded-map.ts'],
     tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']
   },
   flow: {
-    files: ['lib/{flows,flow-cookie,state,state-invalid,cookies,query,begin-authorization,navigation,any-server}.ts', 'lib/routes/*.ts'],
+    files: ['lib/flow/{browser-flows,cookie,state,state-errors}.ts', 'lib/http/{cookies,query,navigation}.ts', 'lib/caller/begin.ts', 'lib/routes/*.ts'],
     tests: ['flow', 'failure', 'revoke', 'repeat', 'return-to', 'cookie-plugin']
   },
   callers: {
-    files: ['lib/{api,callers,context,failure,identity,index,page,require-token,revocation,token}.ts'],
+    files: ['lib/{api,context,index}.ts', 'lib/caller/*.ts', 'lib/http/page.ts', 'lib/tokens/{record,revocation}.ts'],
     tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
   },
   installations: {
-    files: ['lib/{installation,installations,limit,reported-status,tag-names,token-checks,token-query}.ts'],
+    files: ['lib/tokens/{installations,query,tags}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/limit.ts'],
     tests: ['installations', 'disconnect', 'guarded-store']
   },
   stores: { files: ['stores/*.ts'], tests: ['stores'] },

@@ -1,18 +1,19 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { AnyReply, AnyRequest } from './any-server.ts'
-import { beginAuthorization } from './begin-authorization.ts'
-import type { Context } from './context.ts'
+import { beginAuthorization } from './caller/begin.ts'
+import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
+import { isUser, maxUserLength } from './caller/identity.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
-import { isUser, maxUserLength } from './identity.ts'
-import { newestOfEach, type TokenStatus } from './installations.ts'
-import { reportedStatus } from './reported-status.ts'
-import { resolveScope } from './resolve-options.ts'
-import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './require-token.ts'
-import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './revocation.ts'
-import type { Scope } from './scopes.ts'
-import type { StoredToken } from './token-records.ts'
-import { resolveQuery, type TokenQuery } from './token-query.ts'
-import { WebflowToken } from './token.ts'
+import type { AnyReply, AnyRequest } from './http/any-server.ts'
+import { resolveScope } from './options/resolve.ts'
+import type { Scope } from './options/scopes.ts'
+import type { WebflowToken } from './options/webflow-token.ts'
+import type { Parts } from './routes/parts.ts'
+import { newestOfEach, type TokenStatus } from './tokens/installations.ts'
+import { resolveQuery, type TokenQuery } from './tokens/query.ts'
+import { ProtectedToken } from './tokens/record.ts'
+import type { StoredToken } from './tokens/records.ts'
+import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
+import { reportedStatus } from './webflow/reported-status.ts'
 
 /** Names a token outside a request: its `id`, or with `identify` the user it belongs to. */
 export type TokenReference = string | { user: string }
@@ -86,8 +87,8 @@ export interface WebflowOAuth {
 }
 
 /** Creates what `fastify.webflowOAuth` is. */
-export function createApi (context: Context): WebflowOAuth {
-  const { callers, cookies, identity, installations, records, settings } = context
+export function createApi (parts: Parts): WebflowOAuth {
+  const { callers, cookies, identity, installations, records, settings } = parts
 
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
@@ -99,16 +100,16 @@ export function createApi (context: Context): WebflowOAuth {
     if (!isUser(user)) return refuseOption('user', `must be a well-formed string that is not empty, of at most ${maxUserLength} bytes`)
     return user
   }
-  const getToken = async (reference: TokenReference): Promise<WebflowToken | null> => {
+  const getToken = async (reference: unknown): Promise<WebflowToken | null> => {
     const tokenId = tokenIdOf(reference)
     // Nothing but a hash ever becomes a key.
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
     installations.fillIn(stored)
-    return new WebflowToken(tokenId, stored.record)
+    return new ProtectedToken(tokenId, stored.record)
   }
-  const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof WebflowToken ? target : await getToken(target)
+  const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
     if (!settings.introspect) return refuseOption('introspect', 'is false: nobody knows what tokens open')
     return resolveQuery(query)
@@ -117,11 +118,11 @@ export function createApi (context: Context): WebflowOAuth {
   const use = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
     installations.fillIn(stored)
-    return new WebflowToken(stored.tokenId, stored.record)
+    return new ProtectedToken(stored.tokenId, stored.record)
   }
 
   return {
-    requireToken: (options = {}) => createGuard(context, options),
+    requireToken: (options = {}) => createGuard(parts, options),
 
     tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
@@ -132,7 +133,7 @@ export function createApi (context: Context): WebflowOAuth {
     async startAuthorization (request: FastifyRequest, reply: FastifyReply, options: StartAuthorizationOptions = {}) {
       refuseUnknown(options, ['returnTo', 'scope', 'user'])
       const { returnTo, scope, user } = options
-      return await beginAuthorization(context, request, reply, {
+      return await beginAuthorization(parts, request, reply, {
         trigger: 'app',
         returnTo: returnTo ?? null,
         scope: scope === undefined ? settings.scope : resolveScope('scope', scope),
@@ -170,14 +171,14 @@ export function createApi (context: Context): WebflowOAuth {
 
     async revokeAll (query) {
       const { kind, id } = checkQuery(query)
-      return await revokeAll(context, kind, id)
+      return await revokeAll(parts, kind, id)
     },
 
     async revoke (target, options = {}) {
       refuseUnknown(options, ['force'])
       const token = await resolveToken(target)
       if (token === null) return { revoked: false }
-      return { revoked: true, upstream: options.force === true ? await forceRevocation(context, token) : await revokeToken(context, token, null) }
+      return { revoked: true, upstream: options.force === true ? await forceRevocation(parts, token) : await revokeToken(parts, token, null) }
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {

@@ -1,44 +1,26 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { Callers } from './callers.ts'
-import { Cookies, type CookieCodec } from './cookies.ts'
-import { EndedTokens } from './ended-tokens.ts'
-import { FlowRecords } from './flow-records.ts'
-import { Flows } from './flows.ts'
-import { GuardedStore } from './guarded-store.ts'
-import { Identity } from './identity.ts'
-import { Installations } from './installations.ts'
-import { createKeyring } from './keyring.ts'
-import type { Settings } from './resolve-options.ts'
-import { createSealer } from './seal.ts'
-import { SealedStore } from './sealed-store.ts'
-import { Siblings } from './siblings.ts'
-import { TagNames } from './tag-names.ts'
-import { TokenChecks } from './token-checks.ts'
-import { TokenRecords } from './token-records.ts'
-import { UnderWay } from './under-way.ts'
-import { WebflowClient } from './webflow-client.ts'
-
-/** The parts of one instance of the plugin. */
-export interface Context {
-  settings: Settings
-  log: FastifyBaseLogger
-  cookies: Cookies
-  identity: Identity
-  records: TokenRecords
-  checks: TokenChecks
-  ended: EndedTokens
-  siblings: Siblings
-  installations: Installations
-  callers: Callers
-  flows: Flows
-  flowRecords: FlowRecords
-  webflow: WebflowClient
-  /** Callbacks that have claimed their flow, and what is asked in the background: closing waits for them, so that no token is lost on the way. */
-  underWay: UnderWay
-}
+import { CallerTokens } from './caller/caller-tokens.ts'
+import { Identity } from './caller/identity.ts'
+import { UnderWay } from './collections/under-way.ts'
+import { BrowserFlows } from './flow/browser-flows.ts'
+import { FlowRecords } from './flow/records.ts'
+import { Cookies, type CookieCodec } from './http/cookies.ts'
+import type { Settings } from './options/resolve.ts'
+import type { Parts } from './routes/parts.ts'
+import { GuardedStore } from './storage/guarded-store.ts'
+import { createKeyring } from './storage/keyring.ts'
+import { createSealer } from './storage/seal.ts'
+import { SealedStore } from './storage/sealed-store.ts'
+import { EndedTokens } from './tokens/ended.ts'
+import { Installations } from './tokens/installations.ts'
+import { TokenRecords } from './tokens/records.ts'
+import { Siblings } from './tokens/siblings.ts'
+import { TagNames } from './tokens/tags.ts'
+import { WebflowClient } from './webflow/client.ts'
+import { TokenChecks } from './webflow/token-checks.ts'
 
 /** Puts the parts of an instance together. */
-export function createContext (settings: Settings, log: FastifyBaseLogger, codec: CookieCodec): Context {
+export function createContext (settings: Settings, log: FastifyBaseLogger, codec: CookieCodec): Parts {
   const keyring = createKeyring(settings.secrets, settings.clientId)
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)
@@ -61,8 +43,8 @@ export function createContext (settings: Settings, log: FastifyBaseLogger, codec
     ended,
     siblings,
     installations,
-    callers: new Callers(cookies, identity, records, installations),
-    flows: new Flows(settings, cookies, keyring),
+    callers: new CallerTokens(cookies, identity, records, installations),
+    flows: new BrowserFlows(settings, cookies, keyring),
     flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings, underWay),
     webflow,
     underWay

@@ -1,5 +1,4 @@
 import { channel } from 'node:diagnostics_channel'
-import type { DisconnectReason } from './ended-tokens.ts'
 import { WebflowOAuthError, isError, type ErrorCode } from './errors.ts'
 
 /** What every message says: whose app it is about, for processes that serve several. */
@@ -52,6 +51,12 @@ export interface StoreFailure extends Message {
 
 /** The calls of a store. */
 export type StoreMethod = 'get' | 'set' | 'delete' | 'find'
+
+/**
+ * Why Webflow ended a token: `revoked`, by the user or by Webflow; `superseded`, because the same user
+ * has connected again.
+ */
+export type DisconnectReason = 'revoked' | 'superseded'
 
 /** The plugin forgot a token that Webflow had ended: one message for each record. */
 export interface Disconnect extends Message {

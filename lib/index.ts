@@ -1,35 +1,33 @@
 import type { FastifyInstance, RegisterOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
-import { callerSlot, stageSlot, type Stage } from './callers.ts'
+import { callerSlot, stageSlot, type Stage } from './caller/caller-tokens.ts'
 import { createContext } from './context.ts'
-import { loadCookieCodec } from './cookies.ts'
 import { refuseOption } from './errors.ts'
-import type { WebflowOAuthOptions } from './options.ts'
-import { resolveOptions, type Settings } from './resolve-options.ts'
+import { loadCookieCodec } from './http/cookies.ts'
+import type { WebflowOAuthOptions } from './options/options.ts'
+import { resolveOptions, type Settings } from './options/resolve.ts'
+import { checkSetup } from './options/warnings.ts'
+import type { WebflowToken } from './options/webflow-token.ts'
 import { Closing } from './routes/closing.ts'
 import { registerRoutes } from './routes/index.ts'
-import { checkSetup } from './self-check.ts'
-import type { WebflowToken } from './token.ts'
 
 export { MemoryStore } from '../stores/memory.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { SetOptions, TokenStore } from '../stores/token-store.ts'
 export type { Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
 export { diagnostics } from './diagnostics.ts'
-export type { Diagnostics, DiagnosticsChannel, DiagnosticsListener, Disconnect, Exchange, FlowEnd, FlowStart, FlowTrigger, Revoke, StoreFailure } from './diagnostics.ts'
-export type { DisconnectReason } from './ended-tokens.ts'
+export type { Diagnostics, DiagnosticsChannel, DiagnosticsListener, Disconnect, DisconnectReason, Exchange, FlowEnd, FlowStart, FlowTrigger, Revoke, StoreFailure } from './diagnostics.ts'
 export { WebflowOAuthError } from './errors.ts'
 export type { ErrorCode, StateReason } from './errors.ts'
-export type { Authorization, WebflowUser } from './installation.ts'
-export type { TokenStatus } from './installations.ts'
-export type { WebflowOAuthOptions } from './options.ts'
-export type { RequireTokenHook, RequireTokenOptions } from './require-token.ts'
-export type { TokenRevocation } from './revocation.ts'
-export type { KnownScope, Scope } from './scopes.ts'
-export type { TokenQuery } from './token-query.ts'
-export type { WebflowToken } from './token.ts'
-export type { Endpoints } from './webflow-client.ts'
+export type { TokenStatus } from './tokens/installations.ts'
+export type { WebflowOAuthOptions } from './options/options.ts'
+export type { Authorization, WebflowToken, WebflowUser } from './options/webflow-token.ts'
+export type { RequireTokenHook, RequireTokenOptions } from './caller/guard.ts'
+export type { TokenRevocation } from './tokens/revocation.ts'
+export type { KnownScope, Scope } from './options/scopes.ts'
+export type { TokenQuery } from './tokens/query.ts'
+export type { Endpoints } from './options/endpoints.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -82,7 +80,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   // Fastify applies these two to a scope, and a wrapped plugin has none.
   const { logLevel, logSerializers } = options
   fastify.register(registerRoutes, {
-    context,
+    parts: context,
     surrounding: fastify,
     closing,
     ...(logLevel === undefined ? {} : { logLevel }),

@@ -7,23 +7,23 @@ import { setImmediate } from 'node:timers/promises'
 import { format, inspect } from 'node:util'
 import { serialize } from 'node:v8'
 import t, { type Test } from 'tap'
-import { BoundedMap } from '../lib/bounded-map.ts'
+import { BoundedMap } from '../lib/collections/bounded-map.ts'
 import { WebflowOAuthError, codeOf, describeForeign, isErrorCode, statusOf, toError } from '../lib/errors.ts'
-import { createFlowCookie, peekFlowCookie, readFlowCookie } from '../lib/flow-cookie.ts'
-import { createOutcome, parseOutcome, restoreError } from '../lib/flow-outcome.ts'
-import { FlowRecords } from '../lib/flow-records.ts'
-import { GuardedStore } from '../lib/guarded-store.ts'
-import { isObject, parseJson } from '../lib/json.ts'
-import { createHmac, createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/keyring.ts'
-import { Limit } from '../lib/limit.ts'
-import { resolveOptions } from '../lib/resolve-options.ts'
-import { createSealer, type Sealer } from '../lib/seal.ts'
-import { SealedStore } from '../lib/sealed-store.ts'
-import { createState, flowHandle, readState } from '../lib/state.ts'
-import { TagNames } from '../lib/tag-names.ts'
-import { TokenRecords } from '../lib/token-records.ts'
-import { WebflowToken, absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from '../lib/token.ts'
-import { UnderWay } from '../lib/under-way.ts'
+import { createFlowCookie, peekFlowCookie, readFlowCookie } from '../lib/flow/cookie.ts'
+import { createOutcome, parseOutcome, restoreError } from '../lib/flow/outcome.ts'
+import { FlowRecords } from '../lib/flow/records.ts'
+import { GuardedStore } from '../lib/storage/guarded-store.ts'
+import { isObject, parseJson } from '../lib/collections/json.ts'
+import { createHmac, createKeyring, mac, storeId, verifyMac, type Keyring } from '../lib/storage/keyring.ts'
+import { Limit } from '../lib/collections/limit.ts'
+import { resolveOptions } from '../lib/options/resolve.ts'
+import { createSealer, type Sealer } from '../lib/storage/seal.ts'
+import { SealedStore } from '../lib/storage/sealed-store.ts'
+import { createState, flowHandle, readState } from '../lib/flow/state.ts'
+import { TagNames } from '../lib/tokens/tags.ts'
+import { TokenRecords } from '../lib/tokens/records.ts'
+import { ProtectedToken, absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from '../lib/tokens/record.ts'
+import { UnderWay } from '../lib/collections/under-way.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import type { TokenStore } from '../stores/token-store.ts'
 import { tick } from './support/clock.ts'
@@ -982,7 +982,7 @@ t.test('of two records the newer', async (t) => {
 })
 
 t.test('WebflowToken', async (t) => {
-  const token = new WebflowToken('id-of-the-token', { ...record, endsAt: start + 5 })
+  const token = new ProtectedToken('id-of-the-token', { ...record, endsAt: start + 5 })
 
   t.test('tells what a handler may know', async (t) => {
     t.equal(token.id, 'id-of-the-token')

@@ -37,8 +37,57 @@ const importersOf = (name: string) => all.filter(({ imports }) => imports.some((
 
 t.test('there are sources, and imports are found in them', async (t) => {
   t.ok(lib.length > 20 && stores.length > 3)
-  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options.ts')), 'those of types too')
+  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options/options.ts')), 'those of types too')
   t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('stores/memory.ts')), 'and re-exports')
+})
+
+/** The rooms of `lib/`, from the top of the house down. Rooms on one floor know nothing of each other. */
+const floors: ReadonlyArray<readonly string[]> = [
+  ['index.ts', 'api.ts', 'context.ts'],
+  ['routes'],
+  ['caller'],
+  ['flow', 'tokens'],
+  ['webflow', 'storage'],
+  ['options'],
+  ['http'],
+  ['errors.ts', 'diagnostics.ts', 'collections']
+]
+
+/** The room of a file of `lib/`, and its floor; -1 for none. */
+function roomOf (path: string): { room: string, floor: number } {
+  const [, room = ''] = path.split('/')
+  return { room, floor: floors.findIndex((rooms) => rooms.includes(room)) }
+}
+
+t.test('imports run downwards through the rooms of lib/, those of types too', async (t) => {
+  for (const { path, imports } of lib.filter(({ path }) => !path.startsWith('lib/simulator/'))) {
+    const { room, floor } = roomOf(path)
+    t.ok(floor >= 0, `${path} is in a room`)
+    // The first floor and the last are one room each.
+    const isOneRoom = floor === 0 || floor === floors.length - 1
+    const upwards = imports.filter((specifier) => {
+      if (!specifier.startsWith('lib/')) return false
+      const target = roomOf(specifier)
+      return target.floor < floor || (target.floor === floor && target.room !== room && !isOneRoom)
+    })
+    t.strictSame(upwards, [], path)
+  }
+})
+
+t.test('no imports run in a circle, those of types included', async (t) => {
+  const importsOf = new Map(all.map(({ path, imports }) => [path, imports.filter((specifier) => known.has(specifier))]))
+  const finished = new Set<string>()
+  const findCircle = (path: string, trail: readonly string[]): readonly string[] | null => {
+    if (finished.has(path)) return null
+    if (trail.includes(path)) return [...trail.slice(trail.indexOf(path)), path]
+    for (const next of importsOf.get(path) ?? []) {
+      const circle = findCircle(next, [...trail, path])
+      if (circle !== null) return circle
+    }
+    finished.add(path)
+    return null
+  }
+  for (const path of known) t.equal(findCircle(path, []), null, path)
 })
 
 t.test('a store imports nothing but stores and Node', async (t) => {
@@ -52,11 +101,11 @@ t.test('the plugin alone knows fastify-plugin', async (t) => {
 })
 
 t.test('the Webflow client alone knows undici', async (t) => {
-  t.strictSame(importersOf('undici'), ['lib/webflow-client.ts'])
+  t.strictSame(importersOf('undici'), ['lib/webflow/client.ts'])
 })
 
 t.test('the cookie module alone knows @fastify/cookie', async (t) => {
-  t.strictSame(importersOf('@fastify/cookie'), ['lib/cookies.ts'])
+  t.strictSame(importersOf('@fastify/cookie'), ['lib/http/cookies.ts'])
 })
 
 t.test('nobody knows ioredis: a client is told by its shape', async (t) => {

@@ -8,7 +8,7 @@ import t from 'tap'
 import { request } from 'undici'
 import webflowOAuth from '../lib/index.ts'
 import { namedFaults } from '../lib/simulator/faults.ts'
-import { flowExpired } from '../lib/state-invalid.ts'
+import { flowExpired } from '../lib/flow/state-errors.ts'
 import { baseOptions, createApp, scope, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
@@ -199,7 +199,7 @@ t.test('every link within the package leads to a file that is packed, and to a h
 })
 
 t.test('every option has its row', (t) => {
-  const options = names(between(read('lib/options.ts'), 'interface WebflowOAuthOptions', '\n}'), /^ {2}(\w+)\??:/gm)
+  const options = names(between(read('lib/options/options.ts'), 'interface WebflowOAuthOptions', '\n}'), /^ {2}(\w+)\??:/gm)
   t.ok(options.length > 20)
   t.strictSame(rowsOf(sectionOf(readme, 'Options')).flatMap(({ names }) => names).sort(), options)
   t.end()

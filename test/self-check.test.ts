@@ -7,7 +7,7 @@ import { Writable } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import webflowOAuth, { MemoryStore, type WebflowOAuthOptions } from '../lib/index.ts'
-import { knownScopes } from '../lib/scopes.ts'
+import { knownScopes } from '../lib/options/scopes.ts'
 import { allScopes } from '../lib/simulator/scope.ts'
 
 const local = 'http://localhost:3000/webflow/callback'

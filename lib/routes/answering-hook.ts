@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeForeign } from '../errors.ts'
-import { gateOf } from '../reply-gate.ts'
+import { gateOf } from '../http/reply-gate.ts'
 
 /** How long a hook that returned the reply may take to send something, in milliseconds. */
 const patience = 500

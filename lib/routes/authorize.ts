@@ -1,18 +1,18 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beginAuthorization } from '../begin-authorization.ts'
-import type { Context } from '../context.ts'
-import { isPrefetch } from '../navigation.ts'
-import { readOnce, readQuery } from '../query.ts'
-import { redirect } from '../redirect.ts'
+import { beginAuthorization } from '../caller/begin.ts'
+import { isPrefetch } from '../http/navigation.ts'
+import { readOnce, readQuery } from '../http/query.ts'
+import { redirect } from '../http/redirect.ts'
+import type { Parts } from './parts.ts'
 
 /** Sends the browser to Webflow. */
-export async function authorize (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { settings } = context
+export async function authorize (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { settings } = parts
   // Reviewers probe the install URL; nothing is begun for them.
-  if (request.method === 'HEAD') return reply.redirect(context.flows.authorizationUrl(settings.scope, null), 302)
+  if (request.method === 'HEAD') return reply.redirect(parts.flows.authorizationUrl(settings.scope, null), 302)
   // No 204: Chromium would use a prefetched one for the real click.
   if (isPrefetch(request)) return reply.code(503).send()
 
   const returnTo = readOnce(readQuery(request), 'returnTo')
-  return redirect(reply, await beginAuthorization(context, request, reply, { trigger: 'authorize', returnTo, scope: settings.scope }), 302)
+  return redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'authorize', returnTo, scope: settings.scope }), 302)
 }

@@ -1,21 +1,21 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beginAuthorization } from '../begin-authorization.ts'
-import type { Context } from '../context.ts'
+import { beginAuthorization } from '../caller/begin.ts'
+import type { Identity } from '../caller/identity.ts'
 import { diagnostics, ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
-import type { FlowCookie } from '../flow-cookie.ts'
-import { createOutcome, restoreError, type Outcome } from '../flow-outcome.ts'
-import type { Claim, Done } from '../flow-records.ts'
-import type { OwnFlow } from '../flows.ts'
-import type { Identity } from '../identity.ts'
-import { isCrossSite, isNavigation } from '../navigation.ts'
-import { sendPage } from '../page.ts'
-import { parseCallback, readOnce, readQuery, type CallbackQuery } from '../query.ts'
-import { redirect } from '../redirect.ts'
-import { explainMissingCookie, flowExpired, stateInvalid } from '../state-invalid.ts'
-import { WebflowToken } from '../token.ts'
+import type { OwnFlow } from '../flow/browser-flows.ts'
+import type { FlowCookie } from '../flow/cookie.ts'
+import { createOutcome, restoreError, type Outcome } from '../flow/outcome.ts'
+import type { Claim, Done } from '../flow/records.ts'
+import { explainMissingCookie, flowExpired, stateInvalid } from '../flow/state-errors.ts'
+import { isCrossSite, isNavigation } from '../http/navigation.ts'
+import { sendPage } from '../http/page.ts'
+import { parseCallback, readOnce, readQuery, type CallbackQuery } from '../http/query.ts'
+import { redirect } from '../http/redirect.ts'
+import { ProtectedToken } from '../tokens/record.ts'
 import { answersByItself } from './answering-hook.ts'
+import type { Parts } from './parts.ts'
 
 /** How long a browser remembers that an install was begun again, in seconds. */
 const restartMaxAge = 60
@@ -39,23 +39,23 @@ interface Attempt {
 type Entrance = { kind: 'answered', reply: FastifyReply } | { kind: 'entered', attempt: Attempt, entry: Claim | Done }
 
 /** Takes the browser back from Webflow. */
-export async function callback (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { underWay } = context
+export async function callback (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { underWay } = parts
   const calledAt = performance.now()
-  const entrance = await enter(context, request, reply).catch((error: unknown) => {
-    publishEnd(context, request, calledAt, error)
+  const entrance = await enter(parts, request, reply).catch((error: unknown) => {
+    publishEnd(parts, request, calledAt, error)
     throw error
   })
   if (entrance.kind === 'answered') return entrance.reply
   const { attempt, entry } = entrance
-  if (entry.kind === 'done') return repeat(context, attempt, entry, reply)
-  const finished = finish(context, attempt, entry, request, reply).then(
+  if (entry.kind === 'done') return repeat(parts, attempt, entry, reply)
+  const finished = finish(parts, attempt, entry, request, reply).then(
     (answer) => {
-      publishEnd(context, request, calledAt, null)
+      publishEnd(parts, request, calledAt, null)
       return answer
     },
     (error: unknown) => {
-      publishEnd(context, request, calledAt, error)
+      publishEnd(parts, request, calledAt, error)
       throw error
     }
   )
@@ -63,30 +63,30 @@ export async function callback (context: Context, request: FastifyRequest, reply
 }
 
 /** Checks a callback and enters its flow. The order of the checks is the contract: nothing is written before the last of them. */
-async function enter (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<Entrance> {
-  const { cookies, flowRecords, flows, settings } = context
+async function enter (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<Entrance> {
+  const { cookies, flowRecords, flows, settings } = parts
   const query = parseCallback(request)
-  if (query.state === null) return { kind: 'answered', reply: await restart(context, query, request, reply) }
+  if (query.state === null) return { kind: 'answered', reply: await restart(parts, query, request, reply) }
 
   const flow = flows.recognise(request, query.state)
   if (flow === null) throw stateInvalid('malformed')
   const { cookie, expired, startedAt, state } = flow
   // A flow that ended in time may be repeated for a moment, though it could not be begun any more.
   if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw flowExpired(startedAt, settings.flowMaxAge)
-  if (cookie === null) throw await explainMissingCookie(context, request, state)
-  const owner = await findOwner(context, cookie, request)
+  if (cookie === null) throw await explainMissingCookie(parts, request, state)
+  const owner = await findOwner(parts, cookie, request)
   if (owner.kind === 'reload') return { kind: 'answered', reply: sendReload(reply) }
 
   const attempt = { query, flow: { ...flow, cookie }, ownerTokenId: owner.tokenId }
   const entry = await flowRecords.enter(state, cookie.startedAt, expired)
   if (entry === null) throw expired ? flowExpired(startedAt, settings.flowMaxAge) : stateInvalid('already_used')
-  if (entry.kind === 'done') await refuseEnded(context, attempt, entry)
+  if (entry.kind === 'done') await refuseEnded(parts, attempt, entry)
   if (cookies.read(request)[cookies.names.restart] !== undefined) cookies.end(reply, cookies.names.restart)
   return { kind: 'entered', attempt, entry }
 }
 
 /** Tells of a callback that was refused, or whose flow has ended. */
-function publishEnd ({ flows, settings }: Context, request: FastifyRequest, calledAt: number, error: unknown): void {
+function publishEnd ({ flows, settings }: Parts, request: FastifyRequest, calledAt: number, error: unknown): void {
   if (!diagnostics.flowEnd.hasSubscribers) return
   const state = readOnce(readQuery(request), 'state')
   const cookie = state === null ? null : flows.recognise(request, state)?.cookie ?? null
@@ -101,12 +101,12 @@ function publishEnd ({ flows, settings }: Context, request: FastifyRequest, call
 }
 
 /** An install that began at Webflow comes without a state of ours: its code is dropped and a flow begun. */
-async function restart (context: Context, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { cookies, settings } = context
+async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { cookies, settings } = parts
   // The marker keeps a provider that loses states from sending the browser round and round.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
-  const url = await beginAuthorization(context, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
+  const url = await beginAuthorization(parts, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
   cookies.set(reply, cookies.names.restart, '1', restartMaxAge)
   return redirect(reply, url, 302)
 }
@@ -114,7 +114,7 @@ async function restart (context: Context, query: CallbackQuery, request: Fastify
 /** Whom the token will belong to: a user's token id, or null for a new session. */
 type Owner = { kind: 'owner', tokenId: string | null } | { kind: 'reload' }
 
-async function findOwner ({ callers, identity }: Context, cookie: FlowCookie, request: FastifyRequest): Promise<Owner> {
+async function findOwner ({ callers, identity }: Parts, cookie: FlowCookie, request: FastifyRequest): Promise<Owner> {
   if (!identity.byUser) return { kind: 'owner', tokenId: null }
   const user = await callers.userOf(request)
   if (user !== null) {
@@ -133,7 +133,7 @@ function sendReload (reply: FastifyReply): FastifyReply {
 }
 
 /** Refuses to repeat what has changed since. */
-async function refuseEnded ({ records }: Context, { ownerTokenId }: Attempt, { outcome }: Done): Promise<void> {
+async function refuseEnded ({ records }: Parts, { ownerTokenId }: Attempt, { outcome }: Done): Promise<void> {
   if (outcome.kind !== 'connected') return
   if (ownerTokenId !== null && ownerTokenId !== outcome.tokenId) throw stateInvalid('other_user')
   // A session that has ended since is not brought back.
@@ -141,7 +141,7 @@ async function refuseEnded ({ records }: Context, { ownerTokenId }: Attempt, { o
 }
 
 /** Answers the callback of a flow that has ended as it was answered then. */
-function repeat ({ cookies, flows }: Context, { flow }: Attempt, { outcome, endedAt }: Done, reply: FastifyReply): FastifyReply {
+function repeat ({ cookies, flows }: Parts, { flow }: Attempt, { outcome, endedAt }: Done, reply: FastifyReply): FastifyReply {
   flows.end(reply, flow, endedAt)
   if (outcome.kind === 'failed') throw restoreError(outcome)
   if (outcome.sessionId !== null) cookies.setSession(reply, outcome.sessionId)
@@ -149,9 +149,9 @@ function repeat ({ cookies, flows }: Context, { flow }: Attempt, { outcome, ende
 }
 
 /** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
-async function finish (context: Context, attempt: Attempt, claim: Claim, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function finish (parts: Parts, attempt: Attempt, claim: Claim, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, ownerTokenId } = attempt
-  const { callers, cookies, flowRecords, flows, records, siblings, settings: { onSuccess, timeout } } = context
+  const { callers, cookies, flowRecords, flows, records, siblings, settings: { onSuccess, timeout } } = parts
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
     if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
@@ -160,7 +160,7 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
   const startedAt = Date.now()
   flows.end(reply, flow, Date.now())
   try {
-    const { token, stored, sessionId } = await connect(context, attempt, request, startedAt)
+    const { token, stored, sessionId } = await connect(parts, attempt, request, startedAt)
     const returnTo = flows.destination(flow)
     if (sessionId !== null) cookies.setSession(reply, sessionId)
     const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
@@ -182,8 +182,8 @@ async function finish (context: Context, attempt: Attempt, claim: Claim, request
 }
 
 /** Turns what Webflow answered into a stored token. */
-async function connect (context: Context, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
-  const { callers, identity, installations, records, settings, webflow } = context
+async function connect (parts: Parts, { query, flow, ownerTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
+  const { callers, identity, installations, records, settings, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const { sessionId, tokenId } = ownerTokenId === null ? createSession(identity) : { sessionId: null, tokenId: ownerTokenId }
   // Undefined where it cannot be told: then the token is written over whatever stands there.
@@ -193,7 +193,7 @@ async function connect (context: Context, { query, flow, ownerTokenId }: Attempt
   ])
   const issuedAt = Date.now()
   const record = await installations.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline: startedAt + settings.timeout })
-  const issued = new WebflowToken(tokenId, record)
+  const issued = new ProtectedToken(tokenId, record)
 
   try {
     await settings.beforeStore?.(issued, request)
@@ -208,7 +208,7 @@ async function connect (context: Context, { query, flow, ownerTokenId }: Attempt
   if (stored.record.accessToken !== record.accessToken) {
     request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile: the one that Webflow has issued before is not kept')
   }
-  const token = new WebflowToken(tokenId, stored.record)
+  const token = new ProtectedToken(tokenId, stored.record)
   callers.replace(request, token)
   return { token, stored, sessionId }
 }

@@ -1,10 +1,10 @@
 import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Context } from '../context.ts'
-import { failurePage } from '../failure.ts'
-import { isNavigation } from '../navigation.ts'
-import { pageHeaders, renderPage } from '../page.ts'
-import { gateOf } from '../reply-gate.ts'
+import { isNavigation } from '../http/navigation.ts'
+import { pageHeaders, renderPage } from '../http/page.ts'
+import { gateOf } from '../http/reply-gate.ts'
+import { failurePage } from './failure.ts'
+import type { Parts } from './parts.ts'
 
 /** How long closing waits for requests beyond the time that their calls to Webflow and to the store may take, in milliseconds. */
 const grace = 5000
@@ -17,7 +17,7 @@ const instances = new WeakMap<object, Set<Closing>>()
  * After `timeout`, twice `storeTimeout` and 5 seconds, requests that are still open get 503.
  */
 export class Closing {
-  readonly #context: Context
+  readonly #parts: Parts
   readonly #instances: Set<Closing>
   /** The open requests on the plugin's routes. */
   readonly #open = new Map<FastifyReply, Promise<void>>()
@@ -29,9 +29,9 @@ export class Closing {
   /** How long one `preClose` hook may take, in milliseconds. */
   readonly #turn: number
 
-  constructor (context: Context, { initialConfig: { pluginTimeout = 0 }, server }: FastifyInstance) {
-    const { timeout, storeTimeout } = context.settings
-    this.#context = context
+  constructor (parts: Parts, { initialConfig: { pluginTimeout = 0 }, server }: FastifyInstance) {
+    const { timeout, storeTimeout } = parts.settings
+    this.#parts = parts
     this.#patience = timeout + 2 * storeTimeout + grace
     this.#turn = pluginTimeout === 0 ? this.#patience : pluginTimeout / 2
     this.#instances = instances.get(server) ?? new Set()
@@ -68,7 +68,7 @@ export class Closing {
 
   /** Waits until the tasks that the last requests have begun are done, or until their time is over. */
   async #waitForTasks (): Promise<void> {
-    await Promise.race([this.#begin(), this.#context.underWay.settled()])
+    await Promise.race([this.#begin(), this.#parts.underWay.settled()])
     clearTimeout(this.#timer)
   }
 
@@ -83,11 +83,11 @@ export class Closing {
   }
 
   async #atRest (): Promise<void> {
-    await Promise.all([...this.#open.values(), this.#context.underWay.settled()])
+    await Promise.all([...this.#open.values(), this.#parts.underWay.settled()])
   }
 
   #giveUp (): void {
-    const { log, underWay } = this.#context
+    const { log, underWay } = this.#parts
     for (const reply of this.#open.keys()) this.#refuse(reply)
     if (underWay.size > 0) log.error({ tasks: underWay.size }, 'webflow-oauth: tasks were still under way when the app closed; closing no longer waits for them')
   }
@@ -121,7 +121,7 @@ export class Closing {
   }
 
   #answerFor (reply: FastifyReply): { headers: Record<string, string>, body: string } {
-    const { settings } = this.#context
+    const { settings } = this.#parts
     const message = 'The app is closing. Please try again in a moment.'
     if (!isNavigation(reply.request)) {
       return {
@@ -130,7 +130,7 @@ export class Closing {
       }
     }
     const route = reply.request.method === settings.revokeMethod ? 'revoke' : 'callback'
-    const page = failurePage(this.#context, route, Object.assign(new Error(message), { statusCode: 503 }), reply.request, reply)
+    const page = failurePage(this.#parts, route, Object.assign(new Error(message), { statusCode: 503 }), reply.request, reply)
     return { headers: pageHeaders, body: renderPage(page) }
   }
 }

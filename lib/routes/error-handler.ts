@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Context } from '../context.ts'
+import { isObject, parseJson } from '../collections/json.ts'
 import { toError } from '../errors.ts'
-import { answerFailure, type Route } from '../failure.ts'
-import { isObject, parseJson } from '../json.ts'
-import { gateOf, lastSentThrough, openGate } from '../reply-gate.ts'
+import { gateOf, lastSentThrough, openGate } from '../http/reply-gate.ts'
+import { answerFailure, type Route } from './failure.ts'
+import type { Parts } from './parts.ts'
 
-type Handler = (context: Context, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
+type Handler = (parts: Parts, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
 /**
  * Answers what fails on the plugin's routes: errors of their handlers, and errors of other plugins' hooks.
@@ -13,18 +13,18 @@ type Handler = (context: Context, request: FastifyRequest, reply: FastifyReply) 
  * handler of the surrounding instance.
  */
 export class RouteFailures {
-  readonly #context: Context
+  readonly #parts: Parts
   readonly #offered = new WeakSet<FastifyRequest>()
 
-  constructor (context: Context) {
-    this.#context = context
+  constructor (parts: Parts) {
+    this.#parts = parts
   }
 
   /** Wraps the handler of a route. */
   handle (route: Route, handler: Handler) {
     return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
       try {
-        return await handler(this.#context, request, reply)
+        return await handler(this.#parts, request, reply)
       } catch (thrown) {
         // Fastify's `handlerTimeout` failed the request before, and that error is being answered.
         if (this.#offered.has(request)) return reply
@@ -52,7 +52,7 @@ export class RouteFailures {
 
   #offer (route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
     this.#offered.add(request)
-    return answerFailure(this.#context, route, error, request, reply)
+    return answerFailure(this.#parts, route, error, request, reply)
   }
 }
 

@@ -1,17 +1,17 @@
 import type { FastifyInstance, FastifyReply, FastifySchema, RouteShorthandOptions } from 'fastify'
-import type { Context } from '../context.ts'
-import { hideMalformedType, parseForm } from '../form-body.ts'
-import { ownRoute } from '../own-route.ts'
-import { quietFactory } from '../quiet-logger.ts'
+import { ownRoute } from '../http/own-route.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import type { Closing } from './closing.ts'
 import { RouteFailures, passErrorsOn } from './error-handler.ts'
+import { hideMalformedType, parseForm } from './form-body.ts'
+import type { Parts } from './parts.ts'
+import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
 
 /** Makes the options that all routes have, anew for each route: an `onRoute` hook of the app may change what it gets. */
 function createOptions (): RouteShorthandOptions {
-  // Flows are for browsers: @fastify/swagger leaves the routes out.
+  // BrowserFlows are for browsers: @fastify/swagger leaves the routes out.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   return {
     // First for the answers that come when a hook of the app's fails, last for all others.
@@ -29,9 +29,9 @@ function createOptions (): RouteShorthandOptions {
 }
 
 /** Registers the three routes in a scope of their own, below the instance that the plugin was registered on. */
-export async function registerRoutes (fastify: FastifyInstance, { context, surrounding, closing }: { context: Context, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
-  const { paths, revokeMethod } = context.settings
-  const failures = new RouteFailures(context)
+export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
+  const { paths, revokeMethod } = parts.settings
+  const failures = new RouteFailures(parts)
   passErrorsOn(fastify, surrounding)
   fastify.addHook('onRequest', (_request, reply, done) => {
     closing.follow(reply)

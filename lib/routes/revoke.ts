@@ -1,27 +1,27 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Context } from '../context.ts'
 import { WebflowOAuthError } from '../errors.ts'
-import { isNavigation } from '../navigation.ts'
-import { redirect } from '../redirect.ts'
-import { revokeToken } from '../revocation.ts'
+import { isNavigation } from '../http/navigation.ts'
+import { redirect } from '../http/redirect.ts'
+import { revokeToken } from '../tokens/revocation.ts'
+import type { Parts } from './parts.ts'
 
 /** Disconnects the caller: revokes the token at Webflow, then forgets it. */
-export async function revoke (context: Context, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { callers, cookies, identity } = context
-  assertNotForged(context, request)
+export async function revoke (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { callers, cookies, identity } = parts
+  assertNotForged(parts, request)
   await callers.userOf(request)
   const token = callers.tokenOf(request)
-  const upstream = token === null ? null : await revokeToken(context, token, request)
+  const upstream = token === null ? null : await revokeToken(parts, token, request)
   if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
-  if (isNavigation(request)) return redirect(reply, context.settings.revokeRedirect, 303)
+  if (isNavigation(request)) return redirect(reply, parts.settings.revokeRedirect, 303)
   if (reply.sent) return reply
   // Sent as text, so that no serializer of the app's changes it.
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(upstream === null ? { revoked: false } : { revoked: true, upstream }))
 }
 
 /** Refuses what another site makes a browser send: fetch metadata and `Origin` cannot be forged by a page. */
-function assertNotForged ({ identity, settings }: Context, request: FastifyRequest): void {
+function assertNotForged ({ identity, settings }: Parts, request: FastifyRequest): void {
   const { 'sec-fetch-site': site, origin, authorization } = request.headers
   if (site === 'same-origin' || site === 'none') return
   if (origin !== undefined && settings.returnRules.allowedOrigins.has(origin)) return

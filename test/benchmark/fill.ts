@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger } from 'fastify'
 import { createContext } from '../../lib/context.ts'
-import { loadCookieCodec } from '../../lib/cookies.ts'
+import { loadCookieCodec } from '../../lib/http/cookies.ts'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { resolveOptions } from '../../lib/resolve-options.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
 import { sessionIdOf } from './setup.ts'
 
 const writtenAtOnce = 200

@@ -1,0 +1,47 @@
+import type { FastifyRequest } from 'fastify'
+import { WebflowOAuthError, type StateReason } from '../errors.ts'
+import type { Cookies } from '../http/cookies.ts'
+import type { Settings } from '../options/resolve.ts'
+import type { FlowRecords } from './records.ts'
+
+const messages: Record<StateReason, string> = {
+  state_missing: 'Webflow sent no `state` back: does a gateway in between drop it, or was the install begun twice? Begin again at the authorize route.',
+  malformed: 'The `state` is not one of this app: it was cut, changed, or made with another `secret` or `clientId`. Do all replicas share one `secret`?',
+  expired: 'The attempt to connect has expired: Webflow\'s page was open for too long, or an old link was used. Begin again.',
+  already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
+  host_mismatch: 'The callback came in under another host than that of `redirectUri`: cookies do not cross hosts.',
+  cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them?',
+  other_browser: 'The attempt to connect was begun in another browser or profile, or its cookie has been deleted. Begin again and stay in one browser.',
+  other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
+}
+
+/** Makes the error for a state that is refused. */
+export function stateInvalid (reason: StateReason, detail = ''): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', messages[reason] + detail, { reason })
+}
+
+/** Makes the error for a flow that took too long. */
+export function flowExpired (startedAt: number, flowMaxAge: number): WebflowOAuthError {
+  return stateInvalid('expired', ` It began ${Math.round((Date.now() - startedAt) / 1000)} seconds ago, and \`flowMaxAge\` is ${flowMaxAge}.`)
+}
+
+/** Finds the likeliest reason why a browser does not hold the cookie of a flow that is ours. */
+export async function explainMissingCookie ({ cookies, flowRecords, settings }: { cookies: Cookies, flowRecords: FlowRecords, settings: Settings }, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
+  // While the store is down, the other reasons can be told all the same.
+  const progress = await flowRecords.progress(state).catch(() => null)
+  if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
+  const host = hostOf(request, settings.secure)
+  if (host !== settings.host) {
+    return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the request came in for ${host}`}. Use one host name throughout; behind a proxy that changes \`Host\`, set \`trustProxy\`.`)
+  }
+  return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser',
+    ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)
+}
+
+/** The host that was asked for, spelled as a URL spells it; null when it is none. */
+function hostOf (request: FastifyRequest, secure: boolean): string | null {
+  // Fastify 5.0.0 has none where a client of HTTP/1.0 sent none, whatever its types say.
+  const host = [request.host].join()
+  const url = `${secure ? 'https' : 'http'}://${host}`
+  return /^[\w.:[\]-]{1,255}$/.test(host) && URL.canParse(url) ? new URL(url).host : null
+}

@@ -1,0 +1,204 @@
+import { MemoryStore } from '../../stores/memory.ts'
+import type { TokenStore } from '../../stores/token-store.ts'
+import { isObject } from '../collections/json.ts'
+import { refuseOption } from '../errors.ts'
+import type { ReturnRules } from '../http/return-to.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Endpoints } from './endpoints.ts'
+import type { WebflowOAuthOptions } from './options.ts'
+import { resolvePaths, type Paths } from './paths.ts'
+import { isScopeToken } from './scopes.ts'
+import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
+
+/** The options after checking: complete, and never changed again. */
+export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
+  readonly clientId: string
+  readonly clientSecret: string
+  readonly redirectUri: string
+  /** The host and port of `redirectUri`. */
+  readonly host: string
+  /** Whether `redirectUri` is https. */
+  readonly secure: boolean
+  readonly scope: readonly string[]
+  readonly secrets: readonly Buffer[]
+  readonly store: TokenStore
+  readonly paths: Paths
+  readonly revokeMethod: 'POST' | 'DELETE'
+  readonly successRedirect: string
+  readonly failureRedirect: string | null
+  readonly revokeRedirect: string
+  readonly returnRules: ReturnRules
+  readonly onMissingState: 'restart' | 'reject'
+  readonly cookieName: string
+  readonly sessionMaxAge: number
+  readonly flowMaxAge: number
+  readonly timeout: number
+  readonly storeTimeout: number
+  readonly dispatcher: Dispatcher | null
+  readonly introspect: boolean
+  readonly endpoints: Endpoints
+}
+
+const day = 24 * 60 * 60
+const maxDelay = 2 ** 31 - 1
+
+const known: Record<keyof WebflowOAuthOptions, true> = {
+  clientId: true,
+  clientSecret: true,
+  redirectUri: true,
+  scope: true,
+  secret: true,
+  store: true,
+  authorizePath: true,
+  revokePath: true,
+  revokeMethod: true,
+  callbackPath: true,
+  successRedirect: true,
+  failureRedirect: true,
+  revokeRedirect: true,
+  allowedOrigins: true,
+  onMissingState: true,
+  identify: true,
+  cookieName: true,
+  sessionMaxAge: true,
+  flowMaxAge: true,
+  timeout: true,
+  storeTimeout: true,
+  dispatcher: true,
+  introspect: true,
+  endpoints: true,
+  beforeStore: true,
+  onSuccess: true,
+  onFailure: true,
+  onRevoke: true,
+  onDisconnect: true
+}
+
+/**
+ * Checks the options once, at `register`, and completes them.
+ * Throws `WEBFLOW_OAUTH_INVALID_OPTION` with the name of the first wrong one and the remedy.
+ */
+export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
+  for (const name of Object.keys(options)) {
+    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
+    // Fastify's own options of `register`.
+    if (name === 'logLevel' || name === 'logSerializers') continue
+    if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
+  }
+  const clientId = requireCredential('clientId', options.clientId, 'WEBFLOW_CLIENT_ID')
+  const clientSecret = requireCredential('clientSecret', options.clientSecret, 'WEBFLOW_CLIENT_SECRET')
+  const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
+  const {
+    authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
+    onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
+    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
+  } = options
+  const scope = resolveScope('scope', options.scope)
+  const secrets = resolveSecrets(options.secret, clientSecret)
+  // A secret is a well-formed scope, and a warning about an unknown scope would print it.
+  if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
+  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
+  const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
+
+  return Object.freeze({
+    clientId,
+    clientSecret,
+    redirectUri,
+    host: url.host,
+    secure: url.protocol === 'https:',
+    scope,
+    secrets,
+    store: resolveStore(options.store),
+    paths,
+    revokeMethod: oneOf('revokeMethod', revokeMethod, ['POST', 'DELETE']),
+    successRedirect: redirect('successRedirect', successRedirect),
+    failureRedirect: failureRedirect === undefined ? null : redirect('failureRedirect', failureRedirect),
+    revokeRedirect: redirect('revokeRedirect', revokeRedirect),
+    returnRules: { origin: url.origin, allowedOrigins: resolveOrigins(options.allowedOrigins, url.origin), ownPaths: paths.own },
+    onMissingState: oneOf('onMissingState', onMissingState, ['restart', 'reject']),
+    cookieName: resolveCookieName(cookieName),
+    sessionMaxAge: resolveDuration('sessionMaxAge', sessionMaxAge, 'seconds'),
+    flowMaxAge: resolveDuration('flowMaxAge', flowMaxAge, 'seconds'),
+    timeout: resolveDuration('timeout', timeout, 'milliseconds'),
+    storeTimeout: resolveDuration('storeTimeout', storeTimeout, 'milliseconds'),
+    dispatcher: resolveDispatcher(options.dispatcher),
+    introspect: oneOf('introspect', introspect, [true, false]),
+    endpoints: resolveEndpoints(endpoints),
+    identify: optionalFunction('identify', identify),
+    beforeStore: optionalFunction('beforeStore', options.beforeStore),
+    onSuccess: optionalFunction('onSuccess', options.onSuccess),
+    onFailure: optionalFunction('onFailure', options.onFailure),
+    onRevoke: optionalFunction('onRevoke', options.onRevoke),
+    onDisconnect: optionalFunction('onDisconnect', options.onDisconnect)
+  })
+}
+
+/** Checks a list of scopes; each once, in the order given. */
+export function resolveScope (option: string, value: unknown): readonly string[] {
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
+  if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
+  for (const scope of list) {
+    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
+  }
+  return [...new Set(list.filter(isScopeToken))]
+}
+
+function requireCredential (option: string, value: unknown, variable: string): string {
+  if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is ${variable} set?`)
+  if (typeof value !== 'string') return refuseOption(option, 'must be a string')
+  if (!/^[\x21-\x7e]+$/.test(value)) return refuseOption(option, `holds a blank or a character that is not ASCII: does ${variable} end with a line break?`)
+  return value
+}
+
+function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[] {
+  const option = 'secret'
+  const remedy = 'make one with `openssl rand -base64 32`'
+  if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is APP_SECRET set? If there is none yet, ${remedy}`)
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
+  if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)
+  return list.map((secret) => {
+    if (secret === undefined || secret === '') return refuseOption(option, 'holds an entry that is missing: are the variables of both secrets set? Leave out the one that you do not have')
+    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of such: ${remedy}`)
+    const bytes = Buffer.from(secret)
+    if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)
+    if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, with which Webflow signs webhooks: ${remedy}`)
+    return bytes
+  })
+}
+
+function resolveStore (value: TokenStore | undefined): TokenStore {
+  if (value === undefined) return new MemoryStore()
+  if (!isObject(value) || !['get', 'set', 'delete', 'find'].every((name) => typeof value[name] === 'function')) {
+    return refuseOption('store', 'must be a TokenStore, with `get`, `set`, `delete` and `find`: for Redis, new RedisStore({ client })')
+  }
+  return value
+}
+
+function resolveCookieName (value: unknown): string {
+  if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-|_restart$|_flow(?:_|$)/i.test(value)) {
+    return refuseOption('cookieName', 'must be a cookie\'s name of at most 64 characters, without the prefix `__Host-` and the endings `_flow` and `_restart`, which the plugin adds by itself')
+  }
+  return value
+}
+
+function resolveDuration (option: string, value: unknown, unit: 'seconds' | 'milliseconds'): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0 || value > maxDelay) {
+    return refuseOption(option, `must be a whole number of ${unit}, from 1 to ${maxDelay}`)
+  }
+  return value
+}
+
+function resolveDispatcher (value: Dispatcher | undefined): Dispatcher | null {
+  if (value === undefined) return null
+  if (!isObject(value) || typeof value.request !== 'function') return refuseOption('dispatcher', 'must be a Dispatcher of undici 5 to 8, with the method `request`: an Agent, a ProxyAgent or a MockAgent of the package undici')
+  return value
+}
+
+function oneOf<T extends string | boolean> (option: string, value: unknown, values: readonly T[]): T {
+  return values.find((candidate) => candidate === value) ?? refuseOption(option, `must be one of ${values.join(', ')}`)
+}
+
+function optionalFunction<T> (option: string, value: T): T {
+  if (value !== undefined && typeof value !== 'function') return refuseOption(option, 'must be a function')
+  return value
+}

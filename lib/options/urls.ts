@@ -1,0 +1,87 @@
+import { isObject } from '../collections/json.ts'
+import { refuseOption } from '../errors.ts'
+import { normalizePath } from '../http/return-to.ts'
+import type { Endpoints } from './endpoints.ts'
+import type { Paths } from './paths.ts'
+
+const webflowEndpoints = {
+  authorize: 'https://webflow.com/oauth/authorize',
+  token: 'https://api.webflow.com/oauth/access_token',
+  revoke: 'https://webflow.com/oauth/revoke_authorization'
+}
+const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
+
+/** Checks the redirect URI: absolute, without fragment and userinfo, and https unless it stays on the machine; returns it as given and parsed. */
+export function resolveRedirectUri (value: unknown): { redirectUri: string, url: URL } {
+  const option = 'redirectUri'
+  if (value === undefined || value === null || value === '') return refuseOption(option, 'is missing: give the one that is registered with Webflow, such as https://app.example.com/webflow/callback')
+  if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^https?:\/\//i.test(value) || !URL.canParse(value)) {
+    return refuseOption(option, 'must be an absolute http(s) URL, such as https://app.example.com/webflow/callback')
+  }
+  const url = new URL(value)
+  if (value.includes('#')) refuseOption(option, 'must not have a fragment')
+  if (hasUserinfo(value, url)) refuseOption(option, 'must not hold a user name or a password')
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) refuseOption(option, 'must be https, unless its host is localhost or another loopback address')
+  for (const name of ['code', 'state', 'error', 'error_description']) {
+    if (url.searchParams.has(name)) refuseOption(option, `must not have a query parameter \`${name}\`: Webflow adds its own`)
+  }
+  return { redirectUri: value, url }
+}
+
+/** Tells whether a host is this very machine, by its name. */
+export function isLoopback (hostname: string): boolean {
+  return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
+}
+
+/** Checks where a redirect may lead: a path or an http(s) URL, and none of our own routes; returns it absolute. */
+export function resolveTarget (option: string, value: unknown, origin: string, paths: Paths): string {
+  const remedy = 'must be a path, such as /welcome, or an absolute http(s) URL'
+  if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
+  const url = new URL(value, origin)
+  if (hasUserinfo(value, url)) return refuseOption(option, remedy)
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes, even by its default `/`: set it to another path')
+  return url.href
+}
+
+/** Checks a list of origins; the own one always belongs to them. */
+export function resolveOrigins (value: unknown, own: string): ReadonlySet<string> {
+  const option = 'allowedOrigins'
+  const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? [...value] : null
+  if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
+  const origins = list.map((entry) => {
+    if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
+      return refuseOption(option, 'holds something that is no origin: scheme, host and port only, such as https://spa.example.com')
+    }
+    return new URL(entry).origin
+  })
+  return new Set([own, ...origins])
+}
+
+/** Checks the endpoints and completes them: with Webflow's, and where a token is shown to it, with those at the origin that issued it. */
+export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
+  if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs: ${endpointNames}`)
+  const resolve = (name: keyof Endpoints, fallback: string) => {
+    const url: unknown = value[name] === undefined ? fallback : value[name]
+    if (typeof url !== 'string' || !/^https?:\/\//i.test(url) || !URL.canParse(url) || /[#\s\\]/.test(url) || hasUserinfo(url, new URL(url))) {
+      return refuseOption(`endpoints.${name}`, 'must be an absolute http(s) URL without fragment and userinfo')
+    }
+    return url
+  }
+  const token = resolve('token', webflowEndpoints.token)
+  const endpoints = {
+    authorize: resolve('authorize', webflowEndpoints.authorize),
+    token,
+    revoke: resolve('revoke', webflowEndpoints.revoke),
+    introspect: resolve('introspect', new URL('/v2/token/introspect', token).href),
+    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
+  }
+  for (const name of Object.keys(value)) {
+    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is no endpoint: there are ${endpointNames}`)
+  }
+  return endpoints
+}
+
+/** An empty user name is dropped in parsing, and slashes before a full one are. */
+function hasUserinfo (value: string, { username, password }: URL): boolean {
+  return username !== '' || password !== '' || /^https?:\/+[^/?]*@/i.test(value)
+}

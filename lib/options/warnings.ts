@@ -1,0 +1,66 @@
+import { Server as TlsServer } from 'node:tls'
+import type { FastifyInstance } from 'fastify'
+import type { WebflowOAuthOptions } from './options.ts'
+import type { Settings } from './resolve.ts'
+import { isKnownScope, similarScope } from './scopes.ts'
+import { isLoopback } from './urls.ts'
+
+/** Looks at the configuration for what works now and will hurt later; logs one line for each, with its remedy. */
+export function checkSetup (fastify: FastifyInstance, settings: Settings, options: WebflowOAuthOptions): void {
+  const warn = (line: string) => { fastify.log.warn(`webflow-oauth: ${line}`) }
+  for (const line of findHazards(fastify, settings, options)) warn(line)
+  fastify.addHook('onListen', async () => {
+    const line = findPortHazard(settings, fastify.addresses().flatMap((address) => typeof address === 'string' ? [] : [address.port]))
+    if (line !== null) warn(line)
+  })
+}
+
+function findHazards (fastify: FastifyInstance, settings: Settings, options: WebflowOAuthOptions): string[] {
+  const { redirectUri, secure } = settings
+  const isProduction = process.env.NODE_ENV === 'production'
+  const speaksTls = fastify.server instanceof TlsServer
+  const { hostname, pathname } = new URL(redirectUri)
+  const lines: string[] = []
+
+  if (options.store === undefined && isProduction) {
+    lines.push('tokens are kept in memory and end with this process: give `store` a RedisStore in production')
+  }
+  if (!secure && (speaksTls || isProduction)) {
+    lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers elsewhere do not find it, and cookies are neither \`Secure\` nor \`__Host-\`. Give the public https URL, and register it with Webflow`)
+  }
+  if (!pathname.endsWith(settings.paths.callback)) {
+    lines.push(`\`redirectUri\` leads to ${pathname}, but the callback route is ${settings.paths.callback}: it is only reached if a proxy rewrites the one into the other. If none does, leave out \`callbackPath\``)
+  }
+  // `request.ips` is there only with `trustProxy`.
+  if (secure && !speaksTls && !isLoopback(hostname) && !fastify.hasRequestDecorator('ips')) {
+    lines.push('`redirectUri` is https and this server speaks http, so that a proxy stands in front of it, but Fastify\'s `trustProxy` is not set: `request.ip` and `request.host` are the proxy\'s, for rate limits, logs and the reason `host_mismatch`. Set `trustProxy` to the proxy\'s address')
+  }
+  for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
+    const similar = similarScope(scope)
+    lines.push(`\`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
+  }
+  if (settings.secrets.some(looksMadeUp)) {
+    lines.push('`secret` looks like a placeholder, which others can guess: make one with `openssl rand -base64 32`')
+  }
+  for (const [name, url] of Object.entries(settings.endpoints)) {
+    const { hostname, origin, protocol } = new URL(url)
+    if (protocol === 'http:' && !isLoopback(hostname)) lines.push(`\`endpoints.${name}\` is at ${origin}: tokens and the client secret cross the network readable. Use https`)
+  }
+  return lines
+}
+
+/** On a loopback host nothing stands in between, as a rule. */
+function findPortHazard ({ redirectUri }: Settings, ports: readonly number[]): string | null {
+  const { host, hostname, port, protocol } = new URL(redirectUri)
+  const wanted = Number(port || (protocol === 'https:' ? 443 : 80))
+  if (!isLoopback(hostname) || ports.length === 0 || ports.includes(wanted)) return null
+  return `\`redirectUri\` names ${host}, but this server listens on port ${ports[0]}: Webflow leads browsers to port ${wanted}. Use one port, unless something in between passes requests on`
+}
+
+// Long enough that of as many random strings as there are apps none holds one of them by chance.
+const placeholderWords = /secret|change[-_ ]?me|replace|example|password|placeholder|insert|todo[-_ ]|keyboard cat|qwerty|your[-_ ]|1234567|abcdefg/i
+
+/** Tells whether a person made a secret up: random ones have no words in them, and many different characters. */
+function looksMadeUp (secret: Buffer): boolean {
+  return placeholderWords.test(secret.toString('latin1')) || new Set(secret).size < 7
+}

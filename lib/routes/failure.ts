@@ -1,0 +1,125 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, type StateReason } from '../errors.ts'
+import { isNavigation } from '../http/navigation.ts'
+import { sendPage, type Page } from '../http/page.ts'
+import { readOnce, readQuery } from '../http/query.ts'
+import { redirect } from '../http/redirect.ts'
+import type { Settings } from '../options/resolve.ts'
+import { answersByItself } from './answering-hook.ts'
+import type { Parts } from './parts.ts'
+
+/** The routes of the plugin. */
+export type Route = 'authorize' | 'callback' | 'revoke'
+
+interface Words {
+  title: string
+  text: string
+}
+
+const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
+const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Please try again in a moment.' }
+const pageWords: Partial<Record<ErrorCode, Words>> = {
+  WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like one that Webflow made. Please start again from the app.' },
+  WEBFLOW_OAUTH_ACCESS_DENIED: { title: 'Webflow was not connected', text: 'The request for access was declined. Nothing was changed; you can try again whenever you like.' },
+  WEBFLOW_OAUTH_AUTHORIZATION_FAILED: { title: 'Webflow was not connected', text: 'Webflow did not grant the access that was asked for.' },
+  WEBFLOW_OAUTH_CODE_REJECTED: { title: 'Webflow was not connected', text: 'Webflow no longer accepted this attempt. Please connect once more.' },
+  WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE: busy,
+  WEBFLOW_OAUTH_WEBFLOW_TIMEOUT: busy,
+  WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID: busy,
+  WEBFLOW_OAUTH_STORE_UNAVAILABLE: { title: 'The app is having trouble', text: 'It cannot reach its own storage right now. Please try again in a moment.' },
+  WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then come back to this page and try again.' },
+  WEBFLOW_OAUTH_CROSS_SITE: { title: 'This request came from another site', text: 'For your safety it was not carried out. Please start it from the app itself.' }
+}
+const stateWords: Record<StateReason, Words> = {
+  state_missing: { title: 'Webflow was not connected', text: 'The answer from Webflow could not be matched with a request of this browser. Please start again from the app.' },
+  malformed: { title: 'This link is not one of ours', text: 'It does not look like one that this app asked for. Please start again from the app.' },
+  expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
+  already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
+  host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
+  other_browser: { title: 'This attempt began somewhere else', text: 'In another browser, or under another address. Please connect once more and stay in one place.' },
+  other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
+}
+
+type FailureParts = Pick<Parts, 'flows' | 'settings'>
+
+/**
+ * Answers a failed request: `onFailure`, then `failureRedirect`, then a page for a person.
+ * Resolves whether it was answered; if not, the error handler of the app is next.
+ */
+export async function answerFailure (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+  if (reply.sent) return true
+  const { onFailure, failureRedirect } = parts.settings
+  const page = failurePage(parts, route, error, request, reply)
+  if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return true
+  if (!isNavigation(request)) return reply.sent
+
+  const code = codeOf(error)
+  const reason = reasonOf(error)
+  // Neither the page nor `failureRedirect` tells the developer what our message tells.
+  const remedy = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
+  if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${remedy}`)
+  else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
+  if (route === 'callback' && failureRedirect !== null) {
+    const url = new URL(failureRedirect)
+    url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
+    if (reason !== null) url.searchParams.set('reason', reason)
+    const returnTo = returnToOf(parts, request)
+    if (returnTo !== null) url.searchParams.set('returnTo', returnTo)
+    redirect(reply, url.href, 303)
+  } else {
+    sendPage(reply, page)
+  }
+  return true
+}
+
+/** Makes the page for a person whose request failed. */
+export function failurePage (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
+  const status = statusOf(error)
+  return {
+    ...wordsFor(error, parts.settings),
+    // As in Fastify: an error that asks for no status of its own gets the one that a hook has set.
+    status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
+    note: [codeOf(error), reasonOf(error)].filter((word) => word !== null).join(' · '),
+    tryAgain: isUnharmed(error) ? '' : tryAgain(parts, route, request)
+  }
+}
+
+/** Where a person goes who tries again: to the same page in the end, if the flow is one of this browser. */
+function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): string {
+  const { paths, revokeRedirect } = parts.settings
+  if (route === 'revoke') return revokeRedirect
+  const returnTo = route === 'callback' ? returnToOf(parts, request) : null
+  if (returnTo === null) return paths.authorizeUrl
+  const url = new URL(paths.authorizeUrl)
+  url.searchParams.set('returnTo', returnTo)
+  return url.href
+}
+
+/** Where the flow of a callback was to lead. Null when it has no `returnTo`, or the browser does not hold its cookie. */
+function returnToOf ({ flows }: FailureParts, request: FastifyRequest): string | null {
+  const state = readOnce(readQuery(request), 'state')
+  const flow = state === null ? null : flows.recognise(request, state)
+  if (flow === null || flow.cookie === null || flow.cookie.returnTo === '') return null
+  return flows.destination({ ...flow, cookie: flow.cookie })
+}
+
+function reasonOf (error: Error): string | null {
+  return error instanceof WebflowOAuthError ? error.reason ?? null : null
+}
+
+/** Whether the very same callback goes on where it was refused: its link, to no other place, reloads it. */
+function isUnharmed (error: Error): boolean {
+  return error instanceof WebflowOAuthError && error.code === 'WEBFLOW_OAUTH_USER_REQUIRED'
+}
+
+function wordsFor (error: Error, { host }: Settings): Words {
+  if (!(error instanceof WebflowOAuthError)) return general
+  if (error.reason === 'host_mismatch') return { ...stateWords.host_mismatch, text: `Please open the app under its usual address, ${host}, and connect once more.` }
+  if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) return stateWords[error.reason]
+  return pageWords[error.code] ?? general
+}
+
+function isStateReason (reason: string | undefined): reason is StateReason {
+  return reason !== undefined && Object.hasOwn(stateWords, reason)
+}

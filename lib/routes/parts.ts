@@ -1,0 +1,33 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { CallerTokens } from '../caller/caller-tokens.ts'
+import type { Identity } from '../caller/identity.ts'
+import type { UnderWay } from '../collections/under-way.ts'
+import type { BrowserFlows } from '../flow/browser-flows.ts'
+import type { FlowRecords } from '../flow/records.ts'
+import type { Cookies } from '../http/cookies.ts'
+import type { Settings } from '../options/resolve.ts'
+import type { EndedTokens } from '../tokens/ended.ts'
+import type { Installations } from '../tokens/installations.ts'
+import type { TokenRecords } from '../tokens/records.ts'
+import type { Siblings } from '../tokens/siblings.ts'
+import type { WebflowClient } from '../webflow/client.ts'
+import type { TokenChecks } from '../webflow/token-checks.ts'
+
+/** The parts of one instance of the plugin. Each route names those that it uses. */
+export interface Parts {
+  settings: Settings
+  log: FastifyBaseLogger
+  cookies: Cookies
+  identity: Identity
+  records: TokenRecords
+  checks: TokenChecks
+  ended: EndedTokens
+  siblings: Siblings
+  installations: Installations
+  callers: CallerTokens
+  flows: BrowserFlows
+  flowRecords: FlowRecords
+  webflow: WebflowClient
+  /** Callbacks that have claimed their flow, and what is asked in the background: closing waits for them, so that no token is lost on the way. */
+  underWay: UnderWay
+}

@@ -1,0 +1,23 @@
+import { isObject } from '../collections/json.ts'
+import { refuseOption } from '../errors.ts'
+import { queryKinds, type QueryKind } from '../webflow/authorization.ts'
+
+/** What tokens are found by: an id of Webflow's, 24 hexadecimal digits. */
+export type TokenQuery =
+  | { siteId: string }
+  | { workspaceId: string }
+  | { userId: string }
+  | { authorizationId: string }
+
+/**
+ * Checks a query. Throws `WEBFLOW_OAUTH_INVALID_OPTION` for anything but one id of the right shape; with
+ * status 400 where only the id is wrong, which may come from a webhook.
+ */
+export function resolveQuery (query: unknown): { kind: QueryKind, id: string } {
+  const [name, ...more] = isObject(query) ? Object.keys(query) : []
+  const kind = queryKinds.find((known) => known === name)
+  if (!isObject(query) || kind === undefined || more.length > 0) return refuseOption('query', `must have exactly one of ${queryKinds.join(', ')}`)
+  const id = query[kind]
+  if (typeof id !== 'string' || !/^[\da-f]{24}$/i.test(id)) return refuseOption(kind, 'must be an id of Webflow\'s: 24 hexadecimal digits', { statusCode: 400 })
+  return { kind, id: id.toLowerCase() }
+}

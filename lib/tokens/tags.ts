@@ -1,0 +1,32 @@
+import { storeId } from '../storage/keyring.ts'
+import { idsOf, queryKinds, type QueryKind } from '../webflow/authorization.ts'
+import { isComplete, type TokenRecord } from './record.ts'
+
+/**
+ * The tags under which the store finds tokens again. Hashes with the client id, like the keys: the
+ * store learns no id of a site or a user, and two apps on one store find nothing of each other.
+ */
+export class TagNames {
+  /** Every token. */
+  readonly all: string
+  /** The tokens of which there is something left to ask Webflow. */
+  readonly incomplete: string
+  readonly #clientId: string
+
+  constructor (clientId: string) {
+    this.#clientId = clientId
+    this.all = storeId(clientId, 'all')
+    this.incomplete = storeId(clientId, 'incomplete')
+  }
+
+  /** The tag of what is named by an id of Webflow's. */
+  named (kind: QueryKind, id: string): string {
+    return storeId(this.#clientId, kind, id)
+  }
+
+  /** The tags of a record. */
+  of (record: TokenRecord): readonly string[] {
+    const named = queryKinds.flatMap((kind) => idsOf(record, kind).map((id) => this.named(kind, id)))
+    return [this.all, ...isComplete(record) ? [] : [this.incomplete], ...named]
+  }
+}

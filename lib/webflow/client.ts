@@ -1,0 +1,210 @@
+import type { Agent } from 'undici'
+import { startDeadline } from '../collections/deadline.ts'
+import { parseJson } from '../collections/json.ts'
+import { diagnostics, ownCode, type CallEnd, type DiagnosticsChannel } from '../diagnostics.ts'
+import { WebflowOAuthError, codeOf, describeForeign, isError, readMember, toError, type ErrorCode } from '../errors.ts'
+import type { Dispatcher } from '../options/dispatcher.ts'
+import type { Endpoints } from '../options/endpoints.ts'
+import type { WebflowUser } from '../options/webflow-token.ts'
+import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './answers.ts'
+
+/** What the client needs to know of the app. */
+export interface ClientOptions {
+  clientId: string
+  clientSecret: string
+  redirectUri: string
+  endpoints: Endpoints
+  timeout: number
+  dispatcher: Dispatcher | null
+}
+
+const maxBodyLength = 64 * 1024
+// Of a token that opens thousands of sites, each with an id of 24 digits.
+const maxInstallationLength = 256 * 1024
+// Below the idle limit of any server, so that no request is written to a connection that is being closed.
+const keepAlive = 4000
+// With these no connection was opened, so that no byte of the request can have left.
+const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const addressTimeout = new Set(['ETIMEDOUT'])
+// A dispatcher of the app's may have timers of its own.
+const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
+const decoder = new TextDecoder()
+
+/** A request to Webflow. */
+interface Call {
+  endpoint: keyof Endpoints
+  method: 'GET' | 'POST'
+  headers: Record<string, string>
+  body: string | null
+  maxLength: number
+}
+
+/** Speaks to Webflow's endpoints, each call within its deadline. */
+export class WebflowClient {
+  readonly #options: ClientOptions
+  #undici: Promise<typeof import('undici')> | undefined
+  #own: Agent | null = null
+
+  constructor (options: ClientOptions) {
+    this.#options = options
+  }
+
+  /** Exchanges a code for an access token (RFC 6749, section 4.1.3). */
+  async exchange (code: string): Promise<Grant> {
+    const { clientId, clientSecret, redirectUri } = this.#options
+    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readGrant(await this.#post('token', {
+      client_id: clientId,
+      client_secret: clientSecret,
+      code,
+      grant_type: 'authorization_code',
+      redirect_uri: redirectUri
+    }), this.#options))
+  }
+
+  /** Revokes an access token by Webflow's own request, which is not that of RFC 7009. */
+  async revoke (accessToken: string): Promise<Upstream> {
+    const { clientId, clientSecret } = this.#options
+    return await this.#observe(diagnostics.revoke, (upstream) => upstream, async () => readRevocation(await this.#post('revoke', {
+      client_id: clientId,
+      client_secret: clientSecret,
+      access_token: accessToken
+    }), this.#options))
+  }
+
+  /** Asks what a token opens, which takes no scope; within so many milliseconds. */
+  async introspect (accessToken: string, timeout: number): Promise<Introspection> {
+    return readIntrospection(await this.#get('introspect', accessToken, timeout))
+  }
+
+  /** Asks who granted a token, within so many milliseconds; null when it lacks the scope for that. */
+  async authorizedBy (accessToken: string, timeout: number): Promise<WebflowUser | null> {
+    return readUser(await this.#get('authorizedBy', accessToken, timeout))
+  }
+
+  /**
+   * Loads undici, which takes longer than all the rest of the plugin, before the first call has to. Node remembers
+   * for good that an import failed, for want of a file descriptor perhaps: better when an app begins than when it is busy.
+   */
+  async prepare (): Promise<typeof import('undici')> {
+    return await (this.#undici ??= import('undici'))
+  }
+
+  /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
+  async close (): Promise<void> {
+    await this.#own?.close()
+  }
+
+  /** Tells how a call ended and how long it took. */
+  async #observe<T, Outcome extends string> (channel: DiagnosticsChannel<CallEnd<Outcome>>, outcomeOf: (value: T) => Outcome, call: () => Promise<T>): Promise<T> {
+    const { clientId } = this.#options
+    const startedAt = performance.now()
+    const publish = (outcome: Outcome | 'failed', code: ErrorCode | null) => {
+      channel.publish({ clientId, outcome, code, duration: performance.now() - startedAt })
+    }
+    try {
+      const value = await call()
+      publish(outcomeOf(value), null)
+      return value
+    } catch (error) {
+      publish('failed', ownCode(error))
+      throw error
+    }
+  }
+
+  #post (endpoint: keyof Endpoints, fields: Record<string, string>): Promise<Answer> {
+    const headers = { 'content-type': 'application/json' }
+    return this.#call({ endpoint, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
+  }
+
+  #get (endpoint: keyof Endpoints, accessToken: string, timeout: number): Promise<Answer> {
+    const headers = { authorization: `Bearer ${accessToken}` }
+    return this.#call({ endpoint, method: 'GET', headers, body: null, maxLength: maxInstallationLength }, timeout)
+  }
+
+  async #call (call: Call, timeout: number): Promise<Answer> {
+    const controller = new AbortController()
+    return await new Promise((resolve, reject) => {
+      const cancel = startDeadline(timeout, () => {
+        reject(timedOut(call, timeout))
+        controller.abort()
+      })
+      this.#send(call, controller.signal)
+        .catch((error: unknown) => {
+          if (!isNeverSent(error) || controller.signal.aborted) throw error
+          return this.#send(call, controller.signal)
+        })
+        .then(resolve, (thrown: unknown) => {
+          const error = toError(thrown)
+          reject(error instanceof WebflowOAuthError ? error : unreachable(error, call, timeout))
+        })
+        .finally(cancel)
+    })
+  }
+
+  async #send ({ endpoint, method, headers, body, maxLength }: Call, signal: AbortSignal): Promise<Answer> {
+    const { origin, pathname, search } = new URL(this.#options.endpoints[endpoint])
+    const dispatcher = this.#options.dispatcher ?? await this.#ownDispatcher()
+    const response = await dispatcher.request({
+      origin,
+      path: `${pathname}${search}`,
+      method,
+      headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
+      body,
+      signal,
+      // undici's own timers count the time in which the process was blocked.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      // Agents of undici 5 and 6 may follow redirects by default, and would take the credentials along.
+      maxRedirections: 0
+    })
+    const text = await readBody(response.body, maxLength)
+    if (text === null && isSuccess(response.statusCode)) {
+      throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+    }
+    return { endpoint, status: response.statusCode, body: text === null ? undefined : parseJson(text) }
+  }
+
+  async #ownDispatcher (): Promise<Dispatcher> {
+    const { Agent } = await this.prepare()
+    this.#own ??= new Agent({
+      // Unlike its other timers, this one of undici's looks at the sockets once more before it gives up.
+      connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
+      keepAliveTimeout: keepAlive,
+      keepAliveMaxTimeout: keepAlive
+    })
+    return this.#own
+  }
+}
+
+/** Reads a body as text; null when it is too long. Leaving the loop makes undici close the connection. */
+async function readBody (body: AsyncIterable<Uint8Array>, maxLength: number): Promise<string | null> {
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of body) {
+    length += chunk.length
+    if (length > maxLength) return null
+    chunks.push(chunk)
+  }
+  return decoder.decode(Buffer.concat(chunks))
+}
+
+/** Tells whether no connection was opened, so that a second try sends nothing twice. */
+function isNeverSent (error: unknown): boolean {
+  const errors = readMember(error, 'errors')
+  // Every address of a host failed: Node wraps what became of each, and gives some of them a quarter of a second only.
+  if (Array.isArray(errors)) return errors.length > 0 && errors.every((each) => hasCode(each, neverSent) || hasCode(each, addressTimeout))
+  return hasCode(error, neverSent)
+}
+
+function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
+  return isError(error) && codes.has(codeOf(error) ?? '')
+}
+
+function unreachable (error: Error, call: Call, timeout: number): WebflowOAuthError {
+  if (hasCode(error, timeouts)) return timedOut(call, timeout)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Does this machine resolve its name, and may it connect there?`, { cause: describeForeign(error) })
+}
+
+function timedOut ({ endpoint }: Call, timeout: number): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms.`)
+}
