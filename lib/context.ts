@@ -45,7 +45,7 @@ export function createContext (settings: Settings, log: FastifyBaseLogger, codec
     installations,
     callers: new CallerTokens(cookies, identity, records, installations),
     flows: new BrowserFlows(settings, cookies, keyring),
-    flowRecords: new FlowRecords(new SealedStore(store, createSealer(keyring('seal flow')), log), settings, underWay),
+    flowRecords: new FlowRecords(store, settings, underWay),
     webflow,
     underWay
   }

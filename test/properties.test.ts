@@ -108,7 +108,8 @@ const flowCookie: Arbitrary<FlowCookie> = fc.record({
   startedAt: instant,
   user: fc.option(text.map(hashOf)),
   owner: fc.option(text.map((user) => storeId(clientId, 'user', user))),
-  endedAt: fc.option(instant)
+  endedAt: fc.option(instant),
+  seed: text.map(hashOf)
 }, { noNullPrototype: true })
 
 t.test('a flow cookie gives back what it was made of, with its own state only', async () => {
@@ -168,14 +169,14 @@ t.test('a sealed value opens at its own place only', async () => {
     assert.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
     assert.deepEqual(sealer.open(place, sealed), { kind: 'opened', text: content })
     if (other !== place) assert.deepEqual(sealer.open(other, sealed), { kind: 'foreign' })
-    assert.deepEqual(createSealer(keyring('seal flow')).open(place, sealed), { kind: 'foreign' }, 'for another purpose')
+    assert.deepEqual(createSealer(keyring('derive session id')).open(place, sealed), { kind: 'foreign' }, 'for another purpose')
     assert.deepEqual(createSealer(foreignKeyring('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'under another secret')
     assert.notEqual(sealer.seal(place, content), sealed, 'no two are alike')
   }))
 })
 
 t.test('a sealed value that was changed in any character does not open', async () => {
-  const sealer = createSealer(keyring('seal flow'))
+  const sealer = createSealer(keyring('derive session id'))
   fc.assert(fc.property(text, text, mutation, (place, content, change) => {
     const sealed = sealer.seal(place, content)
     const changed = mutate(sealed, change)
@@ -246,15 +247,19 @@ function toJson (value: unknown): string {
   }
 }
 
-t.test('an error that ends a flow is the same error after it was stored', async () => {
-  const code = fc.oneof(text, fc.integer(), fc.constant(undefined)).filter((value) => !String(value).startsWith('WEBFLOW_OAUTH_'))
-  const foreign = fc.record({ message: anyString, statusCode: fc.option(fc.integer({ min: 400, max: 599 }), { nil: undefined }), code, reason: fc.option(text, { nil: undefined }) })
-    .map(({ message, ...members }) => Object.assign(new Error(message), Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined))))
-  const own = fc.tuple(fc.constantFrom('WEBFLOW_OAUTH_ACCESS_DENIED', 'WEBFLOW_OAUTH_CODE_REJECTED', 'WEBFLOW_OAUTH_STORE_UNAVAILABLE', 'WEBFLOW_OAUTH_STATE_INVALID'), text, fc.option(text, { nil: undefined }))
-    .map(([ownCode, message, reason]) => new WebflowOAuthError(ownCode, message, { reason }))
-  const facts = (error: Error) => ({ message: error.message, ...Object.fromEntries(['code', 'statusCode', 'reason'].map((name) => [name, Reflect.get(error, name)])) })
+t.test('an error that ends a flow has the same status, code and reason after it was stored, and nothing of its message', async () => {
+  const plain = fc.stringMatching(/^[\w ./:-]{1,40}$/)
+  const code = fc.oneof(plain, fc.integer(), fc.constant(undefined)).filter((value) => !String(value).startsWith('WEBFLOW_OAUTH_'))
+  const secretMessage = 'said in confidence'
+  const foreign = fc.record({ statusCode: fc.option(fc.integer({ min: 400, max: 599 }), { nil: undefined }), code, reason: fc.option(plain, { nil: undefined }) })
+    .map((members) => Object.assign(new Error(secretMessage), Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined))))
+  const own = fc.tuple(fc.constantFrom('WEBFLOW_OAUTH_ACCESS_DENIED', 'WEBFLOW_OAUTH_CODE_REJECTED', 'WEBFLOW_OAUTH_STORE_UNAVAILABLE', 'WEBFLOW_OAUTH_STATE_INVALID'), fc.option(plain, { nil: undefined }))
+    .map(([ownCode, reason]) => new WebflowOAuthError(ownCode, secretMessage, { reason }))
+  const facts = (error: Error) => Object.fromEntries(['code', 'statusCode', 'reason'].map((name) => [name, Reflect.get(error, name)]))
   fc.assert(fc.property(fc.oneof(foreign, own), (error) => {
-    const outcome = parseOutcome(JSON.parse(JSON.stringify(createOutcome(error))))
+    const stored = JSON.stringify(createOutcome(error))
+    assert.ok(!stored.includes(secretMessage))
+    const outcome = parseOutcome(JSON.parse(stored))
     assert.ok(outcome !== null && outcome.kind === 'failed')
     const restored = restoreError(outcome)
     assert.deepEqual(facts(restored), { ...facts(error), statusCode: Reflect.get(error, 'statusCode') ?? 500 })
@@ -263,12 +268,12 @@ t.test('an error that ends a flow is the same error after it was stored', async 
 })
 
 t.test('whatever else is stored for an outcome is read as none, or as one with its types', async () => {
-  const members = fc.record({ kind: fc.constantFrom('connected', 'failed', 'other', 1), tokenId: fc.anything(), sessionId: fc.anything(), returnTo: fc.anything(), message: fc.anything(), statusCode: fc.anything(), code: fc.anything(), reason: fc.anything() }, { requiredKeys: [] })
-  const likely = fc.record({ kind: fc.constant('connected'), tokenId: text, sessionId: fc.option(text), returnTo: text })
+  const members = fc.record({ kind: fc.constantFrom('connected', 'failed', 'other', 1), keyId: fc.anything(), statusCode: fc.anything(), code: fc.anything(), reason: fc.anything() }, { requiredKeys: [] })
+  const likely = fc.record({ kind: fc.constant('connected'), keyId: text })
   fc.assert(fc.property(fc.oneof(fc.anything(), members, likely), (value) => {
     const outcome = parseOutcome(value)
     if (outcome === null) return
-    if (outcome.kind === 'connected') assert.ok(typeof outcome.tokenId === 'string' && typeof outcome.returnTo === 'string' && (outcome.sessionId === null || typeof outcome.sessionId === 'string'))
+    if (outcome.kind === 'connected') assert.equal(typeof outcome.keyId, 'string')
     else assert.ok(restoreError(outcome) instanceof Error)
   }))
 })

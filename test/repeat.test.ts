@@ -139,7 +139,7 @@ t.test('a flow that was finished long before it expired is told to be expired', 
   t.equal((await browser.get(url)).json().reason, 'expired')
 })
 
-t.test('an error is repeated as it was, and `onFailure` runs each time', async (t) => {
+t.test('an error is repeated with its status, code and reason, without its message, and `onFailure` runs each time', async (t) => {
   const seen: string[] = []
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
@@ -153,10 +153,10 @@ t.test('an error is repeated as it was, and `onFailure` runs each time', async (
   const url = await webflow.approve(String(location))
   for (const answer of [await browser.get(url), await browser.get(url)]) {
     t.equal(answer.statusCode, 402)
-    t.strictSame(answer.json(), { statusCode: 402, code: 'PLAN_LIMIT', error: 'Payment Required', message: 'only three sites on this plan', reason: 'plan' })
+    t.match(answer.json(), { statusCode: 402, code: 'PLAN_LIMIT', error: 'Payment Required', reason: 'plan' })
     t.equal(session(answer), undefined)
   }
-  t.strictSame(seen, ['only three sites on this plan', 'only three sites on this plan'])
+  t.match(seen, ['only three sites on this plan', /failed with this error before/])
   t.equal(webflow.requests.token.length, 1)
   t.equal(webflow.requests.revoke.length, 0)
 })
@@ -168,7 +168,7 @@ t.test('an error without code and status is repeated as a 500', async (t) => {
   const url = await webflow.approve(String(location))
   for (const answer of [await browser.get(url), await browser.get(url)]) {
     t.equal(answer.statusCode, 500)
-    t.equal(answer.json().message, 'not today')
+    t.notOk('code' in answer.json())
   }
 })
 
@@ -220,6 +220,47 @@ t.test('a claim whose answer was lost and that was sent again is still one\'s ow
   const url = await webflow.approve(String(location))
   for (let turn = 0; turn < 2; turn++) t.equal((await browser.navigate(url)).statusCode, 303)
   t.equal(webflow.requests.token.length, 1)
+})
+
+t.test('while a rotation of `secret` is half done, replicas of both steps repeat one session, and one that skipped a step repeats none', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new MemoryStore()
+  const [before, after] = ['the old secret, of 32 bytes and more', 'the new secret, of 32 bytes and more']
+  const [first, second, late] = await Promise.all([[before, after], [after, before], [before]].map((secret) => createApp(t, { webflow, options: { store, secret } })))
+  if (first === undefined || second === undefined || late === undefined) return
+  const browser = new Browser(first)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  const tab = browser.clone(late)
+  const answer = await browser.clone(second).navigate(url)
+  t.equal(answer.statusCode, 303)
+  const repeated = await browser.clone(first).navigate(url)
+  t.equal(repeated.statusCode, 303)
+  t.equal(session(repeated), session(answer))
+  t.equal((await tab.get(url)).json().reason, 'already_used')
+})
+
+t.test('what a reader of the store sees of a flow opens no session', async (t) => {
+  const webflow = await startWebflow(t)
+  const values: string[] = []
+  const memory = new MemoryStore()
+  const store: TokenStore = {
+    get: (key) => memory.get(key),
+    set: async (key, value, options) => {
+      if (key.startsWith('flow:')) values.push(value)
+      return await memory.set(key, value, options)
+    },
+    delete: (key, options) => memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const browser = new Browser(await createApp(t, { webflow, options: { store } }))
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize?returnTo=/private')).location))
+  const id = session(await browser.navigate(url))
+  t.match(values.map((value) => JSON.parse(value)), [{ kind: 'claimed', attempt: /^[\da-f-]{36}$/ }, { kind: 'done', outcome: { kind: 'connected', keyId: /^[\w-]{8}$/ }, endedAt: Number }])
+  const { accessToken } = (await browser.get('/token')).json()
+  for (const secret of [id, accessToken, new URL(url).searchParams.get('state'), new URL(url).searchParams.get('code'), 'private']) {
+    t.type(secret, 'string')
+    t.notMatch(values.join(), String(secret))
+  }
 })
 
 t.test('a store that does not write the token is a failure, and one that does not record the outcome is not', async (t) => {

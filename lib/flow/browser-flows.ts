@@ -1,18 +1,22 @@
+import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { refuseOption } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import { judgeReturnTo, resolveReturnTo } from '../http/return-to.ts'
 import type { Settings } from '../options/resolve.ts'
-import type { DerivedKey, Keyring } from '../storage/keyring.ts'
+import { newestOf, type DerivedKey, type Keyring } from '../storage/keyring.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie, type FlowCookie } from './cookie.ts'
 import { repeatAge } from './records.ts'
+import { deriveSessionId } from './session-id.ts'
 import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 
 const maxPending = 5
 /** What a browser keeps of one cookie: the length of its whole `Set-Cookie` header (RFC 6265, section 6.1). */
 const maxCookieBytes = 4096
-// 24 bytes of JSON, in base64url: `end` writes the same cookie again with a time of 13 digits.
+// `end` writes the same cookie again with two more members, in base64url: the time (24 bytes of JSON), and the hash of
+// the user (53 bytes) where nobody was signed in at the beginning.
 const endedAtBytes = 32
+const userBytes = 72
 // Servers take 16 KiB of headers: a page that opens one long flow after another must not fill them.
 const maxPendingBytes = 8 * 1024
 const loopWindow = 60_000
@@ -44,6 +48,13 @@ export interface OwnFlow extends Flow {
   cookie: FlowCookie
 }
 
+/** The session that a flow leads to. */
+export interface FlowSession {
+  sessionId: string
+  /** The id of the key from which the session id is derived. */
+  keyId: string
+}
+
 /**
  * The browser's side of flows: begins them and recognises them when they come back. No store is involved.
  */
@@ -52,6 +63,7 @@ export class BrowserFlows {
   readonly #cookies: Cookies
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
+  readonly #sessionKeys: readonly DerivedKey[]
   /** The authorization request up to its scope. */
   readonly #authorizeUrl: string
   /** The most that `Cookies` writes after the value of a flow cookie. */
@@ -62,6 +74,7 @@ export class BrowserFlows {
     this.#cookies = cookies
     this.#stateKeys = keyring('mac state')
     this.#cookieKeys = keyring('mac flow cookie')
+    this.#sessionKeys = keyring('derive session id')
     const url = new URL(settings.endpoints.authorize)
     for (const name of ['scope', 'state']) url.searchParams.delete(name)
     url.searchParams.set('response_type', 'code')
@@ -73,7 +86,7 @@ export class BrowserFlows {
     this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
     // A browser would drop the cookie of every flow: the app had better not start.
     const hash = 'x'.repeat(43)
-    this.#create('', { returnTo: '', scope: settings.scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null })
+    this.#create('', { returnTo: '', scope: settings.scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
   }
 
   /**
@@ -86,7 +99,7 @@ export class BrowserFlows {
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
     const target = judgeReturnTo(returnTo ?? '', returnRules)
-    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null }
+    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null, seed: randomBytes(32).toString('base64url') }
     const { value, isCut } = this.#create(state, flow)
     // A foreign URL is dropped without a line: anybody can send one, and would fill the log. The line never holds the URL.
     if (target.kind === 'too long' || isCut) {
@@ -135,6 +148,18 @@ export class BrowserFlows {
     this.#cookies.set(reply, this.#cookieName(state), value, Math.max(1, Math.ceil(left / 1000)))
   }
 
+  /** The session that a flow leads to, with the id of the key from which the session id is derived. */
+  newSession ({ state, cookie }: OwnFlow): FlowSession {
+    const newest = newestOf(this.#sessionKeys)
+    return { sessionId: deriveSessionId(newest, state, cookie.seed), keyId: newest.id }
+  }
+
+  /** The session that a flow has led to; null where the key is not known to this process. */
+  sessionOf ({ state, cookie }: OwnFlow, keyId: string): FlowSession | null {
+    const key = this.#sessionKeys.find(({ id }) => id === keyId)
+    return key === undefined ? null : { sessionId: deriveSessionId(key, state, cookie.seed), keyId }
+  }
+
   #cookieName (state: string): string {
     return this.#cookies.names.flowPrefix + flowHandle(state)
   }
@@ -142,7 +167,7 @@ export class BrowserFlows {
   /** Writes the cookie of a new flow, without `returnTo` where browsers would drop a cookie of that size. */
   #create (state: string, flow: FlowCookie): { value: string, isCut: boolean } {
     const value = createFlowCookie(this.#cookieKeys, state, flow)
-    const bytes = `${this.#cookieName(state)}=${value}${this.#attributes}`.length + endedAtBytes
+    const bytes = `${this.#cookieName(state)}=${value}${this.#attributes}`.length + endedAtBytes + (flow.user === null ? userBytes : 0)
     if (bytes <= maxCookieBytes) return { value, isCut: false }
     if (flow.returnTo === '') return refuseOption('scope', 'is too long: a flow cookie of 4,096 bytes cannot hold it')
     return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }

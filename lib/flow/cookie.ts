@@ -15,6 +15,8 @@ export interface FlowCookie {
   owner: string | null
   /** When the flow ended, in Unix milliseconds, or null while it is pending. */
   endedAt: number | null
+  /** 32 random bytes in base64url. With the state, the session id is derived from them: the state alone opens no session. */
+  seed: string
 }
 
 /**
@@ -22,8 +24,8 @@ export interface FlowCookie {
  * without its cookie opens nothing, nor does a cookie without its state.
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
-  const { returnTo, scope, startedAt, user, owner, endedAt } = flow
-  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, user: user ?? undefined, owner: owner ?? undefined, endedAt: endedAt ?? undefined })
+  const { returnTo, scope, startedAt, user, owner, endedAt, seed } = flow
+  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, endedAt: endedAt ?? undefined })
   // Outside of the JSON, which would write some characters as six: a cookie has 4,096 bytes.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`).toString('base64url')}`
@@ -51,9 +53,9 @@ function parse (payload: string): FlowCookie | null {
   const [, json = '', returnTo = ''] = /^([^\n]*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
   const flow = parseJson(json)
   if (!isObject(flow)) return null
-  const { scope, startedAt, user = null, owner = null, endedAt = null } = flow
-  if (typeof scope !== 'string' || typeof startedAt !== 'number') return null
+  const { scope, startedAt, user = null, owner = null, endedAt = null, seed } = flow
+  if (typeof scope !== 'string' || typeof startedAt !== 'number' || typeof seed !== 'string') return null
   if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
   if (endedAt !== null && typeof endedAt !== 'number') return null
-  return { returnTo, scope: scope.split(' '), startedAt, user, owner, endedAt }
+  return { returnTo, scope: scope.split(' '), startedAt, user, owner, endedAt, seed }
 }

@@ -1,52 +1,59 @@
 import { isObject } from '../collections/json.ts'
 import { WebflowOAuthError, isErrorCode, readMember, statusOf } from '../errors.ts'
 
-/** How a flow ended; kept sealed for a minute, so that the same callback gets the same answer. Never a token. */
+/**
+ * How a flow ended, kept so that the same callback gets the same answer. It is stored as it is, so it holds no secret:
+ * no token, no session id, no message of an error.
+ */
 export type Outcome =
-  | { kind: 'connected', tokenId: string, sessionId: string | null, returnTo: string }
+  | {
+    kind: 'connected'
+    /** The id of the key from which the session id was derived. */
+    keyId: string
+  }
   | FailedOutcome
 
 /** The error with which a flow ended. */
 export interface FailedOutcome {
   kind: 'failed'
-  message: string
   statusCode: number
-  /** A code of ours, or whatever code the error of a hook had. */
+  /** A code of ours, or the code of a hook's error where it is short and plain. */
   code?: string | number
+  /** The reason of the error, where it is short and plain. */
   reason?: string
 }
 
+// Shorter than a token, so that none is ever stored here.
+const plain = /^[\w ./:-]{1,40}$/
+
 /** Describes the error with which a flow ended. */
 export function createOutcome (error: Error): FailedOutcome {
-  const [message, code, reason] = ['message', 'code', 'reason'].map((name) => readMember(error, name))
-  return failed(typeof message === 'string' ? message : '', statusOf(error), { code, reason })
+  return failed(statusOf(error), { code: readMember(error, 'code'), reason: readMember(error, 'reason') })
 }
 
-/** Makes the error again with which a flow ended. */
-export function restoreError ({ message, statusCode, code, reason }: FailedOutcome): Error {
+/** Makes an error with the status, the code and the reason with which a flow ended. */
+export function restoreError ({ statusCode, code, reason }: FailedOutcome): Error {
+  const message = 'The attempt to connect has failed with this error before, and its callback was opened again. Begin again.'
   if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason, statusCode })
   return Object.assign(new Error(message), { statusCode }, code === undefined ? {} : { code }, reason === undefined ? {} : { reason })
 }
 
-/** Reads an outcome that was stored; null when it is none. */
+/** Reads an outcome that was stored; null when the value is none. */
 export function parseOutcome (value: unknown): Outcome | null {
   if (!isObject(value)) return null
-  if (value.kind === 'connected') {
-    const { tokenId, sessionId, returnTo } = value
-    if (typeof tokenId !== 'string' || typeof returnTo !== 'string' || (sessionId !== null && typeof sessionId !== 'string')) return null
-    return { kind: 'connected', tokenId, sessionId, returnTo }
-  }
-  const { message, statusCode } = value
-  if (typeof message !== 'string' || typeof statusCode !== 'number') return null
-  return failed(message, statusCode, value)
+  if (value.kind === 'connected') return typeof value.keyId === 'string' ? { kind: 'connected', keyId: value.keyId } : null
+  return value.kind === 'failed' && typeof value.statusCode === 'number' ? failed(value.statusCode, value) : null
 }
 
-function failed (message: string, statusCode: number, { code, reason }: { code?: unknown, reason?: unknown }): FailedOutcome {
+function failed (statusCode: number, { code, reason }: { code?: unknown, reason?: unknown }): FailedOutcome {
   return {
     kind: 'failed',
-    message,
     statusCode,
-    ...(typeof code === 'string' || typeof code === 'number' ? { code } : {}),
-    ...(typeof reason === 'string' ? { reason } : {})
+    ...(typeof code === 'number' || isPlain(code) ? { code } : {}),
+    ...(isPlain(reason) ? { reason } : {})
   }
+}
+
+function isPlain (value: unknown): value is string {
+  return typeof value === 'string' && plain.test(value)
 }

@@ -3,7 +3,7 @@ import { isObject, parseJson } from '../collections/json.ts'
 import type { UnderWay } from '../collections/under-way.ts'
 import type { Settings } from '../options/resolve.ts'
 import { storeId } from '../storage/keyring.ts'
-import type { SealedStore } from '../storage/sealed-store.ts'
+import type { GuardedStore } from '../storage/guarded-store.ts'
 import { parseOutcome, type Outcome } from './outcome.ts'
 
 /** How long the same callback gets the same answer, in milliseconds. */
@@ -16,8 +16,8 @@ const clockTolerance = 15 * 60_000
 export interface Claim {
   kind: 'claim'
   key: string
-  /** The sealed claim: the outcome is written only over it. */
-  sealed: string
+  /** The stored claim: the outcome is written only over it. */
+  value: string
   expiresAt: number
 }
 
@@ -36,21 +36,21 @@ export type Progress = { kind: 'unclaimed' } | { kind: 'claimed', attempt: strin
  * The records that make each flow single use across all replicas: absent, then claimed, then done.
  */
 export class FlowRecords {
-  readonly #store: SealedStore
+  readonly #store: GuardedStore
   readonly #settings: Settings
   readonly #underWay: UnderWay
 
-  constructor (store: SealedStore, settings: Settings, underWay: UnderWay) {
+  constructor (store: GuardedStore, settings: Settings, underWay: UnderWay) {
     this.#store = store
     this.#settings = settings
     this.#underWay = underWay
   }
 
   /**
-   * Enters a flow that came back: claims it, which proves the store writable too, or waits for the one
-   * who claimed it. Null when it is used up.
+   * Claims a flow that came back, which also proves that the store can be written. Where another callback has claimed
+   * the flow, waits for that one to end. Null when the flow is used up.
    */
-  async enter (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
+  async claimOrWait (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
     const attempt = randomUUID()
     for (let tries = 0; tries < maxTries; tries++) {
       const claim = expired ? null : await this.#claim(state, startedAt, attempt)
@@ -58,7 +58,7 @@ export class FlowRecords {
       const progress = await this.#wait(state)
       if (progress.kind === 'done') return this.#isFresh(progress) ? progress : null
       if (progress.kind === 'claimed' || expired) return null
-      // Its writer had given the claim up, and took it back when Redis carried it out: the flow is free again.
+      // The other callback was told that its claim had failed. The claim was taken back, so the flow is free again.
     }
     return null
   }
@@ -67,33 +67,31 @@ export class FlowRecords {
    * Records how a claimed flow ended, for the same callback coming again; resolves whether it could. The store is
    * called even in its rest: the timeout that began the rest may be the very outcome.
    */
-  async settle ({ key, sealed, expiresAt }: Claim, outcome: Outcome): Promise<boolean> {
+  async settle ({ key, value, expiresAt }: Claim, outcome: Outcome): Promise<boolean> {
     const done: Done = { kind: 'done', endedAt: Date.now(), outcome }
-    return await this.#store.set(key, JSON.stringify(done), { expiresAt: Math.max(expiresAt, done.endedAt + repeatAge), if: sealed }, { whileResting: true }) !== null
+    return await this.#store.set(key, JSON.stringify(done), { expiresAt: Math.max(expiresAt, done.endedAt + repeatAge), if: value }, { whileResting: true })
   }
 
   /** Reads how far a flow has come. */
   async progress (state: string): Promise<Progress> {
-    const record = await this.#store.get(this.#key(state))
-    return record === null ? { kind: 'unclaimed' } : parseProgress(record.text)
+    const value = await this.#store.get(this.#key(state))
+    return value === null ? { kind: 'unclaimed' } : parseProgress(value)
   }
 
   async #claim (state: string, startedAt: number, attempt: string): Promise<Claim | null> {
     const key = this.#key(state)
     const validUntil = Math.max(Date.now(), startedAt + this.#settings.flowMaxAge * 1000)
     const expiresAt = validUntil + clockTolerance
-    const written = await this.#store.set(key, JSON.stringify({ kind: 'claimed', attempt }), { expiresAt, if: null }, {
-      // The browser was told that the store failed: the same callback may try again.
-      afterFailure: (sealed) => {
-        this.#underWay.insist(() => this.#store.delete(key, { if: sealed }, { whileResting: true }), () => {})
+    const value = JSON.stringify({ kind: 'claimed', attempt })
+    const isWritten = await this.#store.set(key, value, { expiresAt, if: null }, {
+      // The browser was told that the store failed, and may try the same callback again. Unless nothing was written,
+      // the claim must go.
+      afterFailure: (answer) => {
+        if (answer !== false) this.#underWay.insist(() => this.#store.delete(key, { if: value }, { whileResting: true }), () => {})
       }
     })
-    if (written !== null) return { kind: 'claim', key, sealed: written, expiresAt }
-    // ioredis sends a command again whose answer was lost: the claim in the way may be this very one.
-    const record = await this.#store.get(key)
-    const progress = record === null ? null : parseProgress(record.text)
-    const isOwn = progress !== null && progress.kind === 'claimed' && progress.attempt === attempt
-    return record !== null && isOwn ? { kind: 'claim', key, sealed: record.sealed, expiresAt } : null
+    // ioredis sends a command again whose answer was lost. The claim in the way may then be this very one.
+    return isWritten || await this.#store.get(key) === value ? { kind: 'claim', key, value, expiresAt } : null
   }
 
   /** Waits for as long as the claimer may take. */

@@ -1,7 +1,7 @@
 import { createSecretKey, hash, hkdfSync, timingSafeEqual, type KeyObject } from 'node:crypto'
 
 /** What a derived key is for: a value made for one purpose never passes for another. */
-export type Purpose = 'seal token' | 'seal flow' | 'mac state' | 'mac flow cookie' | 'mac user'
+export type Purpose = 'seal token' | 'mac state' | 'mac flow cookie' | 'mac user' | 'derive session id'
 
 /** A key for one purpose, with the name by which sealed values refer to it. */
 export interface DerivedKey {
@@ -25,11 +25,16 @@ export function createKeyring (secrets: readonly Buffer[], clientId: string): Ke
   })
 }
 
-/** Authenticates a message with the newest key of a purpose. */
-export function mac (keys: readonly DerivedKey[], message: string | Buffer): Buffer {
+/** The key that makes new values. */
+export function newestOf (keys: readonly DerivedKey[]): DerivedKey {
   const [newest] = keys
   if (newest === undefined) throw new RangeError('a keyring is never empty')
-  return newest.tagOf(message)
+  return newest
+}
+
+/** Authenticates a message with the newest key of a purpose. */
+export function mac (keys: readonly DerivedKey[], message: string | Buffer): Buffer {
+  return newestOf(keys).tagOf(message)
 }
 
 /** Tells whether a tag was made for the message with any of the keys; takes the same time for every wrong tag. */

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import type { DerivedKey } from './keyring.ts'
+import { newestOf, type DerivedKey } from './keyring.ts'
 
 const ivLength = 12
 const tagLength = 16
@@ -24,8 +24,7 @@ export interface Sealer {
  * The place (the store key) is authenticated with the text, so that rows cannot be swapped.
  */
 export function createSealer (keys: readonly DerivedKey[]): Sealer {
-  const [newest] = keys
-  if (newest === undefined) throw new RangeError('a keyring is never empty')
+  const newest = newestOf(keys)
   const byId = new Map(keys.map(({ id, key }) => [id, key]))
 
   return {
