@@ -1,3 +1,5 @@
+import { connect as connectTo } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import webflowOAuth, { type RequireTokenOptions, type WebflowOAuthOptions } from '../lib/index.ts'
@@ -40,6 +42,16 @@ t.test('a guard for the whole app', async (t) => {
       t.equal(webflow.requests.token.length, 1)
     })
   }
+
+  t.test('of the wrong kind leaves the plugin\'s own routes open too', async (t) => {
+    for (const name of ['preParsing', 'onSend'] as const) {
+      const webflow = await startWebflow(t)
+      const app = await createApp(t, { webflow, after: (app) => { Reflect.apply(app.addHook, app, [name, app.webflowOAuth.requireToken()]) } })
+      const browser = new Browser(app)
+      t.match((await browser.get('/token')).json(), misplaced)
+      t.equal((await browser.navigate('/webflow/authorize')).statusCode, 302)
+    }
+  })
 
   t.test('leaves the plugin\'s own routes open while the store is down', async (t) => {
     const webflow = await startWebflow(t)
@@ -124,6 +136,37 @@ t.test('a guard that is awaited', async (t) => {
     for (const url of ['/opted-out', '/opted-out/hook']) t.equal((await browser.get(url)).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED')
     store.lose('get', 'token:')
     t.equal((await browser.get('/page')).json().code, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
+  })
+
+  t.test('rejects when the client has gone before its redirect was sent', async (t) => {
+    const webflow = await startWebflow(t)
+    const outcomes: string[] = []
+    const held: Array<() => void> = []
+    const app = await createApp(t, {
+      webflow,
+      after: (app) => {
+        const guard = app.webflowOAuth.requireToken({ onMissing: 'redirect' })
+        app.addHook('onSend', async () => { await new Promise<void>((resolve) => { held.push(resolve) }) })
+        app.get('/page', {
+          preHandler: async (request, reply) => {
+            await guard(request, reply).then(() => { outcomes.push('passed') }, (error: { code: string }) => {
+              outcomes.push(error.code)
+              throw error
+            })
+          }
+        }, async () => { outcomes.push('handled'); return 'page' })
+      }
+    })
+    const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
+    const socket = connectTo(Number(port), '127.0.0.1')
+    socket.write('GET /page HTTP/1.1\r\nHost: app.example.com\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n\r\n')
+    const arrived = async (holds: () => boolean) => { while (!holds()) await setImmediate() }
+    await arrived(() => held.length > 0)
+    socket.destroy()
+    await arrived(() => outcomes.length > 0)
+    t.strictSame(outcomes, ['WEBFLOW_OAUTH_TOKEN_REQUIRED'])
+    await arrived(() => held.length > 1)
+    for (const goOn of held) goOn()
   })
 
   t.test('rejects while its own answer is on the way', async (t) => {

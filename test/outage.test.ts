@@ -183,6 +183,29 @@ t.test('a token whose write was carried out, and whose answer was lost, is taken
   t.strictSame((await tokensIn(store, app)).tokens, [])
 })
 
+t.test('a token whose write failed is taken back although another replica has completed its record meanwhile', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store } })
+  const replica = await createApp(t, { webflow, options: { store: store.memory } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  webflow.fail('introspect', { status: 503 })
+  store.lose('set', 'token:')
+  // The first look and the first deletion fail; the replica writes the record anew in between.
+  const look = store.hold('get', 'token:')
+  const failed = browser.get(url)
+  await look.called
+  await look.carryOut()
+  const secondLook = store.hold('get', 'token:')
+  t.equal((await failed).json().code, outage)
+  for await (const token of replica.webflowOAuth.listTokens()) t.equal(await replica.webflowOAuth.checkToken(token), 'active')
+  await secondLook.called
+  await secondLook.fail()
+  t.ok(await eventually(() => store.memory.size === 1))
+  t.strictSame((await tokensIn(store, app)).tokens, [])
+})
+
 t.test('a token that cannot be taken back is a line in the log', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
@@ -363,6 +386,20 @@ t.test('a deletion that the store carries out after it was given up', async (t) 
       t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'already_revoked' })
       t.strictSame(told, [`revoked ${id} /webflow/revoke`])
     }
+  })
+
+  t.test('that never happened is told to no hook either where a replica has renewed the record meanwhile', async (t) => {
+    const { store, told, browser, app, webflow } = await setUp(t)
+    const replica = await createApp(t, { webflow, options: { store: store.memory, sessionMaxAge: 365 * 24 * 60 * 60 } })
+    store.lose('delete', 'token:', { carriedOut: false })
+    const deletion = browser.request('/webflow/revoke', { method: 'POST' })
+    for await (const token of replica.webflowOAuth.listTokens()) t.type(token.id, 'string')
+    t.equal((await deletion).statusCode, 503)
+    await sleep(400)
+    t.strictSame(told, [])
+    t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).json().upstream, 'already_revoked')
+    t.equal(told.length, 1)
+    await app.close()
   })
 
   t.test('after a later one has been carried out is told once', async (t) => {

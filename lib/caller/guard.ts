@@ -82,7 +82,10 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     // A guard for a whole app must leave the way to a token open.
     if (passes(request, reply) || isOwnRoute(request)) return
     if (isMisplaced(request, reply)) throw misplaced()
-    if (await refuse(request, reply) === 'answered') await reply
+    if (await refuse(request, reply) === 'passed') return
+    await reply
+    // The client may have gone before its answer was sent. Nobody may take that for a pass.
+    if (!reply.sent) throw tokenRequired(settings)
   }
 
   function guard (request: FastifyRequest, reply: FastifyReply): Promise<void>
@@ -109,6 +112,7 @@ function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
 function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
   const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
   const done = [reply, ...more].find(isFunction)
+  if (isOwnRoute(request)) return done?.()
   if (!isDecided || done === undefined) return Promise.reject(misplaced())
   request.log.error({ err: misplaced() }, 'webflow-oauth: a guard has no effect in this kind of hook')
   return done()

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { startDeadline } from '../collections/deadline.ts'
 import { isObject, parseJson } from '../collections/json.ts'
 import type { UnderWay } from '../collections/under-way.ts'
 import type { Settings } from '../options/resolve.ts'
@@ -96,16 +97,21 @@ export class FlowRecords {
 
   /** Waits for as long as the claimer may take. */
   async #wait (state: string): Promise<Progress> {
-    const deadline = performance.now() + this.#settings.timeout + 2 * this.#settings.storeTimeout
-    for (let pause = 20; ; pause = Math.min(pause * 2, 250)) {
-      const left = deadline - performance.now()
-      // The store may rest after a timeout of the claimer's own.
-      const progress = await this.progress(state).catch((error: unknown) => {
-        if (left <= 0) throw error
-        return null
-      })
-      if (progress !== null && (progress.kind !== 'claimed' || left <= 0)) return progress
-      await new Promise((resolve) => { setTimeout(resolve, Math.min(pause, Math.max(left, 0))) })
+    let isOver = false
+    const cancel = startDeadline(this.#settings.timeout + 2 * this.#settings.storeTimeout, () => { isOver = true })
+    try {
+      for (let pause = 20; ; pause = Math.min(pause * 2, 250)) {
+        const isLastLook = isOver
+        // The store may rest after a timeout of the claimer's own.
+        const progress = await this.progress(state).catch((error: unknown) => {
+          if (isLastLook) throw error
+          return null
+        })
+        if (progress !== null && (progress.kind !== 'claimed' || isLastLook)) return progress
+        await new Promise((resolve) => { setTimeout(resolve, pause) })
+      }
+    } finally {
+      cancel()
     }
   }
 

@@ -14,8 +14,8 @@ export interface SealedOptions {
 
 /** How a write differs from others. */
 export interface SealedCallOptions {
-  /** Called with the sealed value when the write was reported as failed and may stand in the store all the same. */
-  afterFailure?: ((sealed: string) => void) | undefined
+  /** Called when the write was reported as failed, and may stand in the store all the same. */
+  afterFailure?: (() => void) | undefined
   /** Whether the store is called even in its second of rest after a timeout. Defaults to false. */
   whileResting?: boolean | undefined
 }
@@ -58,7 +58,7 @@ export class SealedStore {
     const sealed = this.#sealer.seal(key, text)
     const written = await this.#store.set(key, sealed, options, {
       whileResting,
-      afterFailure: afterFailure && ((written) => { if (written !== false) afterFailure(sealed) })
+      afterFailure: afterFailure && ((written) => { if (written !== false) afterFailure() })
     })
     return written ? sealed : null
   }

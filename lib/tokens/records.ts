@@ -43,7 +43,7 @@ export class TokenRecords {
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
   readonly #underWay: UnderWay
-  /** Sealed values of which nobody knows whether their deletion was carried out. */
+  /** The ids of tokens of which nobody knows whether their deletion was carried out. */
   readonly #maybeGone = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
@@ -91,9 +91,9 @@ export class TokenRecords {
       const merged = standing === null ? record : keepTold(record, standing.record)
       const sealed = await this.#set(tokenId, merged, current, {
         whileResting: true,
-        afterFailure: (written) => {
+        afterFailure: () => {
           // What cannot be read cannot be put back with its deadline and tags: then the new token stays.
-          if (current === null || standing !== null) this.#takeBack(tokenId, written, standing)
+          if (current === null || standing !== null) this.#takeBack(tokenId, record.accessToken, standing)
         }
       })
       if (sealed !== null) return { tokenId, sealed, record: merged }
@@ -212,11 +212,11 @@ export class TokenRecords {
     const token = this.#unseal(tokenId, sealed)
     if (token === null || token.record.accessToken !== accessToken) return false
     const isGone = await this.#store.delete(storeKey(tokenId), { if: sealed }, {
-      afterFailure: (answer) => { this.#followDeletion(tokenId, sealed, answer, onGone) }
+      afterFailure: (answer) => { this.#followDeletion(token, answer, onGone) }
     })
     if (!isGone) return await this.forget(tokenId, accessToken, onGone, sealed)
     this.#opened.delete(tokenId)
-    this.#maybeGone.delete(sealed)
+    this.#maybeGone.delete(tokenId)
     await onGone()
     return true
   }
@@ -235,33 +235,44 @@ export class TokenRecords {
     return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.#tags.of(record), if: over }, callOptions)
   }
 
-  /** Takes back a write that was reported as failed: puts back what stood there before, unless something newer stands there by now. */
-  #takeBack (tokenId: string, written: string, before: StoredToken | null): void {
+  /**
+   * Takes back a write that was reported as failed: puts back what stood there before. A record that others have renewed
+   * or completed since is taken back too; one that holds another access token stays.
+   */
+  #takeBack (tokenId: string, accessToken: string, before: StoredToken | null): void {
+    // The user holds the very same token anyway.
+    if (before !== null && before.record.accessToken === accessToken) return
     const key = storeKey(tokenId)
     this.#underWay.insist(
-      () => before === null
-        ? this.#store.delete(key, { if: written }, { whileResting: true })
-        : this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.#tags.of(before.record), if: written }),
+      async () => {
+        const sealed = await this.readSealed(tokenId, { whileResting: true })
+        if (sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken) return
+        const isDone = before === null
+          ? await this.#store.delete(key, { if: sealed }, { whileResting: true })
+          : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.#tags.of(before.record), if: sealed })
+        if (!isDone) throw unavailable('A token was changed while it was taken back.')
+      },
       (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it all the same, it stays there until it expires') }
     )
   }
 
   /** Finds out whether a deletion was carried out that was reported as failed, and then tells who asked for it. */
-  #followDeletion (tokenId: string, sealed: string, answer: boolean | null, onGone: () => Promise<void>): void {
+  #followDeletion ({ tokenId, record: { accessToken } }: StoredToken, answer: boolean | null, onGone: () => Promise<void>): void {
     if (answer === false) return
-    this.#maybeGone.add(sealed)
+    this.#maybeGone.add(tokenId)
     this.#underWay.insist(
       async () => {
-        if (answer === null && await this.readSealed(tokenId) === sealed) {
-          this.#maybeGone.delete(sealed)
-          return
-        }
-        this.#opened.delete(tokenId)
+        const sealed = answer === true ? null : await this.readSealed(tokenId)
+        // Others may have renewed the record meanwhile: only another token in its place means that the old one has gone.
+        const isGone = sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken
         // False where a later call has deleted the record, and has told who asked for that.
-        if (this.#maybeGone.delete(sealed)) await onGone()
+        const isUntold = this.#maybeGone.delete(tokenId)
+        if (!isGone || !isUntold) return
+        this.#opened.delete(tokenId)
+        await onGone()
       },
       (err) => {
-        this.#maybeGone.delete(sealed)
+        this.#maybeGone.delete(tokenId)
         this.#log.warn({ tokenId, err }, 'webflow-oauth: it is not known whether the store has deleted a token. If it has, `onRevoke` or `onDisconnect` did not run for it')
       }
     )
