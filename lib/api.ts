@@ -8,10 +8,11 @@ import { resolveScope } from './options/resolve.ts'
 import type { Scope } from './options/scopes.ts'
 import type { WebflowToken } from './options/webflow-token.ts'
 import type { Parts } from './routes/parts.ts'
-import { newestOfEach, type TokenStatus } from './tokens/installations.ts'
 import { resolveQuery, type TokenQuery } from './tokens/query.ts'
 import { ProtectedToken } from './tokens/record.ts'
 import type { StoredToken } from './tokens/records.ts'
+import { findTokens, walkTokens } from './tokens/search.ts'
+import { checkStatus, confirmEnded, type TokenStatus } from './tokens/status.ts'
 import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
 import { reportedStatus } from './webflow/reported-status.ts'
 
@@ -88,7 +89,8 @@ export interface WebflowOAuth {
 
 /** Creates what `fastify.webflowOAuth` is. */
 export function createApi (parts: Parts): WebflowOAuth {
-  const { callers, cookies, identity, installations, records, settings } = parts
+  const { callers, cookies, identity, records, settings, untold } = parts
+  const statusParts = { ...parts, introspect: settings.introspect }
 
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
@@ -106,7 +108,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
-    installations.fillIn(stored)
+    untold.fillIn(stored)
     return new ProtectedToken(tokenId, stored.record)
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
@@ -117,7 +119,7 @@ export function createApi (parts: Parts): WebflowOAuth {
 
   const use = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
-    installations.fillIn(stored)
+    untold.fillIn(stored)
     return new ProtectedToken(stored.tokenId, stored.record)
   }
 
@@ -145,20 +147,17 @@ export function createApi (parts: Parts): WebflowOAuth {
 
     async findTokens (query) {
       const { kind, id } = checkQuery(query)
-      const { tokens, unjudged } = await installations.find(kind, id, { thorough: false })
-      const [problem] = unjudged.values()
-      if (tokens.length === 0 && problem !== undefined) throw problem
-      return newestOfEach(tokens).map(use)
+      return (await findTokens(parts, kind, id)).map(use)
     },
 
     async * listTokens () {
-      for await (const token of installations.walk()) yield use(token)
+      for await (const token of walkTokens(parts)) yield use(token)
     },
 
     async checkToken (target) {
       const deadline = Date.now() + settings.timeout
       const token = await resolveToken(target)
-      return token === null ? null : await installations.check(token, { fresh: false, deadline })
+      return token === null ? null : await checkStatus(statusParts, token, { fresh: false, deadline })
     },
 
     async reportUnauthorized (target, reported) {
@@ -166,7 +165,7 @@ export function createApi (parts: Parts): WebflowOAuth {
       const status = reported === undefined ? 401 : reportedStatus(reported)
       const token = status === 401 || status === 403 ? await resolveToken(target) : null
       if (token === null) return null
-      return status === 401 ? await installations.confirm(token, deadline) : await installations.check(token, { fresh: true, deadline })
+      return status === 401 ? await confirmEnded(statusParts, token, deadline) : await checkStatus(statusParts, token, { fresh: true, deadline })
     },
 
     async revokeAll (query) {

@@ -12,10 +12,9 @@ import { createKeyring } from './storage/keyring.ts'
 import { createSealer } from './storage/seal.ts'
 import { SealedStore } from './storage/sealed-store.ts'
 import { EndedTokens } from './tokens/ended.ts'
-import { Installations } from './tokens/installations.ts'
 import { TokenRecords } from './tokens/records.ts'
-import { Siblings } from './tokens/siblings.ts'
 import { TagNames } from './tokens/tags.ts'
+import { UntoldTokens } from './tokens/untold.ts'
 import { WebflowClient } from './webflow/client.ts'
 import { TokenChecks } from './webflow/token-checks.ts'
 
@@ -31,8 +30,7 @@ export function createContext (settings: Settings, log: FastifyBaseLogger, codec
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow, settings.timeout)
   const ended = new EndedTokens(settings, { records, tags, log })
-  const siblings = new Siblings({ records, checks, ended, tags })
-  const installations = new Installations(settings, { records, checks, ended, siblings, tags, log, underWay })
+  const untold = new UntoldTokens(settings, { records, checks, tags, log, underWay })
   return {
     settings,
     log,
@@ -41,9 +39,9 @@ export function createContext (settings: Settings, log: FastifyBaseLogger, codec
     records,
     checks,
     ended,
-    siblings,
-    installations,
-    callers: new CallerTokens(cookies, identity, records, installations),
+    tags,
+    untold,
+    callers: new CallerTokens(cookies, identity, records, untold),
     flows: new BrowserFlows(settings, cookies, keyring),
     flowRecords: new FlowRecords(store, settings, underWay),
     webflow,

@@ -210,10 +210,10 @@ t.test('what a token opens', async (t) => {
 
   t.test('what was asked in the background is kept in no list for longer', async (t) => {
     const { webflow } = await startBench(t)
-    const { installations, records, underWay, webflow: client } = createContext(resolveOptions(baseOptions(webflow), ''), Fastify().log, await loadCookieCodec(Fastify()))
+    const { untold, records, underWay, webflow: client } = createContext(resolveOptions(baseOptions(webflow), ''), Fastify().log, await loadCookieCodec(Fastify()))
     t.teardown(() => client.close())
     const token = await records.write('A'.repeat(43), records.create({ accessToken: 'unknown-to-webflow-7a8b', tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now()))
-    installations.fillIn(token)
+    untold.fillIn(token)
     t.equal(underWay.size, 1)
     t.ok(await eventually(() => underWay.size === 0))
   })

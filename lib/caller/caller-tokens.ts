@@ -2,9 +2,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { WebflowOAuthError } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
-import type { Installations } from '../tokens/installations.ts'
 import { ProtectedToken } from '../tokens/record.ts'
 import type { TokenRecords } from '../tokens/records.ts'
+import type { UntoldTokens } from '../tokens/untold.ts'
 import type { Identity } from './identity.ts'
 
 /** Where a request keeps what was found out about its caller. */
@@ -48,15 +48,15 @@ export class CallerTokens {
   readonly #cookies: Cookies
   readonly #identity: Identity
   readonly #records: TokenRecords
-  readonly #installations: Installations
+  readonly #untold: UntoldTokens
   /** Shared by all requests that cannot have a token. */
   readonly #nobody: Caller
 
-  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, installations: Installations) {
+  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, untold: UntoldTokens) {
     this.#cookies = cookies
     this.#identity = identity
     this.#records = records
-    this.#installations = installations
+    this.#untold = untold
     this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
@@ -113,7 +113,7 @@ export class CallerTokens {
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
       const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
-      if (stored !== null) this.#installations.fillIn(stored)
+      if (stored !== null) this.#untold.fillIn(stored)
       caller.token = stored === null ? null : new ProtectedToken(stored.tokenId, stored.record)
     }
     return caller.token

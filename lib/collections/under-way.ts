@@ -6,6 +6,7 @@ const pauses = [250, 1000, 4000, 15_000]
  */
 export class UnderWay {
   readonly #tasks = new Set<Promise<unknown>>()
+  readonly #timers = new Set<NodeJS.Timeout>()
 
   /** How many tasks have not settled yet. */
   get size (): number {
@@ -28,8 +29,27 @@ export class UnderWay {
     this.add(task()).catch((error: unknown) => {
       const pause = pauses[tries]
       if (pause === undefined) onGivenUp(error)
-      else setTimeout(() => { this.insist(task, onGivenUp, tries + 1) }, pause).unref()
+      else this.#after(pause, () => { this.insist(task, onGivenUp, tries + 1) })
     })
+  }
+
+  /** Runs a task in the background after a pause. Closing does not wait for the pause; the task must not reject. */
+  later (pause: number, task: () => Promise<unknown>): void {
+    this.#after(pause, () => { this.add(task()) })
+  }
+
+  /** Gives up everything that is in a pause. */
+  stop (): void {
+    for (const timer of this.#timers) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  #after (pause: number, run: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      run()
+    }, pause).unref()
+    this.#timers.add(timer)
   }
 
   /** Resolves when everything that is under way now has settled. */

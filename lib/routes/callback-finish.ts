@@ -3,13 +3,12 @@ import { WebflowOAuthError, toError } from '../errors.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import { createOutcome, type Outcome } from '../flow/outcome.ts'
 import { redirect } from '../http/redirect.ts'
+import { checkEarlierTokens } from '../tokens/earlier.ts'
 import { ProtectedToken } from '../tokens/record.ts'
 import { answersByItself } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
 
-/** How long a browser waits for the review of the user's other tokens at most, in milliseconds. */
-const reviewPatience = 2000
 /** The errors of RFC 6749, section 4.1.2.1, that become the reason of ours. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
 /** The errors among them that pass by themselves. */
@@ -18,7 +17,7 @@ const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
 /** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
 export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, userTokenId } = attempt
-  const { callers, cookies, flowRecords, flows, records, siblings, settings: { onSuccess, timeout } } = parts
+  const { callers, cookies, flowRecords, flows, records, untold, settings: { onSuccess, timeout } } = parts
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
     if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
@@ -36,9 +35,14 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
         request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the token of the previous session could not be dropped; it ends by itself')
       })
     }
-    await siblings.review(stored, Math.min(startedAt + timeout, Date.now() + reviewPatience)).catch((err: unknown) => {
-      request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the other tokens of the user could not be checked; one that Webflow has ended stays until it is used')
-    })
+    untold.askSoon(stored)
+    const checkEarlier = () => {
+      parts.underWay.add(checkEarlierTokens({ ...parts, timeout }, stored).catch((err: unknown) => {
+        request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. One that Webflow has ended stays until it is reported')
+      }))
+    }
+    // The browser has its answer first.
+    reply.then(checkEarlier, checkEarlier)
     return answered ? reply : redirect(reply, flows.destination(flow), 303)
   } catch (thrown) {
     const error = toError(thrown)
@@ -49,7 +53,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
 
 /** Turns what Webflow answered into a stored token. */
 async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
-  const { callers, flows, identity, installations, records, settings, webflow } = parts
+  const { callers, flows, identity, records, settings, untold, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const session = flows.newSession(flow)
   const tokenId = userTokenId ?? identity.sessionTokenId(session.sessionId)
@@ -59,7 +63,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
     webflow.exchange(query.code)
   ])
   const issuedAt = Date.now()
-  const record = await installations.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline: startedAt + settings.timeout })
+  const record = await untold.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline: startedAt + settings.timeout })
   const issued = new ProtectedToken(tokenId, record)
 
   try {

@@ -7,9 +7,9 @@ import type { FlowRecords } from '../flow/records.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { Settings } from '../options/resolve.ts'
 import type { EndedTokens } from '../tokens/ended.ts'
-import type { Installations } from '../tokens/installations.ts'
 import type { TokenRecords } from '../tokens/records.ts'
-import type { Siblings } from '../tokens/siblings.ts'
+import type { TagNames } from '../tokens/tags.ts'
+import type { UntoldTokens } from '../tokens/untold.ts'
 import type { WebflowClient } from '../webflow/client.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
 
@@ -22,8 +22,8 @@ export interface Parts {
   records: TokenRecords
   checks: TokenChecks
   ended: EndedTokens
-  siblings: Siblings
-  installations: Installations
+  tags: TagNames
+  untold: UntoldTokens
   callers: CallerTokens
   flows: BrowserFlows
   flowRecords: FlowRecords

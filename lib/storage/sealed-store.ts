@@ -47,6 +47,11 @@ export class SealedStore {
     return this.#store.get(key, callOptions)
   }
 
+  /** Reads the sealed values of many keys, in their order. */
+  getManySealed (keys: readonly string[]): Promise<Array<string | null>> {
+    return this.#store.getMany(keys)
+  }
+
   async get (key: string): Promise<Sealed | null> {
     const sealed = await this.#store.get(key)
     const text = sealed === null ? null : this.open(key, sealed)

@@ -14,37 +14,26 @@ export class EndedTokens {
   readonly #records: TokenRecords
   readonly #tags: TagNames
   readonly #clientId: string
-  readonly #introspect: boolean
   readonly #onDisconnect: Settings['onDisconnect']
   readonly #log: FastifyBaseLogger
 
-  constructor ({ clientId, introspect, onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
+  constructor ({ clientId, onDisconnect }: Settings, parts: { records: TokenRecords, tags: TagNames, log: FastifyBaseLogger }) {
     this.#clientId = clientId
-    this.#introspect = introspect
     this.#onDisconnect = onDisconnect
     this.#records = parts.records
     this.#tags = parts.tags
     this.#log = parts.log
   }
 
-  /** The sessions or users that hold the access token of a token: what ends it ends them all. Its own comes last. */
+  /** The records of all sessions and users that hold the access token of a token: what ends the token ends them all. Its own comes last. */
   async holdersOf (token: WebflowToken): Promise<WebflowToken[]> {
-    // What the app holds may be from before Webflow told.
-    const standing = await this.#records.peek(token.id)
-    const own = standing !== null && standing.record.accessToken === token.accessToken ? new ProtectedToken(token.id, standing.record) : token
-    const authorizationId = own.authorization?.id ?? null
-    const found = await Promise.all([
-      ...authorizationId === null ? [] : [this.#records.all(this.#tags.named('authorizationId', authorizationId))],
-      // Of a twin Webflow may not have told yet. Without introspection that is true of all tokens there are.
-      ...this.#introspect ? [this.#records.page(this.#tags.incomplete, null)] : []
-    ]).catch((err: unknown) => {
-      this.#log.warn({ tokenId: own.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
-      return []
+    const { tokens } = await this.#records.all(this.#tags.holders(token.accessToken)).catch((err: unknown) => {
+      this.#log.warn({ tokenId: token.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
+      return { tokens: [] }
     })
-    const holders = new Map(found.flatMap(({ tokens }) => tokens)
-      .filter(({ tokenId, record }) => tokenId !== own.id && record.accessToken === own.accessToken)
-      .map(({ tokenId, record }) => [tokenId, new ProtectedToken(tokenId, record)]))
-    return [...holders.values(), own]
+    const holders = tokens.filter(({ record }) => record.accessToken === token.accessToken).map(({ tokenId, record }) => new ProtectedToken(tokenId, record))
+    const own = holders.find(({ id }) => id === token.id) ?? token
+    return [...holders.filter(({ id }) => id !== token.id), own]
   }
 
   /** Forgets every record of an access token that Webflow has ended, and tells the app of each. */

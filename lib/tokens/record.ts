@@ -2,7 +2,15 @@ import { isObject, parseJson } from '../collections/json.ts'
 import type { Authorization, WebflowToken, WebflowUser } from '../options/webflow-token.ts'
 import { formatAuthorization, parseAuthorization, parseUser, type Installation } from '../webflow/authorization.ts'
 
-/** What the store keeps of a token. Times are Unix milliseconds. */
+/**
+ * What the store keeps of a token. Times are Unix milliseconds.
+ *
+ * | State | In the record | What moves it on |
+ * |---|---|---|
+ * | not yet told | `told` is false, the tag `untold` is set | Webflow tells what the token opens, and who granted it if the scope allows that: told |
+ * | told | `told` is true | an introspection of a later time tells something else: told. A new token of the user: not yet told |
+ * | ended | there is no record | a revocation, a 401 that Webflow confirms, the user's newer token, the deadline |
+ */
 export interface TokenRecord {
   accessToken: string
   tokenType: string
@@ -19,8 +27,6 @@ export interface TokenRecord {
   askedAt: number
   /** Whether Webflow has told all that there is to tell of the token. */
   told: boolean
-  /** Whether the user's other tokens were judged, which its authorization may have ended. */
-  reviewed: boolean
 }
 
 /** A `WebflowToken` that keeps its access token out of everything but `accessToken`. */
@@ -57,11 +63,6 @@ export class ProtectedToken implements WebflowToken {
   }
 }
 
-/** Tells whether nothing is left to ask Webflow on account of a record. */
-export function isComplete ({ told, reviewed }: TokenRecord): boolean {
-  return told && reviewed
-}
-
 /** What became known of a record: unchanged when Webflow was asked earlier than for what stands there. */
 export function absorb (record: TokenRecord, { authorization, user, askedAt }: Installation): TokenRecord {
   if (askedAt < record.askedAt) return record
@@ -88,7 +89,7 @@ export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
 }
 
 /** Writes a record as the text that is sealed. The names are short, since a store holds many. */
-export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, askedAt, told, reviewed }: TokenRecord): string {
+export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, askedAt, told }: TokenRecord): string {
   return JSON.stringify({
     token: accessToken,
     type: tokenType,
@@ -99,8 +100,7 @@ export function serializeRecord ({ accessToken, tokenType, scope, createdAt, exp
     opens: authorization === null ? undefined : formatAuthorization(authorization),
     user: user ?? undefined,
     asked: askedAt === 0 ? undefined : askedAt,
-    told: told || undefined,
-    reviewed: reviewed || undefined
+    told: told || undefined
   })
 }
 
@@ -108,10 +108,10 @@ export function serializeRecord ({ accessToken, tokenType, scope, createdAt, exp
 export function parseRecord (text: string): TokenRecord | null {
   const record = parseJson(text)
   if (!isObject(record)) return null
-  const { token, type, scope, created, expires, ends = null, opens, user, asked = 0, told = false, reviewed = false } = record
+  const { token, type, scope, created, expires, ends = null, opens, user, asked = 0, told = false } = record
   if (typeof token !== 'string' || typeof type !== 'string' || typeof scope !== 'string') return null
   if (typeof created !== 'number' || typeof expires !== 'number' || (ends !== null && typeof ends !== 'number')) return null
-  if (typeof asked !== 'number' || typeof told !== 'boolean' || typeof reviewed !== 'boolean') return null
+  if (typeof asked !== 'number' || typeof told !== 'boolean') return null
   return {
     accessToken: token,
     tokenType: type,
@@ -122,7 +122,6 @@ export function parseRecord (text: string): TokenRecord | null {
     authorization: parseAuthorization(opens),
     user: parseUser(user),
     askedAt: asked,
-    told,
-    reviewed
+    told
   }
 }

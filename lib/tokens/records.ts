@@ -68,8 +68,7 @@ export class TokenRecords {
       authorization: null,
       user: null,
       askedAt: 0,
-      told: false,
-      reviewed: false
+      told: false
     }
   }
 
@@ -174,8 +173,9 @@ export class TokenRecords {
     const page = await this.#store.find(tag, { limit, ...cursor === null ? {} : { cursor } })
     const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : [])
     const unreadable = new Map<string, Error>()
-    const sealed = await Promise.all(tokenIds.map(async (tokenId) => ({ tokenId, sealed: await this.readSealed(tokenId) })))
-    const tokens = sealed.flatMap(({ tokenId, sealed }) => {
+    const values = await this.#store.getManySealed(tokenIds.map(storeKey))
+    const tokens = tokenIds.flatMap((tokenId, index) => {
+      const sealed = values[index] ?? null
       try {
         return sealed === null ? [] : this.#living(tokenId, sealed) ?? []
       } catch (error) {

@@ -8,17 +8,14 @@ import type { QueryKind } from '../webflow/authorization.ts'
 import type { WebflowClient } from '../webflow/client.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
 import type { EndedTokens } from './ended.ts'
-import type { Installations } from './installations.ts'
 import { ProtectedToken } from './record.ts'
-import type { TokenRecords } from './records.ts'
+import { findAllRecords, type SearchParts } from './search.ts'
 
 /** What revoking takes. */
-export interface RevocationParts {
+export interface RevocationParts extends SearchParts {
   checks: TokenChecks
   ended: EndedTokens
-  installations: Installations
   log: FastifyBaseLogger
-  records: TokenRecords
   settings: Pick<Settings, 'onRevoke'>
   webflow: WebflowClient
 }
@@ -57,19 +54,35 @@ export async function forceRevocation (parts: RevocationParts, token: WebflowTok
   return upstream
 }
 
-/** Revokes all tokens that match, a bounded number at a time, and tells of each what happened. */
+/**
+ * Revokes all tokens that match: each access token once at Webflow, eight at a time. Every record that holds one of
+ * them goes, also one that the search did not find; each record has a result of its own.
+ */
 export async function revokeAll (parts: RevocationParts, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
-  const { tokens, unjudged } = await parts.installations.find(kind, id, { thorough: true })
-  const limit = new Limit(maxAtOnce)
-  const revocations = tokens.map(({ tokenId, record }) => limit.run(async (): Promise<TokenRevocation> => {
+  const { tokens, undecided } = await findAllRecords(parts, kind, id)
+  const byAccessToken = new Map(tokens.map((token) => [token.record.accessToken, new ProtectedToken(token.tokenId, token.record)]))
+  const [calls, deletions] = [new Limit(maxAtOnce), new Limit(maxAtOnce)]
+  const results = await Promise.all([...byAccessToken.values()].map((token) => calls.run(() => revokeEverywhere(parts, token, deletions))))
+  const unknown = [...undecided].map(([tokenId, error]): TokenRevocation => ({ id: tokenId, revoked: false, upstream: 'unknown', error }))
+  return [...results.flat(), ...unknown]
+}
+
+/** Revokes an access token, and forgets every record of it; resolves with a result for each record. */
+async function revokeEverywhere (parts: RevocationParts, token: WebflowToken, deletions: Limit): Promise<TokenRevocation[]> {
+  const [upstream, holders] = await Promise.all([
+    parts.webflow.revoke(token.accessToken).catch(toError),
+    parts.ended.holdersOf(token)
+  ])
+  if (upstream instanceof Error) return holders.map(({ id }) => ({ id, revoked: false, upstream: 'failed', error: upstream }))
+  parts.checks.revoked(token.accessToken)
+  return await Promise.all(holders.map((holder) => deletions.run(async (): Promise<TokenRevocation> => {
     try {
-      return { id: tokenId, revoked: true, upstream: await revokeToken(parts, new ProtectedToken(tokenId, record), null), error: null }
+      await forget(parts, holder, null)
+      return { id: holder.id, revoked: true, upstream, error: null }
     } catch (error) {
-      return { id: tokenId, revoked: false, upstream: 'failed', error: toError(error) }
+      return { id: holder.id, revoked: false, upstream: 'failed', error: toError(error) }
     }
-  }))
-  const unknown = [...unjudged].map(([tokenId, error]): TokenRevocation => ({ id: tokenId, revoked: false, upstream: 'unknown', error }))
-  return [...await Promise.all(revocations), ...unknown]
+  })))
 }
 
 /** Forgets a token that has ended for whoever holds it. If the store fails, a retry finds those that are left by the token's own record, the last. */

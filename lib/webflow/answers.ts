@@ -48,12 +48,12 @@ export function readRevocation (answer: Answer, { clientId }: Client): Upstream 
 /** What a token opens; or that Webflow takes it no longer; or that Webflow takes it and will not tell. */
 export type Introspection = { kind: 'active', authorization: Authorization } | { kind: 'revoked' } | { kind: 'refused' }
 
-/** Reads the answer to an introspection. A 401 with any other body may come from a gateway: it says nothing of the token. */
+/** Reads the answer to an introspection. A 401 with any other body may come from a gateway: it says nothing about the token, like every other 4xx. */
 export function readIntrospection (answer: Answer): Introspection {
   const { status, body } = answer
   const code = isObject(body) && typeof body.code === 'string' ? body.code : null
   if (status === 401 && code === 'not_authorized') return { kind: 'revoked' }
-  if (status === 403 && code !== null) return { kind: 'refused' }
+  if (status >= 400 && status <= 499) return { kind: 'refused' }
   const authorization = isSuccess(status) && isObject(body) && errorOf(body) === null ? parseAuthorization(body.authorization) : null
   return authorization === null ? refuseData(answer, 'tell what a token opens') : { kind: 'active', authorization }
 }
