@@ -52,9 +52,13 @@ export interface WebflowOAuth {
   getToken (reference: TokenReference): Promise<WebflowToken | null>
   /**
    * Finds the tokens that open a site or a workspace, or that a user of Webflow granted: one for each authorization,
-   * the newest first. Counts as use. An empty list means that there is none: while Webflow or the store cannot tell,
-   * it rejects with `WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE` or `WEBFLOW_OAUTH_STORE_UNAVAILABLE`. A site that is opened by
-   * the grant of its workspace alone is found by `workspaceId`, and not by its own id.
+   * the newest first. Counts as use. A site that is opened by the grant of its workspace alone is found by `workspaceId`,
+   * and not by its own id.
+   *
+   * Before it looks, it asks Webflow about at most 20 of the tokens of which Webflow has not told yet; the next search
+   * goes on with the next 20. Instead of an empty list it rejects with `WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE` when Webflow
+   * could not be reached about one of them, and with `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when a token under the id cannot
+   * be read. While the store is down it rejects always.
    */
   findTokens (query: TokenQuery): Promise<WebflowToken[]>
   /**
@@ -74,8 +78,8 @@ export interface WebflowOAuth {
    */
   reportUnauthorized (target: WebflowToken | TokenReference, reported?: unknown): Promise<TokenStatus | null>
   /**
-   * Revokes all tokens that match, a bounded number at a time, and tells of each what happened. What Webflow
-   * could not be told is kept: calling again finishes the work.
+   * Revokes all tokens that match, eight at a time, and tells of each what happened. Every other record that holds one
+   * of these access tokens goes too. What Webflow could not be told is kept: calling again finishes the work.
    */
   revokeAll (query: TokenQuery): Promise<TokenRevocation[]>
   /**

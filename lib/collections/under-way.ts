@@ -6,7 +6,9 @@ const pauses = [250, 1000, 4000, 15_000]
  */
 export class UnderWay {
   readonly #tasks = new Set<Promise<unknown>>()
-  readonly #timers = new Set<NodeJS.Timeout>()
+  /** The timers of work that is in a pause, with what is called when it is given up. */
+  readonly #paused = new Map<NodeJS.Timeout, () => void>()
+  #isStopped = false
 
   /** How many tasks have not settled yet. */
   get size (): number {
@@ -29,31 +31,36 @@ export class UnderWay {
     this.add(task()).catch((error: unknown) => {
       const pause = pauses[tries]
       if (pause === undefined) onGivenUp(error)
-      else this.#after(pause, () => { this.insist(task, onGivenUp, tries + 1) })
+      else this.#after(pause, () => { this.insist(task, onGivenUp, tries + 1) }, () => { onGivenUp(error) })
     })
   }
 
-  /** Runs a task in the background after a pause. Closing does not wait for the pause; the task must not reject. */
+  /** Runs a task in the background after a pause, unless the app closes before. The task must not reject. */
   later (pause: number, task: () => Promise<unknown>): void {
-    this.#after(pause, () => { this.add(task()) })
+    this.#after(pause, () => { this.add(task()) }, () => {})
   }
 
-  /** Gives up everything that is in a pause. */
+  /** Gives up everything that is in a pause, and from now on what would have to wait for one. */
   stop (): void {
-    for (const timer of this.#timers) clearTimeout(timer)
-    this.#timers.clear()
-  }
-
-  #after (pause: number, run: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer)
-      run()
-    }, pause).unref()
-    this.#timers.add(timer)
+    this.#isStopped = true
+    for (const [timer, giveUp] of this.#paused) {
+      clearTimeout(timer)
+      giveUp()
+    }
+    this.#paused.clear()
   }
 
   /** Resolves when everything that is under way now has settled. */
   async settled (): Promise<void> {
     await Promise.allSettled(this.#tasks)
+  }
+
+  #after (pause: number, run: () => void, giveUp: () => void): void {
+    if (this.#isStopped) return giveUp()
+    const timer = setTimeout(() => {
+      this.#paused.delete(timer)
+      run()
+    }, pause).unref()
+    this.#paused.set(timer, giveUp)
   }
 }

@@ -66,8 +66,9 @@ export class Closing {
     clearTimeout(timer)
   }
 
-  /** Waits until the tasks that the last requests have begun are done, or until their time is over. */
+  /** Waits until the tasks that the last requests have begun are done, or until their time is over. No task begins after a pause any more. */
   async #waitForTasks (): Promise<void> {
+    this.#parts.underWay.stop()
     await Promise.race([this.#begin(), this.#parts.underWay.settled()])
     clearTimeout(this.#timer)
   }

@@ -3,7 +3,7 @@ import { idsOf } from '../webflow/authorization.ts'
 import { settleAll } from '../collections/settle-all.ts'
 import type { TagNames } from './tags.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
-import { newestFirst, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
+import { newestOfEach, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
 import { ProtectedToken } from './record.ts'
 
 /** How many of a user's earlier tokens are checked. */
@@ -28,7 +28,8 @@ export async function checkEarlierTokens (parts: EarlierTokensParts, token: Stor
   const { checks, ended, records, timeout } = parts
   const others = (await tokensOfUsers(parts, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
   const deadline = Date.now() + timeout
-  await settleAll(newestFirst(others).slice(0, maxChecked).map(async (other) => {
+  await settleAll(newestOfEach(others, ({ accessToken }) => accessToken).slice(0, maxChecked).map(async (other) => {
+    // Webflow has known each of them, since it has told whose they are: a token that it does not know now has ended.
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
     if (verdict.kind === 'active') await records.learn(other, verdict.installation)
     if (verdict.kind === 'revoked') await ended.forget(new ProtectedToken(other.tokenId, other.record), 'superseded')

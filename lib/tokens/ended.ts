@@ -7,9 +7,7 @@ import { ProtectedToken } from './record.ts'
 import type { TokenRecords } from './records.ts'
 import type { TagNames } from './tags.ts'
 
-/**
- * Forgets tokens that Webflow has ended.
- */
+/** Forgets tokens that Webflow has ended. */
 export class EndedTokens {
   readonly #records: TokenRecords
   readonly #tags: TagNames
@@ -25,20 +23,25 @@ export class EndedTokens {
     this.#log = parts.log
   }
 
-  /** The records of all sessions and users that hold the access token of a token: what ends the token ends them all. Its own comes last. */
-  async holdersOf (token: WebflowToken): Promise<WebflowToken[]> {
-    const { tokens } = await this.#records.all(this.#tags.holders(token.accessToken)).catch((err: unknown) => {
+  /** Finds the records of all sessions and users that hold an access token. */
+  async holdersOf (accessToken: string): Promise<WebflowToken[]> {
+    const { tokens } = await this.#records.all(this.#tags.holders(accessToken))
+    return tokens.filter(({ record }) => record.accessToken === accessToken).map(({ tokenId, record }) => new ProtectedToken(tokenId, record))
+  }
+
+  /** Finds the records that end with a token, its own last: if the store fails on the way, a retry finds the others by it. */
+  async endingWith (token: WebflowToken): Promise<WebflowToken[]> {
+    const holders = await this.holdersOf(token.accessToken).catch((err: unknown): WebflowToken[] => {
       this.#log.warn({ tokenId: token.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
-      return { tokens: [] }
+      return []
     })
-    const holders = tokens.filter(({ record }) => record.accessToken === token.accessToken).map(({ tokenId, record }) => new ProtectedToken(tokenId, record))
     const own = holders.find(({ id }) => id === token.id) ?? token
-    return [...holders.filter(({ id }) => id !== token.id), own]
+    return [...holders.filter((holder) => holder !== own), own]
   }
 
   /** Forgets every record of an access token that Webflow has ended, and tells the app of each. */
   async forget (token: WebflowToken, reason: DisconnectReason): Promise<void> {
-    for (const ended of await this.holdersOf(token)) {
+    for (const ended of await this.endingWith(token)) {
       await this.#records.forget(ended.id, ended.accessToken, async () => {
         this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
         diagnostics.disconnect.publish({ clientId: this.#clientId, reason })

@@ -5,11 +5,15 @@ import { formatAuthorization, parseAuthorization, parseUser, type Installation }
 /**
  * What the store keeps of a token. Times are Unix milliseconds.
  *
- * | State | In the record | What moves it on |
+ * | State | In the store | What moves it on |
  * |---|---|---|
- * | not yet told | `told` is false, the tag `untold` is set | Webflow tells what the token opens, and who granted it if the scope allows that: told |
- * | told | `told` is true | an introspection of a later time tells something else: told. A new token of the user: not yet told |
- * | ended | there is no record | a revocation, a 401 that Webflow confirms, the user's newer token, the deadline |
+ * | not yet told | `told` is false, the record has the tag `untold`. `authorization` is null, or only `user` is missing | Any introspection that tells all (in the background, at a use, a search or a check): told |
+ * | told | `told` is true, the record has the tags of what it opens and of who granted it | A later introspection that tells something else: told. One that does not name a user who was never known, or a reconnect with the same token of which Webflow does not tell: not yet told |
+ * | ended | Nothing | – |
+ *
+ * From either of the first two, a record ends by a revocation, by a reported 401 that Webflow confirms, by the check
+ * after the user's next connection, by logout, and by its deadline. With `identify` the user's next token takes its
+ * place, told or not. That Webflow no longer takes a token is no state: the record stays as it is until somebody notices.
  */
 export interface TokenRecord {
   accessToken: string

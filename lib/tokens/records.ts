@@ -304,9 +304,14 @@ export class TokenRecords {
   }
 }
 
-/** Orders tokens, the newest first. */
-export function newestFirst (tokens: readonly StoredToken[]): StoredToken[] {
-  return tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)
+/** Chooses the newest of the tokens that have something in common, for each such group; the newest first. */
+export function newestOfEach (tokens: readonly StoredToken[], nameOf: (record: TokenRecord) => string): StoredToken[] {
+  const chosen = new Map<string, StoredToken>()
+  for (const token of tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)) {
+    const name = nameOf(token.record)
+    if (!chosen.has(name)) chosen.set(name, token)
+  }
+  return [...chosen.values()]
 }
 
 /** Tells whether somebody else has written a newer record since. By the clocks of two replicas the one that is replaced may look newer. */

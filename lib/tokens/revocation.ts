@@ -20,7 +20,7 @@ export interface RevocationParts extends SearchParts {
   webflow: WebflowClient
 }
 
-/** How many tokens are revoked at a time. */
+/** How many tokens are revoked, and how many records are forgotten, at a time. */
 const maxAtOnce = 8
 
 /** What became of one of the tokens that were to be revoked. */
@@ -56,39 +56,47 @@ export async function forceRevocation (parts: RevocationParts, token: WebflowTok
 
 /**
  * Revokes all tokens that match: each access token once at Webflow, eight at a time. Every record that holds one of
- * them goes, also one that the search did not find; each record has a result of its own.
+ * them goes, also one that does not match itself; each record has a result of its own.
  */
 export async function revokeAll (parts: RevocationParts, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
   const { tokens, undecided } = await findAllRecords(parts, kind, id)
-  const byAccessToken = new Map(tokens.map((token) => [token.record.accessToken, new ProtectedToken(token.tokenId, token.record)]))
+  const byAccessToken = new Map<string, WebflowToken[]>()
+  for (const { tokenId, record } of tokens) {
+    const matches = byAccessToken.get(record.accessToken) ?? []
+    matches.push(new ProtectedToken(tokenId, record))
+    byAccessToken.set(record.accessToken, matches)
+  }
   const [calls, deletions] = [new Limit(maxAtOnce), new Limit(maxAtOnce)]
-  const results = await Promise.all([...byAccessToken.values()].map((token) => calls.run(() => revokeEverywhere(parts, token, deletions))))
-  const unknown = [...undecided].map(([tokenId, error]): TokenRevocation => ({ id: tokenId, revoked: false, upstream: 'unknown', error }))
-  return [...results.flat(), ...unknown]
+  const results = (await Promise.all([...byAccessToken].map(([accessToken, matches]) => calls.run(() => revokeEverywhere(parts, accessToken, matches, deletions))))).flat()
+  for (const { id } of results) undecided.delete(id)
+  return [...results, ...[...undecided].map(([tokenId, error]): TokenRevocation => ({ id: tokenId, revoked: false, upstream: 'unknown', error }))]
 }
 
-/** Revokes an access token, and forgets every record of it; resolves with a result for each record. */
-async function revokeEverywhere (parts: RevocationParts, token: WebflowToken, deletions: Limit): Promise<TokenRevocation[]> {
-  const [upstream, holders] = await Promise.all([
-    parts.webflow.revoke(token.accessToken).catch(toError),
-    parts.ended.holdersOf(token)
-  ])
-  if (upstream instanceof Error) return holders.map(({ id }) => ({ id, revoked: false, upstream: 'failed', error: upstream }))
-  parts.checks.revoked(token.accessToken)
-  return await Promise.all(holders.map((holder) => deletions.run(async (): Promise<TokenRevocation> => {
-    try {
-      await forget(parts, holder, null)
-      return { id: holder.id, revoked: true, upstream, error: null }
-    } catch (error) {
-      return { id: holder.id, revoked: false, upstream: 'failed', error: toError(error) }
-    }
-  })))
+/** Revokes an access token, and forgets every record of it: those that match last, since a retry finds the others by them. */
+async function revokeEverywhere (parts: RevocationParts, accessToken: string, matches: readonly WebflowToken[], deletions: Limit): Promise<TokenRevocation[]> {
+  const { checks, ended, webflow } = parts
+  const matchIds = new Set(matches.map(({ id }) => id))
+  const fail = ({ id }: WebflowToken, error: unknown): TokenRevocation => ({ id, revoked: false, upstream: 'failed', error: toError(error) })
+  try {
+    const upstream = await webflow.revoke(accessToken)
+    checks.revoked(accessToken)
+    const others = (await ended.holdersOf(accessToken)).filter(({ id }) => !matchIds.has(id))
+    const forgetAll = (tokens: readonly WebflowToken[]) => Promise.all(tokens.map((token) => deletions.run(() => forget(parts, token, null)).then(
+      (): TokenRevocation => ({ id: token.id, revoked: true, upstream, error: null }),
+      (error: unknown) => fail(token, error)
+    )))
+    const results = await forgetAll(others)
+    const failed = results.find(({ revoked }) => !revoked)
+    return [...results, ...failed === undefined ? await forgetAll(matches) : matches.map((token) => fail(token, failed.error))]
+  } catch (error) {
+    return matches.map((token) => fail(token, error))
+  }
 }
 
-/** Forgets a token that has ended for whoever holds it. If the store fails, a retry finds those that are left by the token's own record, the last. */
+/** Forgets a token that has ended for every session and user that holds it. */
 async function forgetEverywhere (parts: RevocationParts, token: WebflowToken, request: FastifyRequest | null): Promise<void> {
   parts.checks.revoked(token.accessToken)
-  for (const holder of await parts.ended.holdersOf(token)) await forget(parts, holder, request)
+  for (const holder of await parts.ended.endingWith(token)) await forget(parts, holder, request)
 }
 
 async function forget ({ log, records, settings }: RevocationParts, token: WebflowToken, request: FastifyRequest | null): Promise<void> {

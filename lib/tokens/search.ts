@@ -1,5 +1,5 @@
 import { idsOf, type QueryKind } from '../webflow/authorization.ts'
-import { newestFirst, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
+import { newestOfEach, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
 import type { TagNames } from './tags.ts'
 import type { UntoldTokens } from './untold.ts'
 
@@ -28,12 +28,12 @@ export async function findTokens (parts: SearchParts, kind: QueryKind, id: strin
   const [unreadable] = undecided.values()
   const problem = unreadable ?? missed
   if (tokens.length === 0 && problem !== null) throw problem
-  return newestOfEach(tokens)
+  return newestOfEach(tokens, ({ authorization, accessToken }) => authorization?.id ?? accessToken)
 }
 
 /** Finds every record that matches, after Webflow was asked about all untold tokens. */
 export async function findAllRecords (parts: SearchParts, kind: QueryKind, id: string): Promise<Matches> {
-  const silent = await parts.untold.lookAtAll()
+  const silent = await parts.untold.lookAtAll(kind)
   const { tokens, undecided } = await matching(parts, kind, id)
   return { tokens, undecided: new Map([...silent, ...undecided]) }
 }
@@ -54,15 +54,4 @@ export async function * walkTokens ({ records, tags }: SearchParts): AsyncGenera
 async function matching ({ records, tags }: SearchParts, kind: QueryKind, id: string): Promise<Matches> {
   const { tokens, unreadable } = await records.all(tags.named(kind, id))
   return { tokens: tokens.filter(({ record }) => idsOf(record, kind).includes(id)), undecided: unreadable }
-}
-
-/** Chooses one token for each authorization, the newest first. */
-function newestOfEach (tokens: readonly StoredToken[]): StoredToken[] {
-  const chosen = new Map<string, StoredToken>()
-  for (const token of newestFirst(tokens)) {
-    const { authorization, accessToken } = token.record
-    const grant = authorization?.id ?? accessToken
-    if (!chosen.has(grant)) chosen.set(grant, token)
-  }
-  return [...chosen.values()]
 }

@@ -1,32 +1,46 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
+import { Limit } from '../collections/limit.ts'
 import { ownCode } from '../diagnostics.ts'
-import { WebflowOAuthError, type ErrorCode } from '../errors.ts'
-import { settleAll } from '../collections/settle-all.ts'
+import { WebflowOAuthError, toError, type ErrorCode } from '../errors.ts'
 import type { TagNames } from './tags.ts'
-import type { TokenChecks } from '../webflow/token-checks.ts'
+import { idsOf, type QueryKind } from '../webflow/authorization.ts'
+import type { TokenChecks, Verdict } from '../webflow/token-checks.ts'
 import type { FoundTokens, StoredToken, TokenRecords } from './records.ts'
 import { absorb, type TokenRecord } from './record.ts'
 import type { UnderWay } from '../collections/under-way.ts'
 
 /** How many untold tokens one search asks about at most. */
 const lookSize = 20
+/** How many tokens `revokeAll` asks about at a time. */
+const maxAtOnce = 8
+/** With so many tokens that are being asked about, further uses and searches ask about none. Otherwise tokens would time out in the queue. */
+const maxWaiting = 40
 const firstPause = 1000
-/** With a longer pause, in milliseconds, nobody asks in the background any more: only searches and uses of the token do. */
+/** In a pause of this length, in milliseconds, nobody asks in the background any more: only searches and uses of the token do. */
 const longestPause = 600_000
 /** Parts of Webflow may not know a token yet for this long after it was issued, in milliseconds. */
 const newFor = 60_000
 
 const unreachable: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT'])
 
-/** Why Webflow has not told what a token opens. */
+/** Why it is not known what a token opens, or who granted it. */
 interface Silence {
   error: Error
-  /** Whether Webflow could not be reached at all: no connection, a timeout, a 5xx. */
-  isUnreachable: boolean
+  /**
+   * Whether nothing at all is known, because Webflow could not be reached (no connection, a timeout, a 5xx) or the
+   * store did not record the answer: a search that finds nothing may have missed the token.
+   */
+  isOutage: boolean
 }
 
-/** The time in which nobody asks about a token again, in milliseconds. */
+/** What is known of a token after Webflow was asked; `silence` is null where there is nothing more to ask. */
+interface Knowledge {
+  record: TokenRecord
+  silence: Silence | null
+}
+
+/** The time in which nobody asks about a token again, in milliseconds, and why. */
 interface Pause {
   length: number
   until: number
@@ -52,7 +66,7 @@ export class UntoldTokens {
   readonly #isAsking: boolean
   readonly #parts: UntoldTokensParts
   readonly #pauses = new BoundedMap<Pause>(10_000)
-  readonly #asking = new Map<string, Promise<Silence | null>>()
+  readonly #asking = new Map<string, Promise<Knowledge>>()
   /** Where the next search goes on. */
   #cursor: string | null = null
 
@@ -67,110 +81,126 @@ export class UntoldTokens {
   async describe (tokenId: string, record: TokenRecord, { since, deadline }: { since: number, deadline: number }): Promise<TokenRecord> {
     if (!this.#isAsking) return record
     const verdict = await this.#parts.checks.ask(record.accessToken, record.scope, { since, deadline, queue: 'none' })
-    if (verdict.kind === 'active') return absorb(record, verdict.installation)
-    this.#parts.log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not tell what a new token opens. It is asked again soon, and when the token is used or searched for')
-    return record
+    const described = verdict.kind === 'active' ? absorb(record, verdict.installation) : record
+    // The pause may be that of another token, which the user had before.
+    this.#pauses.delete(tokenId)
+    if (!described.told) this.#pause(tokenId, silenceAfter(verdict, described))
+    if (verdict.kind !== 'active') {
+      this.#parts.log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not tell what a new token opens. It is asked again soon, and when the token is used or searched for')
+    }
+    return described
   }
 
-  /** Asks in the background about a token that was just stored, with growing pauses, until Webflow tells or the token goes. */
-  askSoon ({ tokenId, record }: StoredToken): void {
-    if (!this.#isAsking || record.told) return
-    this.#parts.underWay.later(this.#pauseOf(tokenId), async () => {
-      const token = await this.#parts.records.peek(tokenId).catch(() => null)
-      if (token === null || token.record.told) return
-      await this.#askInBackground(token)
-      if (this.#pauseOf(tokenId) < longestPause) this.askSoon(token)
+  /** Asks in the background about a token that was described in vain, after each of its pauses, until Webflow tells or the token goes. */
+  askSoon (token: StoredToken): void {
+    const { tokenId } = token
+    const pause = this.#pauses.get(tokenId)
+    if (pause === undefined || pause.length >= longestPause) return
+    this.#parts.underWay.later(Math.max(pause.until - Date.now(), firstPause), async () => {
+      // While the store fails, the token that was stored stands in.
+      const current = await this.#parts.records.peek(tokenId).catch(() => token)
+      if (current !== null && await this.#askWhenDue(current) !== null) this.askSoon(current)
     })
   }
 
-  /** Asks in the background about a token that is in use, unless it is in its pause. */
+  /** Asks in the background about a token that is in use. */
   fillIn (token: StoredToken): void {
-    if (!this.#isAsking || token.record.told || this.#isPaused(token)) return
-    this.#parts.underWay.add(this.#askInBackground(token))
+    if (!this.#isAsking || token.record.told || !this.#isDue(token)) return
+    this.#parts.underWay.add(this.#ask(token))
   }
 
   /**
-   * Asks about some untold tokens before a search; the next search goes on behind them. Resolves with the error of a
-   * token of which Webflow has never told anything because it could not be reached; with null when there is none.
+   * Asks about a page of untold tokens before a search; the next search goes on behind them. Resolves with the error of
+   * a token of which nothing is known because of an outage; with null when there is none.
    */
   async look (): Promise<Error | null> {
     const { records, tags } = this.#parts
-    let page = await records.page(tags.untold, this.#cursor, lookSize)
-    // The cursor of the last look may have been the end.
-    if (page.tokens.length === 0 && this.#cursor !== null) page = await records.page(tags.untold, null, lookSize)
+    const cursor = this.#cursor
+    let page = await records.page(tags.untold, cursor, lookSize)
+    // Nothing was left behind the last page.
+    if (cursor !== null && page.tokens.length === 0 && page.cursor === null) page = await records.page(tags.untold, null, lookSize)
     this.#cursor = page.cursor
-    const deadline = Date.now() + this.#timeout
-    const silences = await settleAll(page.tokens.map(async (token) => {
-      const silence = this.#isPaused(token) ? this.#pauses.get(token.tokenId)?.silence ?? null : await this.#ask(token, deadline)
-      return token.record.authorization === null ? silence : null
-    }))
-    return silences.find((silence) => silence?.isUnreachable === true)?.error ?? null
+    const silences = await Promise.all(page.tokens.map((token) => this.#askWhenDue(token)))
+    return silences.find((silence) => silence?.isOutage === true)?.error ?? null
   }
 
-  /** Asks about all untold tokens, a page at a time; resolves with those of which Webflow has never told anything, by their ids. */
-  async lookAtAll (): Promise<Map<string, Error>> {
+  /**
+   * Asks about all untold tokens, a page at a time, also those in their pause. Resolves with those of which nobody can
+   * tell whether a query of this kind matches them: by their ids, with the error.
+   */
+  async lookAtAll (kind: QueryKind): Promise<Map<string, Error>> {
     const { records, tags } = this.#parts
-    const silent = new Map<string, Error>()
+    const undecided = new Map<string, Error>()
+    const calls = new Limit(maxAtOnce)
     let cursor: string | null = null
     do {
       const page: FoundTokens = await records.page(tags.untold, cursor)
-      const deadline = Date.now() + this.#timeout
-      await settleAll(page.tokens.map(async (token) => {
-        const silence = await this.#ask(token, deadline)
-        if (silence !== null && token.record.authorization === null) silent.set(token.tokenId, silence.error)
-      }))
-      for (const [tokenId, error] of page.unreadable) silent.set(tokenId, error)
+      await Promise.all(page.tokens.map((token) => calls.run(async () => {
+        const { record, silence } = await this.#ask(token)
+        if (silence !== null && !isKnown(record, kind)) undecided.set(token.tokenId, silence.error)
+      })))
+      for (const [tokenId, error] of page.unreadable) undecided.set(tokenId, error)
       cursor = page.cursor
     } while (cursor !== null)
-    return silent
+    return undecided
   }
 
-  /** Asks about a token and records the answer; resolves with why Webflow has not told everything, or null. Those who ask at one time share the answer. */
-  #ask (token: StoredToken, deadline: number): Promise<Silence | null> {
+  /** Asks about a token, or resolves with why it was silent last time, where it is in its pause. */
+  async #askWhenDue (token: StoredToken): Promise<Silence | null> {
+    if (!this.#isDue(token)) return this.#pauses.get(token.tokenId)?.silence ?? null
+    const { silence } = await this.#ask(token)
+    return silence
+  }
+
+  #isDue ({ tokenId }: StoredToken): boolean {
+    return Date.now() >= (this.#pauses.get(tokenId)?.until ?? 0) && this.#asking.size < maxWaiting
+  }
+
+  /** Asks about a token within `timeout` and records the answer; never rejects. Those who ask at one time share the answer. */
+  #ask (token: StoredToken): Promise<Knowledge> {
     const { tokenId } = token
-    const asking = this.#asking.get(tokenId) ?? this.#askOnce(token, deadline).finally(() => { this.#asking.delete(tokenId) })
+    const asking = this.#asking.get(tokenId) ?? this.#askOnce(token).finally(() => { this.#asking.delete(tokenId) })
     this.#asking.set(tokenId, asking)
     return asking
   }
 
   /** Whatever Webflow says, the token is kept. */
-  async #askOnce (token: StoredToken, deadline: number): Promise<Silence | null> {
+  async #askOnce (token: StoredToken): Promise<Knowledge> {
     const { tokenId, record } = token
-    if (record.told) return null
-    const verdict = await this.#parts.checks.ask(record.accessToken, record.scope, { deadline })
-    if (verdict.kind === 'revoked' && Date.now() - record.createdAt >= newFor) return this.#pause(tokenId, null)
-    const learned = verdict.kind === 'active' ? await this.#parts.records.learn(token, verdict.installation) : token
-    if (learned === null || learned.record.told) {
+    // Version 0.1 kept some told tokens among the untold ones.
+    if (record.told) return { record, silence: null }
+    const verdict = await this.#parts.checks.ask(record.accessToken, record.scope, { deadline: Date.now() + this.#timeout })
+    // It has ended, and opens nothing any more.
+    if (verdict.kind === 'revoked' && Date.now() - record.createdAt >= newFor) return { record, silence: this.#pause(tokenId, null) }
+    if (verdict.kind !== 'active') return { record, silence: this.#pause(tokenId, silenceAfter(verdict, record)) }
+    try {
+      const learned = (await this.#parts.records.learn(token, verdict.installation))?.record
+      // A record that has gone, or holds a newer token, leaves nothing to ask either.
+      if (learned !== undefined && !learned.told) return { record: learned, silence: this.#pause(tokenId, silenceAfter(verdict, learned)) }
       this.#pauses.delete(tokenId)
-      return null
+      return { record: learned ?? record, silence: null }
+    } catch (err) {
+      this.#parts.log.warn({ tokenId, err }, 'webflow-oauth: what a token opens could not be recorded')
+      return { record, silence: this.#pause(tokenId, { error: toError(err), isOutage: record.authorization === null }) }
     }
-    const error = verdict.kind === 'unknown' ? verdict.error : undefined
-    return this.#pause(tokenId, { error: untold(error), isUnreachable: error !== undefined && unreachable.has(ownCode(error)) })
   }
 
-  async #askInBackground (token: StoredToken): Promise<void> {
-    await this.#ask(token, Date.now() + this.#timeout).catch((err: unknown) => {
-      this.#parts.log.warn({ tokenId: token.tokenId, err }, 'webflow-oauth: what a token opens could not be recorded')
-    })
-  }
-
-  #isPaused ({ tokenId }: StoredToken): boolean {
-    return Date.now() < (this.#pauses.get(tokenId)?.until ?? 0)
-  }
-
+  /** Begins the next pause of a token, twice as long as the last. */
   #pause<T extends Silence | null> (tokenId: string, silence: T): T {
-    const length = this.#pauseOf(tokenId)
+    const last = this.#pauses.get(tokenId)
+    const length = last === undefined ? firstPause : Math.min(last.length * 2, longestPause)
     this.#pauses.set(tokenId, { length, until: Date.now() + length, silence })
     return silence
   }
-
-  /** How long the next pause of a token is. */
-  #pauseOf (tokenId: string): number {
-    const last = this.#pauses.get(tokenId)
-    return last === undefined ? firstPause : Math.min(last.length * 2, longestPause)
-  }
 }
 
-function untold (cause?: Error): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow has not told yet what some tokens open, and could not be asked now. The search may have missed one of them: try again in a moment.', { cause })
+function silenceAfter (verdict: Verdict, { authorization }: TokenRecord): Silence {
+  const cause = verdict.kind === 'unknown' ? verdict.error : undefined
+  const error = new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow has not told yet what some tokens open, and could not be asked now. The search may have missed one of them: try again in a moment.', { cause })
+  return { error, isOutage: authorization === null && cause !== undefined && unreachable.has(ownCode(cause)) }
+}
+
+/** Tells whether a record has what a query of this kind goes by. Webflow may have told what a token opens, and not who granted it. */
+function isKnown (record: TokenRecord, kind: QueryKind): boolean {
+  return record.authorization !== null && (kind !== 'userId' || idsOf(record, kind).length > 0)
 }

@@ -30,7 +30,7 @@ export interface AskOptions {
   since?: number
   /**
    * In which queue it waits for its turn: `none` where a request waits for the answer, `checks` for those that the app
-   * asks for, and `background` for searches and reviews, which no app's check has to wait for. Defaults to `background`.
+   * asks for, and `background` for everything else, which no app's check has to wait for. Defaults to `background`.
    */
   queue?: 'none' | 'checks' | 'background'
 }
@@ -39,8 +39,8 @@ export interface AskOptions {
 class Conversation {
   readonly startedAt = Date.now()
   readonly verdict: Promise<Verdict>
-  /** Begins it, unless somebody has; resolves when it has ended. */
-  declare begin: () => Promise<Verdict>
+  /** Begins it and resolves when it has ended; resolves at once where somebody has begun it, so that it takes one place in the queues. */
+  declare begin: () => Promise<void>
   /** When it is given up; not changed any more once it has begun. */
   deadline: number
 
@@ -48,10 +48,10 @@ class Conversation {
     this.deadline = deadline
     let hasBegun = false
     this.verdict = new Promise((resolve) => {
-      this.begin = () => {
-        if (!hasBegun) resolve(converse(this.deadline))
+      this.begin = async () => {
+        if (hasBegun) return
         hasBegun = true
-        return this.verdict
+        resolve(await converse(this.deadline))
       }
     })
   }
