@@ -35,11 +35,11 @@ const groups = {
     tests: ['flow', 'failure', 'revoke', 'repeat', 'return-to', 'cookie-plugin']
   },
   callers: {
-    files: ['lib/{api,context,index}.ts', 'lib/caller/*.ts', 'lib/http/page.ts', 'lib/tokens/{record,revocation}.ts'],
+    files: ['lib/{api,context,index}.ts', 'lib/caller/*.ts', 'lib/http/page.ts', 'lib/tokens/record.ts'],
     tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
   },
   installations: {
-    files: ['lib/tokens/{installations,query,tags}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/limit.ts'],
+    files: ['lib/tokens/{earlier,ended,query,revocation,search,status,tags,untold}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/{limit,under-way}.ts'],
     tests: ['installations', 'disconnect', 'guarded-store']
   },
   stores: { files: ['stores/*.ts'], tests: ['stores'] },

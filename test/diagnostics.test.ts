@@ -4,6 +4,7 @@ import { WebflowOAuthError, diagnostics, type FlowEnd } from '../lib/index.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import { assertNothingLeaked, clientId, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
+import { eventually } from './support/installation.ts'
 import { recordingLogger } from './support/logs.ts'
 
 const names = [
@@ -159,6 +160,7 @@ t.test('a disconnect is told once for each record', async (t) => {
   const browser = new Browser(app)
   await connect(browser, webflow)
   await connect(new Browser(app), webflow)
+  t.ok(await eventually(() => messages('disconnect').length > 0))
   t.strictSame(messages('disconnect'), [{ clientId, reason: 'superseded' }])
 
   const second = new Browser(app)

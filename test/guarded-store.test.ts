@@ -522,7 +522,7 @@ t.test('SealedStore', async (t) => {
   })
 })
 
-const untold = { authorization: null, user: null, askedAt: 0, told: false, reviewed: false }
+const untold = { authorization: null, user: null, askedAt: 0, told: false }
 const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
 
 t.test('Limit lets so many tasks run at a time, the others in their order, though some fail', async (t) => {
@@ -921,7 +921,7 @@ t.test('the text of a record', async (t) => {
     t.strictSame(parseRecord(serializeRecord({ ...record, endsAt: start + 5 })), { ...record, endsAt: start + 5 })
     const authorization = { id: 'a1'.repeat(12), siteIds: ['b2'.repeat(12)], workspaceIds: [], userIds: [], scope: ['sites:read'], createdOn: new Date(start) }
     const user = { id: 'c3'.repeat(12), email: 'ada@example.com', firstName: null, lastName: 'Lovelace' }
-    const told = { ...record, authorization, user, askedAt: start, told: true, reviewed: true }
+    const told = { ...record, authorization, user, askedAt: start, told: true }
     t.strictSame(parseRecord(serializeRecord(told)), told)
   })
 
@@ -939,7 +939,7 @@ t.test('the text of a record', async (t) => {
         t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { [name]: value }))), null, `${name}: ${String(value)}`)
       }
     }
-    for (const wrong of [{ ends: 'soon' }, { asked: 'then' }, { told: 1 }, { reviewed: 'yes' }]) t.equal(parseRecord(JSON.stringify(Object.assign({}, right, wrong))), null)
+    for (const wrong of [{ ends: 'soon' }, { asked: 'then' }, { told: 1 }]) t.equal(parseRecord(JSON.stringify(Object.assign({}, right, wrong))), null)
     for (const text of ['', 'null', '[]', '5', '"text"', '{']) t.equal(parseRecord(text), null, text)
   })
 })

@@ -1,30 +1,32 @@
 import { mock } from 'node:test'
-import Fastify from 'fastify'
-import t from 'tap'
-import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
+import { setImmediate } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { MemoryStore, type Authorization, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../lib/index.ts'
 import type { Fault } from '../lib/simulator/index.ts'
-import { createContext } from '../lib/context.ts'
-import { loadCookieCodec } from '../lib/http/cookies.ts'
 import { storeId } from '../lib/storage/keyring.ts'
-import { resolveOptions } from '../lib/options/resolve.ts'
-import { assertNothingLeaked, baseOptions, clientId, createApp } from './support/app.ts'
+import { assertNothingLeaked, clientId, createApp } from './support/app.ts'
 import { Browser } from './support/browser.ts'
-import { charles, eventually, identify, ids, methodsOf, outage, startBench, unavailable, watchStore } from './support/installation.ts'
+import { charles, eventually, idOf, identify, ids, methodsOf, nothing, opens, outage, startBench, startParts, stopClock, unavailable, watchStore, type MadeUpAnswer } from './support/installation.ts'
+import { logged } from './support/logs.ts'
 import { startHttp } from './support/server-http.ts'
 
 /** The ways in which Webflow does not tell what a token opens. */
-const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
-  ['an outage', { status: 503 }],
-  ['a limit', { status: 429, headers: { 'retry-after': '60' } }],
-  ['a reset', { reset: true }],
-  ['silence', { hang: true }],
-  ['a page', { body: '<html>' }],
-  ['half a body', { body: '{"authorization":{"id":' }],
-  ['no authorization', { body: { application: {} } }],
-  ['an error with status 200', { body: { error: 'server_error', authorization: {} } }],
-  ['too long an answer', { body: { authorization: { id: 'x'.repeat(256 * 1024) } } }],
-  ['a 401 of a gateway', { status: 401, body: 'who are you?' }],
-  ['a 401 of Webflow\'s', { status: 401, body: { code: 'not_authorized', message: 'Request not authorized' } }]
+const silences: ReadonlyArray<readonly [name: string, fault: Fault, isOutage: boolean]> = [
+  ['an outage', { status: 503 }, true],
+  ['a reset', { reset: true }, true],
+  ['silence', { hang: true }, true],
+  ['a limit', { status: 429, headers: { 'retry-after': '60' } }, false],
+  ['a 400', { status: 400 }, false],
+  ['a 403', { status: 403, body: { code: 'forbidden' } }, false],
+  ['a 404', { status: 404, body: { code: 'not_authorized' } }, false],
+  ['a 401 of a gateway', { status: 401, body: 'who are you?' }, false],
+  ['a 401 with another code', { status: 401, body: { code: 'unauthorized' } }, false],
+  ['a 401 of Webflow\'s', { status: 401, body: { code: 'not_authorized', message: 'Request not authorized' } }, false],
+  ['a page', { body: '<html>' }, false],
+  ['half a body', { body: '{"authorization":{"id":' }, false],
+  ['no authorization', { body: { application: {} } }, false],
+  ['an error with status 200', { body: { error: 'server_error', authorization: {} } }, false],
+  ['too long an answer', { body: { authorization: { id: 'x'.repeat(256 * 1024) } } }, false]
 ]
 
 t.test('what a token opens', async (t) => {
@@ -98,46 +100,54 @@ t.test('what a token opens', async (t) => {
     t.strictSame(listed, [token.id])
   })
 
-  for (const [name, fault] of silences) {
-    t.test(`${name} lets the user connect all the same; a search asks again`, async (t) => {
-      const { app, browser, token, webflow, found } = await connectUntold(fault)
+  for (const [name, fault, isOutage] of silences) {
+    t.test(`${name} lets the user connect all the same; after a second a search asks again`, async (t) => {
+      stopClock(t)
+      const { app, found, install, webflow } = await startBench(t, { options: { timeout: 300 } })
+      webflow.fail('introspect', fault)
+      const { browser, token } = await install()
       t.strictSame([token.authorization, token.user], [null, null])
       t.strictSame(token.scope, ['sites:read', 'cms:read'])
+      if (isOutage) await t.rejects(found({ siteId: ids.engine }), { code: unavailable, statusCode: 502, cause: { code: /^WEBFLOW_OAUTH_WEBFLOW_(UNAVAILABLE|TIMEOUT)$/ } })
+      else t.strictSame(await found({ siteId: ids.engine }), [])
+      t.equal(webflow.requests.introspect.length, 1)
+      mock.timers.tick(1000)
       t.strictSame(await found({ siteId: ids.engine }), [token.accessToken])
       t.match((await app.webflowOAuth.getToken(token.id))?.authorization, { siteIds: [ids.engine] })
-      t.equal(webflow.requests.introspect.length, 2)
       await found({ siteId: ids.engine })
       t.equal(webflow.requests.introspect.length, 2, 'and then no more')
       t.equal((await browser.get('/guarded')).statusCode, 200)
     })
-
-    async function connectUntold (fault: Fault) {
-      const bench = await startBench(t, { options: { timeout: 1000 } })
-      bench.webflow.fail('introspect', fault)
-      return { ...bench, ...await bench.install() }
-    }
   }
 
   t.test('a user whom Webflow did not name is asked for again', async (t) => {
+    stopClock(t)
     const { app, install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 500 })
     const { token } = await install()
     t.match(token.authorization, { siteIds: [ids.engine] })
     t.equal(token.user, null)
+    mock.timers.tick(1000)
     t.strictSame(await found({ siteId: ids.engine }), [token.accessToken])
     t.equal((await app.webflowOAuth.getToken(token.id))?.user?.email, 'ada@example.com')
   })
 
-  t.test('that its user is still not known troubles no search by anything else', async (t) => {
+  t.test('that its user is still not known troubles no search', async (t) => {
+    stopClock(t)
     const { found, install, webflow } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('introspect', { status: 503 })
     const { token } = await install()
     webflow.fail('authorizedBy', { status: 503, times: Infinity })
+    mock.timers.tick(1000)
     t.strictSame(await found({ siteId: ids.gardens }), [])
     t.strictSame(await found({ siteId: ids.engine }), [token.accessToken])
     t.strictSame(await found({ userId: ids.ada }), [token.accessToken], 'whom the introspection names')
-    t.strictSame(await found({ siteId: ids.gardens }), [])
+    t.strictSame(await found({ userId: charles.id }), [])
     t.equal(webflow.requests.authorizedBy.length, 1)
+    mock.timers.tick(2000)
+    webflow.fail('introspect', { status: 503 })
+    t.strictSame(await found({ siteId: ids.gardens }), [], 'nor that Webflow cannot be reached later')
+    t.equal(webflow.requests.introspect.length, 3)
   })
 
   t.test('a token that may not ask who granted it is not asked again', async (t) => {
@@ -150,84 +160,174 @@ t.test('what a token opens', async (t) => {
   })
 
   t.test('a 403 of a gateway says nothing of what the token may ask', async (t) => {
+    stopClock(t)
     const { install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 403, body: '<html>' })
     await install()
+    mock.timers.tick(1000)
     await found({ siteId: ids.engine })
     t.equal(webflow.requests.authorizedBy.length, 2)
   })
 
   t.test('an answer about the user that names nobody is none', async (t) => {
+    stopClock(t)
     const { install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { body: {} })
     t.equal((await install()).token.user, null)
+    mock.timers.tick(1000)
     await found({ siteId: ids.engine })
     t.equal(webflow.requests.authorizedBy.length, 2)
   })
 
-  t.test('a use of the token asks again in the background, now and then', async (t) => {
-    mock.timers.enable({ apis: ['Date'], now: Date.now() })
-    t.teardown(() => mock.timers.reset())
+  t.test('a use of the token asks again in the background, once in each of its pauses', async (t) => {
+    stopClock(t)
+    const { parts, api, asked, write } = await startParts(t, async () => answer)
+    let answer: MadeUpAnswer = { statusCode: 503, body: {} }
+    const id = await write('mine')
+    /** Uses the token in every way; resolves when nothing is under way any more. */
+    const use = async () => {
+      t.equal((await api.getToken(id))?.authorization, null, 'nobody waits for it')
+      for await (const walked of api.listTokens()) t.equal(walked.id, id)
+      await parts.underWay.settled()
+      return asked.length
+    }
+    t.equal(await use(), 1)
+    for (const pause of [1000, 2000, 4000]) {
+      const before = asked.length
+      mock.timers.tick(pause - 1)
+      t.equal(await use(), before)
+      mock.timers.tick(1)
+      t.equal(await use(), before + 1)
+    }
+    answer = opens(ids.engine)
+    mock.timers.tick(8000)
+    await use()
+    t.match((await api.getToken(id))?.authorization, { siteIds: [ids.engine] })
+    mock.timers.tick(60_000)
+    await api.getToken(id)
+    t.equal(asked.length, 5, 'and then no more')
+    t.equal(parts.underWay.size, 0)
+  })
+
+  t.test('the caller\'s request is a use', async (t) => {
+    stopClock(t)
     const { app, install, webflow } = await startBench(t)
-    const { token: other } = await install()
-    let askedOfOther = 1
-    const asked = () => webflow.requests.introspect.length - askedOfOther
-    webflow.signIn(charles)
-    webflow.fail('introspect', { status: 503, times: 2 })
+    webflow.fail('introspect', { status: 503 })
     const { browser, token } = await install()
     t.strictSame((await browser.get('/opens')).json(), { authorization: null, user: null })
-    t.ok(await eventually(() => asked() === 2))
-    for (let use = 0; use < 3; use++) {
-      await browser.get('/opens')
-      await app.webflowOAuth.getToken(token.id)
-      for await (const walked of app.webflowOAuth.listTokens()) t.ok(walked.id)
-      // Whatever was begun before this has come to Webflow before it.
-      await app.webflowOAuth.reportUnauthorized(other)
-      askedOfOther++
-    }
-    t.equal(asked(), 2)
-    mock.timers.tick(60_000)
-    t.equal((await app.webflowOAuth.getToken(token.id))?.authorization, null, 'nobody waits for it')
+    mock.timers.tick(1000)
+    await browser.get('/opens')
     t.ok(await eventually(async () => (await app.webflowOAuth.getToken(token.id))?.authorization !== null))
-    t.equal(asked(), 3)
+    t.equal(webflow.requests.introspect.length, 2)
   })
 
-  t.test('that it could not be recorded in the background is logged', async (t) => {
+  t.test('uses of very many tokens leave most of them to later uses', async (t) => {
+    let answer = (_answer: MadeUpAnswer) => {}
+    const answered = new Promise<MadeUpAnswer>((resolve) => { answer = resolve })
+    const { parts, api, asked, most, write } = await startParts(t, () => answered)
+    for (let index = 0; index < 100; index++) await write(`token ${index}`)
+    const walk = async () => { for await (const { id } of api.listTokens()) t.ok(id) }
+    await walk()
+    t.equal(parts.underWay.size, 40)
+    t.strictSame(await api.findTokens({ siteId: ids.engine }), [], 'a search does not wait for more of them either')
+    answer(nothing)
+    await parts.underWay.settled()
+    t.strictSame([asked.length, most()], [40, 8])
+    await walk()
+    await parts.underWay.settled()
+    t.ok(asked.length > 40)
+  })
+
+  t.test('is asked again in the background soon after, with growing pauses, until these have grown to ten minutes', async (t) => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const { asked, connect, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
+    await connect('mine')
+    const times: number[] = []
+    for (let second = 1; second <= 3000; second++) {
+      const before = asked.length
+      await pass(1)
+      if (asked.length > before) times.push(second)
+    }
+    t.strictSame(times, [1, 3, 7, 15, 31, 63, 127, 255, 511, 1023])
+  })
+
+  t.test('is asked no more in the background when Webflow has told, and when the token has gone or ended', async (t) => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const { asked, connect, parts, pass } = await startSeconds(t, (accessToken) => accessToken.startsWith('tells') && seconds > 2
+      ? opens(ids.engine)
+      : accessToken === 'ended' ? { statusCode: 401, body: { code: 'not_authorized' } } : { statusCode: 503, body: {} })
+    let seconds = 0
+    const [told, gone, learned] = [await connect('tells'), await connect('gone'), await connect('tells too')]
+    await connect('ended')
+    await pass(1)
+    await parts.records.drop(gone)
+    await parts.records.change(learned, 'tells too', (record) => ({ ...record, told: true }))
+    for (seconds = 1; seconds < 300; seconds++) await pass(1)
+    const countOf = (name: string) => asked.filter((accessToken) => accessToken === name).length
+    t.match(await parts.records.peek(told), { record: { told: true } })
+    t.strictSame(['tells', 'gone', 'tells too', 'ended'].map(countOf), [4, 2, 2, 7], 'one that is older than a minute and unknown to Webflow has ended')
+  })
+
+  t.test('is asked in the background though the store fails meanwhile', async (t) => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
     const store = watchStore(new MemoryStore())
-    const lines: string[] = []
-    const { webflow, install } = await startBench(t)
-    const app = await createApp(t, { webflow, options: { store }, server: { logger: { level: 'warn', stream: { write: (line) => { lines.push(line) } } } } })
-    webflow.fail('introspect', { status: 503 })
-    const browser = new Browser(app)
-    const { location } = await browser.navigate('/webflow/authorize')
-    await browser.navigate(await webflow.approve(String(location)))
-    webflow.fail('introspect', { delay: 50 })
-    await browser.get('/token')
+    const { asked, connect, parts, pass } = await startSeconds(t, () => opens(ids.engine), { store })
+    let isSilent = true
+    t.equal(asked.length, 0)
+    const id = await connect('mine', () => isSilent)
+    isSilent = false
     store.down = true
-    t.ok(await eventually(() => lines.some((line) => line.includes('what a token opens could not be recorded'))))
-    await install()
+    await pass(1)
+    store.down = false
+    t.match(await parts.records.peek(id), { record: { told: false } })
+    await pass(2)
+    t.match(await parts.records.peek(id), { record: { told: true } })
+    t.match(logged(), 'what a token opens could not be recorded')
   })
 
-  t.test('what was asked in the background is kept in no list for longer', async (t) => {
-    const { webflow } = await startBench(t)
-    const { untold, records, underWay, webflow: client } = createContext(resolveOptions(baseOptions(webflow), ''), Fastify().log, await loadCookieCodec(Fastify()))
-    t.teardown(() => client.close())
-    const token = await records.write('A'.repeat(43), records.create({ accessToken: 'unknown-to-webflow-7a8b', tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now()))
-    untold.fillIn(token)
-    t.equal(underWay.size, 1)
-    t.ok(await eventually(() => underWay.size === 0))
+  t.test('of a new token of the same user of the app is asked without the pause of the old one', async (t) => {
+    stopClock(t)
+    const { parts, asked, found, write } = await startParts(t, () => ({ statusCode: 400, body: {} }))
+    const id = await write('old')
+    for (const pause of [0, 1000, 2000, 4000]) {
+      mock.timers.tick(pause)
+      await found({ siteId: ids.engine })
+    }
+    const { record } = Object(await parts.records.peek(id))
+    await parts.untold.describe(id, { ...record, accessToken: 'new' }, { since: Date.now(), deadline: Date.now() + 1000 })
+    await write('new', {}, id)
+    mock.timers.tick(1000)
+    await found({ siteId: ids.engine })
+    t.strictSame(asked, ['old', 'old', 'old', 'old', 'new', 'new'])
   })
 
-  t.test('closing waits for what was asked in the background', async (t) => {
+  t.test('closing waits for what is being asked in the background, and for no pause', async (t) => {
     const store = new MemoryStore()
     const { app, install, webflow } = await startBench(t, { options: { store } })
-    webflow.fail('introspect', { status: 503 })
-    const { browser, token } = await install()
-    webflow.fail('introspect', { delay: 100 })
-    await browser.get('/opens')
+    webflow.fail('introspect', { status: 503, times: 2 })
+    const { token } = await install()
+    webflow.signIn(charles)
+    await install()
+    webflow.fail('introspect', { delay: 300, times: 2 })
+    t.ok(await eventually(() => webflow.requests.introspect.length >= 3), 'a second later')
     await app.close()
-    const later = await createApp(t, { webflow, options: { store } })
+    const later = await createApp(t, { webflow, options: { store, introspect: false } })
     t.match((await later.webflowOAuth.getToken(token.id))?.authorization, { siteIds: [ids.engine] })
+  })
+
+  t.test('nothing is asked any more once the app has closed', async (t) => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
+    t.teardown(() => mock.timers.reset())
+    const { asked, connect, parts, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
+    await connect('mine')
+    parts.underWay.stop()
+    await pass(10)
+    await connect('another')
+    await pass(10)
+    t.strictSame(asked, ['mine', 'another'])
   })
 
   t.test('one deadline covers the exchange and what is asked after it', async (t) => {
@@ -273,8 +373,10 @@ t.test('finding tokens', async (t) => {
     await install({ siteIds: [ids.engine] })
     await install({ workspaceId: ids.park })
     const [first, second, third, fourth] = connected.map(({ accessToken }) => accessToken)
+    t.ok(await eventually(async () => (await found({ siteId: ids.notes })).length === 2), 'the older token learns what was added')
     t.strictSame(await found({ siteId: ids.engine }), [fourth, third, second, first], 'the grant of a user is cumulative: every token of it opens the site')
-    t.strictSame(await found({ siteId: ids.notes }), [second, first], 'the older token learned what was added')
+    t.strictSame(await found({ siteId: ids.notes }), [second, first])
+    t.ok(await eventually(async () => (await found({ workspaceId: ids.park })).length === 2))
     t.strictSame(await found({ userId: ids.ada }), [second, first])
     t.strictSame(await found({ userId: charles.id.toUpperCase() }), [fourth, third])
     t.strictSame(await found({ workspaceId: ids.park }), [fourth, third])
@@ -411,104 +513,161 @@ t.test('finding tokens', async (t) => {
     }
   })
 
-  t.test('an empty answer means that there is none: while Webflow cannot tell, it is an error', async (t) => {
-    const { app, found, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 503 })
-    await install({ siteIds: [ids.notes] })
-    webflow.fail('introspect', { status: 503, times: 2 })
-    for (const siteId of [ids.notes, ids.gardens]) await t.rejects(app.webflowOAuth.findTokens({ siteId }), { code: unavailable, statusCode: 502, cause: { code: unavailable } })
-    webflow.signIn(charles)
-    const { token } = await install({ siteIds: [ids.engine] })
-    webflow.fail('introspect', { reset: true })
-    t.strictSame(await found({ siteId: ids.engine }), [token.accessToken], 'what is known to match is enough')
-    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.gardens }), { code: unavailable })
-    t.strictSame(await found({ siteId: ids.gardens }), [])
-    t.equal((await found({ siteId: ids.notes })).length, 1)
+  t.test('an empty answer is an error only while a token never told of could not be reached', async (t) => {
+    stopClock(t)
+    const { found, write } = await startParts(t, async () => answer)
+    let answer: MadeUpAnswer = { statusCode: 503, body: {} }
+    await write('untold')
+    for (let search = 0; search < 2; search++) {
+      for (const siteId of [ids.notes, ids.gardens]) await t.rejects(found({ siteId }), { code: unavailable, statusCode: 502, cause: { code: unavailable } })
+    }
+    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    t.strictSame(await found({ siteId: ids.engine }), ['told'], 'what is known to match is enough')
+    answer = { statusCode: 429, body: {} }
+    mock.timers.tick(1000)
+    t.strictSame(await found({ siteId: ids.gardens }), [], 'Webflow is there, and will not tell')
+    answer = opens(ids.notes)
+    mock.timers.tick(2000)
+    t.strictSame(await found({ siteId: ids.notes }), ['untold'])
   })
 
-  t.test('a Webflow that hangs does not hold up a search that has found something', async (t) => {
-    const { app, found, install, webflow } = await startBench(t, { options: { timeout: 5000 } })
-    webflow.fail('introspect', { status: 503 })
-    await install()
-    webflow.signIn(charles)
-    const { token } = await install({ siteIds: [ids.notes] })
-    webflow.fail('introspect', { hang: true })
-    // This one began it, and waits for longer.
-    const waiting = app.webflowOAuth.revokeAll({ siteId: ids.gardens })
-    t.ok(await eventually(() => webflow.requests.introspect.length === 3))
-    t.strictSame(await found({ siteId: ids.notes }), [token.accessToken])
-    const asked = webflow.requests.introspect.length
-    t.strictSame(await found({ siteId: ids.notes }), [token.accessToken])
-    t.equal(webflow.requests.introspect.length, asked, 'nor does it ask again soon')
-    const late = Symbol('still waiting')
-    t.equal(await Promise.race([waiting, Promise.resolve(late)]), late)
-    await webflow.close()
-    t.match(await waiting, [{ upstream: 'unknown' }])
+  for (const [name, fault, isOutage] of silences) {
+    if (isOutage) continue
+    t.test(`${name} for one token never fails the search of another, and costs one call in each of its growing pauses`, async (t) => {
+      stopClock(t)
+      const { asked, found, write } = await startParts(t, async (accessToken) => accessToken === 'trouble' ? { statusCode: fault.status ?? 200, body: fault.body ?? '' } : opens(ids.engine))
+      await write('trouble', { createdAt: Date.now() - (name.endsWith('Webflow\'s') ? 0 : 3_600_000) })
+      const times: number[] = []
+      for (let second = 0; second < 40; second++) {
+        const before = asked.length
+        t.strictSame(await found({ siteId: ids.gardens }), [])
+        if (asked.length > before) times.push(second)
+        mock.timers.tick(1000)
+      }
+      t.strictSame(times, [0, 1, 3, 7, 15, 31])
+      await write('another tenant')
+      t.strictSame(await found({ siteId: ids.engine }), ['another tenant'])
+    })
+  }
+
+  t.test('pauses grow to ten minutes', async (t) => {
+    stopClock(t)
+    const { asked, found, write } = await startParts(t, () => ({ statusCode: 400, body: {} }))
+    await write('trouble')
+    for (let minute = 0; minute < 60; minute++) {
+      await found({ siteId: ids.engine })
+      mock.timers.tick(60_000)
+    }
+    const before = asked.length
+    for (let minute = 0; minute < 60; minute++) {
+      await found({ siteId: ids.engine })
+      mock.timers.tick(60_000)
+    }
+    t.equal(asked.length - before, 6)
   })
 
-  t.test('a token that has ended before Webflow told what it opens troubles no search', async (t) => {
-    const { app, found, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 503 })
-    const { token } = await install()
-    webflow.uninstall()
-    await t.rejects(found({ siteId: ids.engine }), { code: unavailable }, 'a token that is new may not be known to all of Webflow')
-    mock.timers.enable({ apis: ['Date'], now: Date.now() + 60_000 })
-    t.teardown(() => mock.timers.reset())
+  t.test('a Webflow that hangs holds up a search no longer than `timeout`, and the next one not at all', async (t) => {
+    const { found, write } = await startParts(t, () => new Promise<MadeUpAnswer>(() => {}), { timeout: 300 })
+    await write('untold')
+    await write('told', { told: true, authorization: authorizationOf(ids.notes) })
+    for (const most of [600, 100]) {
+      const begun = performance.now()
+      t.strictSame(await found({ siteId: ids.notes }), ['told'])
+      t.ok(performance.now() - begun < most)
+    }
+    await t.rejects(found({ siteId: ids.gardens }), { code: unavailable, cause: { code: 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT' } })
+  })
+
+  t.test('of 20,000 untold tokens a search asks about twenty, eight at a time, and the next one goes on behind them', async (t) => {
+    stopClock(t)
+    const inner = new MemoryStore({ maxEntries: 30_000 })
+    const reads: number[] = []
+    const store = Object.assign(methodsOf(inner), { getMany: async (keys: readonly string[]) => { reads.push(keys.length); return await inner.getMany(keys) } })
+    const { asked, found, most, write } = await startParts(t, async () => opens(ids.gardens), { store })
+    for (let index = 0; index < 20_000; index++) await write(`token ${index}`)
+    for (let search = 1; search <= 5; search++) {
+      t.strictSame(await found({ siteId: ids.engine }), [])
+      t.equal(asked.length, search * 20)
+    }
+    t.equal(new Set(asked).size, 100)
+    t.equal(most(), 8)
+    t.ok(reads.every((keys) => keys <= 20))
+  })
+
+  t.test('searches come to every untold token in the end, and begin again', async (t) => {
+    stopClock(t)
+    for (const size of [40, 50]) {
+      const { asked, found, write } = await startParts(t, async (accessToken) => ({ statusCode: isSilent ? 400 : 200, body: opens(accessToken === last ? ids.engine : ids.gardens).body }))
+      let isSilent = true
+      let last = ''
+      for (let index = 0; index < size; index++) await write(`token ${index}`)
+      for (let search = 0; search < 3; search++) await found({ siteId: ids.engine })
+      t.equal(new Set(asked).size, size)
+      last = asked.at(-1) ?? ''
+      isSilent = false
+      mock.timers.tick(1000)
+      const answers = []
+      for (let search = 0; search < 4; search++) answers.push((await found({ siteId: ids.engine })).length)
+      t.equal(answers.at(-1), 1)
+      t.equal(asked.length, 2 * size)
+    }
+  })
+
+  t.test('a page of untold tokens that cannot be read does not keep searches from those behind it', async (t) => {
+    stopClock(t)
+    const store = new MemoryStore()
+    const { write: writeForeign } = await startParts(t, () => nothing, { store, secret: 'another secret, of another deploy' })
+    const { asked, found, write } = await startParts(t, () => opens(ids.engine), { store })
+    // In the order of the index, whatever it is.
+    const order = []
+    for (let index = 0; index < 65; index++) await writeForeign(`token ${index}`)
+    const { keys } = await store.find(storeId(clientId, 'incomplete'), { limit: 100 })
+    for (const key of [...keys.slice(0, 5), ...keys.slice(45)]) order.push(await write(`readable ${key}`, {}, key.slice('token:'.length)))
+    for (let search = 0; search < 4; search++) await found({ siteId: ids.gardens })
+    t.equal(asked.length, order.length)
+  })
+
+  t.test('what Webflow told of one token and the store did not record fails only searches that find nothing', async (t) => {
+    stopClock(t)
+    const inner = new MemoryStore()
+    const store = methodsOf(inner)
+    const { asked, found, write } = await startParts(t, () => opens(ids.gardens), { store })
+    await write('untold')
+    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    store.set = async () => await Promise.reject(new Error('value too large'))
+    t.strictSame(await found({ siteId: ids.engine }), ['told'])
+    for (const siteId of [ids.gardens, ids.notes]) await t.rejects(found({ siteId }), { code: outage })
+    t.equal(asked.length, 1, 'nor is Webflow asked again at once')
+    store.set = inner.set.bind(inner)
+    mock.timers.tick(1000)
+    t.strictSame(await found({ siteId: ids.gardens }), ['untold'])
+  })
+
+  t.test('a token that is unknown to Webflow within its first minute counts as not told, and later as ended', async (t) => {
+    stopClock(t)
+    const { api, asked, found, write } = await startParts(t, () => ({ statusCode: 401, body: { code: 'not_authorized' } }))
+    const id = await write('mine')
+    t.strictSame(await found({ siteId: ids.engine }), [])
+    t.match(await api.revokeAll({ siteId: ids.engine }), [{ id, upstream: 'unknown' }])
+    mock.timers.tick(60_000)
     for (let search = 0; search < 3; search++) t.strictSame(await found({ siteId: ids.engine }), [])
-    t.equal(webflow.requests.introspect.length, 3, 'nor Webflow, again and again')
-    t.strictSame(await app.webflowOAuth.revokeAll({ siteId: ids.engine }), [])
-    t.equal((await app.webflowOAuth.getToken(token.id))?.id, token.id, 'and is kept: only a 401 that the app has seen as well counts')
-  })
-
-  t.test('nor does one of which Webflow will not tell', async (t) => {
-    const { app, found, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 403, body: { code: 'forbidden' }, times: Infinity })
-    const { token } = await install()
-    for (let search = 0; search < 3; search++) t.strictSame(await found({ siteId: ids.engine }), [])
-    t.equal(webflow.requests.introspect.length, 2)
-    t.equal(await app.webflowOAuth.checkToken(token), 'unknown')
+    t.equal(asked.length, 3)
+    t.strictSame(await api.revokeAll({ siteId: ids.engine }), [])
+    t.equal((await api.getToken(id))?.id, id, 'and is kept: only a 401 that the app has seen as well counts')
   })
 
   t.test('a token that is revoked while Webflow is asked about it is not found', async (t) => {
+    stopClock(t)
     const { app, found, install, webflow } = await startBench(t)
     webflow.fail('introspect', { status: 503 })
     const { token } = await install()
     const authorization = { authorizedTo: { siteIds: [ids.engine] } }
     webflow.fail('introspect', { delay: 200, body: { authorization } })
+    mock.timers.tick(1000)
     const searching = found({ siteId: ids.engine })
     t.ok(await eventually(() => webflow.requests.introspect.length === 2))
     await app.webflowOAuth.revoke(token)
     t.strictSame(await searching, [])
-  })
-
-  t.test('of many tokens of which Webflow has not told, a search asks for a hundred', async (t) => {
-    const { app, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 503, times: 105 })
-    for (let index = 0; index < 105; index++) {
-      webflow.signIn({ ...charles, id: index.toString(16).padStart(24, 'a') })
-      await install({ siteIds: [ids.engine] })
-    }
-    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.gardens }), { code: unavailable })
-    t.equal(webflow.requests.introspect.length, 205)
-    t.strictSame(await app.webflowOAuth.findTokens({ siteId: ids.gardens }), [])
-    t.equal((await app.webflowOAuth.findTokens({ siteId: ids.engine })).length, 105)
-  })
-
-  t.test('of more than a hundred that have ended before Webflow told none hides a living one for long', async (t) => {
-    const { app, found, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 503, times: 103 })
-    for (let index = 0; index < 102; index++) {
-      webflow.signIn({ ...charles, id: index.toString(16).padStart(24, 'a') })
-      await install()
-      webflow.uninstall()
-    }
-    webflow.signIn(charles)
-    const { token } = await install({ siteIds: [ids.gardens] })
-    mock.timers.enable({ apis: ['Date'], now: Date.now() + 60_000 })
-    t.teardown(() => mock.timers.reset())
-    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.gardens }), { code: unavailable })
-    mock.timers.tick(60_000)
-    t.strictSame(await found({ siteId: ids.gardens }), [token.accessToken], 'those not asked about yet have their turn')
   })
 
   t.test('while the store is down it is an error too', async (t) => {
@@ -544,13 +703,24 @@ t.test('finding tokens', async (t) => {
     t.strictSame(listed, [token.id], 'a walk comes to all others before it fails')
   })
 
-  t.test('nor can it be told whether one matches of which Webflow had not told yet', async (t) => {
+  t.test('one under a secret that is not known, of which Webflow has not told, troubles no search', async (t) => {
     const store = new MemoryStore()
-    const { install, webflow } = await startBench(t, { options: { store, secret: 'another secret, of another deploy' } })
-    webflow.fail('introspect', { status: 503 })
-    await install()
-    const { app } = await startBench(t, { options: { store } })
-    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.gardens }), { code: outage })
+    const { write } = await startParts(t, () => nothing, { store, secret: 'another secret, of another deploy' })
+    const foreign = await write('foreign')
+    const { api, found } = await startParts(t, () => nothing, { store })
+    t.strictSame(await found({ siteId: ids.gardens }), [])
+    t.match(await api.revokeAll({ siteId: ids.gardens }), [{ id: foreign, revoked: false, upstream: 'unknown', error: { code: outage } }])
+  })
+
+  t.test('a told token that version 0.1 kept among the untold ones is not asked about', async (t) => {
+    const inner = new MemoryStore()
+    const store = methodsOf(inner)
+    store.set = (key, value, options) => inner.set(key, value, { ...options, tags: [...options.tags ?? [], storeId(clientId, 'incomplete')] })
+    const { asked, found, write } = await startParts(t, () => nothing, { store })
+    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    t.strictSame(await found({ siteId: ids.engine }), ['told'])
+    t.strictSame(await found({ siteId: ids.gardens }), [])
+    t.strictSame(asked, [])
   })
 
   t.test('tokens from before `introspect` was turned on are asked about', async (t) => {
@@ -593,21 +763,23 @@ t.test('finding tokens', async (t) => {
 })
 
 t.test('walking over all tokens', async (t) => {
-  t.test('comes to each, a page at a time, and reads no page before it is needed', async (t) => {
-    const store = watchStore(new MemoryStore())
-    const { app, connected, install, webflow } = await startBench(t, { options: { store } })
-    for (let index = 0; index < 120; index++) {
-      webflow.signIn({ ...charles, id: index.toString(16).padStart(24, 'a') })
-      await install()
+  t.test('comes to each, by batches of reads, and reads no batch before it is needed', async (t) => {
+    for (const hasGetMany of [true, false]) {
+      const inner = new MemoryStore()
+      const store = watchStore(inner)
+      const batches: number[] = []
+      const getMany = async (keys: readonly string[]) => { batches.push(keys.length); return await inner.getMany(keys) }
+      const { api, write } = await startParts(t, () => nothing, { store: hasGetMany ? Object.assign(store, { getMany }) : store, introspect: false })
+      const written: string[] = []
+      for (let index = 0; index < 120; index++) written.push(await write(`token ${index}`))
+      Object.assign(store.calls, { get: 0, find: 0 })
+      const walk = api.listTokens()
+      const seen = [(await walk.next()).value?.id]
+      t.strictSame([store.calls.find, store.calls.get, batches], hasGetMany ? [1, 0, [100]] : [1, 100, []])
+      for await (const { id } of walk) seen.push(id)
+      t.strictSame(seen.sort(), written.sort())
+      t.strictSame([store.calls.find, store.calls.get, batches], hasGetMany ? [2, 0, [100, 20]] : [2, 120, []])
     }
-    Object.assign(store.calls, { get: 0, find: 0 })
-    const walk = app.webflowOAuth.listTokens()
-    t.equal((await walk.next()).value?.id, connected[0]?.id)
-    t.strictSame([store.calls.find, store.calls.get], [1, 100])
-    const rest = []
-    for await (const { id } of walk) rest.push(id)
-    t.strictSame([connected[0]?.id, ...rest], connected.map(({ id }) => id))
-    t.strictSame([store.calls.find, store.calls.get], [2, 120])
   })
 
   t.test('counts as use', async (t) => {
@@ -622,5 +794,34 @@ t.test('walking over all tokens', async (t) => {
     }
   })
 })
+
+/** What a token that opens a site is told to be. */
+function authorizationOf (siteId: string): Authorization {
+  return { id: null, siteIds: [siteId], workspaceIds: [], userIds: [], scope: [], createdOn: null }
+}
+
+/** Parts whose clock and timers are the test's: `pass` lets seconds pass. */
+async function startSeconds (t: Test, webflow: (accessToken: string) => MadeUpAnswer, options: Partial<WebflowOAuthOptions> = {}) {
+  let isSilent = () => false
+  const bench = await startParts(t, (accessToken) => isSilent() ? { statusCode: 503, body: {} } : webflow(accessToken), options)
+  const { parts } = bench
+  return {
+    ...bench,
+    /** Stores a token as a callback does; resolves with its id. */
+    async connect (accessToken: string, silent = isSilent): Promise<string> {
+      isSilent = silent
+      const created = parts.records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
+      const record = await parts.untold.describe(idOf(accessToken), created, { since: Date.now(), deadline: Date.now() + 1000 })
+      parts.untold.askSoon(await parts.records.write(idOf(accessToken), record))
+      return idOf(accessToken)
+    },
+    async pass (seconds: number): Promise<void> {
+      for (let second = 0; second < seconds; second++) {
+        mock.timers.tick(1000)
+        for (let turn = 0; turn < 3; turn++) await setImmediate()
+      }
+    }
+  }
+}
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

@@ -213,8 +213,7 @@ const record: Arbitrary<TokenRecord> = fc.record({
   }, { noNullPrototype: true })),
   user: fc.option(fc.record({ id: fc.option(webflowId), email: fc.option(anyString), firstName: fc.option(anyString), lastName: fc.option(anyString) }, { noNullPrototype: true })),
   askedAt: instant,
-  told: fc.boolean(),
-  reviewed: fc.boolean()
+  told: fc.boolean()
 }, { noNullPrototype: true })
 
 t.test('a token record gives back what it was made of, sealed or not', async () => {
@@ -228,7 +227,7 @@ t.test('a token record gives back what it was made of, sealed or not', async () 
 })
 
 t.test('a text that is no token record is read as none, and whatever is read has its types', async () => {
-  const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'asked', 'told', 'reviewed']
+  const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'asked', 'told']
   const members = fc.record(Object.fromEntries(names.map((name) => [name, fc.anything()])), { requiredKeys: [] })
   fc.assert(fc.property(fc.oneof(anyString, fc.json(), members.map(toJson), fc.tuple(record, mutation).map(([made, change]) => mutate(serializeRecord(made), change))), (value) => {
     const read = parseRecord(value)

@@ -43,7 +43,7 @@ interface Contender {
 }
 
 const cleanups: Array<() => unknown> = []
-// Nobody listens there: a call to Webflow would fail, and all tokens are complete, so that there is none.
+// Nobody listens there: a call to Webflow would fail, and Webflow has told of all tokens, so that there is none.
 const nowhere = `http://127.0.0.1:${await freePort()}`
 
 async function createSubject (name: keyof typeof callsOf, size: number) {

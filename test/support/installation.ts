@@ -1,10 +1,17 @@
-import type { FastifyInstance } from 'fastify'
+import { createHash } from 'node:crypto'
+import { mock } from 'node:test'
+import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import type { MemoryStore, TokenStore, WebflowOAuthOptions, WebflowToken } from '../../lib/index.ts'
+import { createApi } from '../../lib/api.ts'
+import { createContext } from '../../lib/context.ts'
+import { loadCookieCodec } from '../../lib/http/cookies.ts'
+import { MemoryStore, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../../lib/index.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
 import type { BehaviorOptions, Simulator } from '../../lib/simulator/index.ts'
-import { createApp, startWebflow } from './app.ts'
+import type { TokenRecord } from '../../lib/tokens/record.ts'
+import { baseOptions, createApp, startWebflow } from './app.ts'
 import { Browser } from './browser.ts'
-import { rememberSecrets } from './logs.ts'
+import { recordingLogger, rememberSecrets } from './logs.ts'
 import { startHttp } from './server-http.ts'
 import { ids as simulated } from './simulator-start.ts'
 
@@ -72,6 +79,77 @@ export async function startBench (t: Test, { behavior = {}, options = {} }: { be
       return (await app.webflowOAuth.findTokens(query)).map(({ accessToken }) => accessToken)
     }
   }
+}
+
+/** What a made-up Webflow answers; a promise that never settles is a Webflow that hangs. */
+export interface MadeUpAnswer {
+  statusCode?: number
+  body: unknown
+}
+
+/** Whoever a made-up Webflow says nothing of opens nothing. */
+export const nothing: MadeUpAnswer = { body: { authorization: {} } }
+
+/** Says that a token opens a site. */
+export function opens (siteId: string): MadeUpAnswer {
+  return { body: { authorization: { authorizedTo: { siteIds: [siteId] } } } }
+}
+
+/**
+ * Puts the parts of an instance together whose Webflow is a function of the access token and the path: thousands of
+ * tokens cost no socket.
+ */
+export async function startParts (t: Test, webflow: (accessToken: string, path: string) => MadeUpAnswer | Promise<MadeUpAnswer>, options: Partial<WebflowOAuthOptions> = {}) {
+  const asked: string[] = []
+  let underWay = 0
+  let most = 0
+  const dispatcher: NonNullable<WebflowOAuthOptions['dispatcher']> = {
+    async request ({ path, headers, body }) {
+      const accessToken = headers.authorization?.replace('Bearer ', '') ?? String(JSON.parse(body ?? '{}').access_token)
+      asked.push(accessToken)
+      most = Math.max(most, ++underWay)
+      try {
+        const { statusCode = 200, body: answer } = await webflow(accessToken, path)
+        const text = typeof answer === 'string' ? answer : JSON.stringify(answer)
+        return { statusCode, body: (async function * () { yield Buffer.from(text) })() }
+      } finally {
+        underWay--
+      }
+    }
+  }
+  const resolved = resolveOptions({ ...baseOptions(null), store: new MemoryStore({ maxEntries: 100_000 }), dispatcher, ...options }, '')
+  const parts = createContext(resolved, Fastify({ logger: recordingLogger }).log, await loadCookieCodec(Fastify()))
+  t.teardown(() => { parts.underWay.stop() })
+  const api = createApi(parts)
+  return {
+    parts,
+    api,
+    /** The access tokens that Webflow was asked about, in this order. */
+    asked,
+    /** How many calls there were at one time. */
+    most: () => most,
+    /** Stores a token that opens nothing yet; resolves with its id. */
+    async write (accessToken: string, more: Partial<TokenRecord> = {}, tokenId = idOf(accessToken)): Promise<string> {
+      const record = parts.records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
+      await parts.records.write(tokenId, { ...record, ...more })
+      return tokenId
+    },
+    /** The access tokens that a search finds. */
+    async found (query: Parameters<typeof api.findTokens>[0]): Promise<string[]> {
+      return (await api.findTokens(query)).map(({ accessToken }) => accessToken)
+    }
+  }
+}
+
+/** An id for a record. */
+export function idOf (name: string): string {
+  return createHash('sha256').update(name).digest('base64url')
+}
+
+/** Takes the clock into the test's hands; no timer of this process waits for it. */
+export function stopClock (t: Test): void {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
 }
 
 /** A memory store of which a test replaces some methods. */
