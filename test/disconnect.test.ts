@@ -12,6 +12,7 @@ import { WebflowClient as OwnClient } from '../lib/webflow/client.ts'
 import { RedisStore } from '../stores/redis.ts'
 import { assertNothingLeaked, clientId, clientSecret, createApp, redirectUri, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
+import { FaultyStore } from './support/faulty-store.ts'
 import { charles, eventually, idOf, identify, ids, methodsOf, nothing, opens, outage, startBench, startCrowded, startParts, stopClock, unavailable, watchStore, type Bench } from './support/installation.ts'
 import { rememberSecrets } from './support/logs.ts'
 import { startOtherThread } from './support/other-thread.ts'
@@ -30,6 +31,9 @@ const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
   ['a 403', { status: 403, body: { code: 'forbidden' } }],
   ['a 404', { status: 404, body: { code: 'not_authorized' } }]
 ]
+
+/** What is told of a token that opens a site. */
+const told: { told: true, authorization: Authorization } = { told: true, authorization: { id: null, siteIds: [ids.engine], workspaceIds: [], userIds: [ids.ada], scope: [], createdOn: null } }
 
 /** Questions about tokens to a server that hangs, fails or answers, for each token in turn. */
 async function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | 'fails' | 'tells' | number>>) {
@@ -99,16 +103,13 @@ t.test('the time that a question may take', async (t) => {
 
   for (const [name, expected] of [['checkToken', 'unknown'], ['reportUnauthorized', 'active']] as const) {
     t.test(`is \`timeout\` for \`${name}\`, from when it is called, behind a job whose tokens hang`, async (t) => {
-      const { app, connected, install } = await startBench(t)
-      for (let index = 0; index < 25; index++) await install()
-      await app.close()
-      const mine = connected.at(-1)
-      const server = await startHttp(t, (response, { headers }) => { if (headers.authorization === `Bearer ${mine?.accessToken}`) response.end('{"authorization":{}}') })
       const timeout = 400
-      const elsewhere = await createApp(t, { options: { timeout, endpoints: { introspect: server.url } } })
-      const job = connected.slice(0, -1).map((token) => elsewhere.webflowOAuth.checkToken(token))
+      const { api, write } = await startParts(t, async (accessToken) => accessToken === 'mine' ? nothing : await new Promise(() => {}), { timeout })
+      for (let index = 0; index < 24; index++) await write(`token ${index}`, told)
+      const mine = await write('mine', told)
+      const job = Array.from({ length: 24 }, (_, index) => api.checkToken(idOf(`token ${index}`)))
       const begun = performance.now()
-      t.equal(mine === undefined ? null : await elsewhere.webflowOAuth[name](mine), expected)
+      t.equal(await api[name](mine), expected)
       t.ok(performance.now() - begun < 2 * timeout, 'three turns of eight hanging calls would take three times as long')
       t.strictSame([...new Set(await Promise.all(job))], ['unknown'])
       t.ok(performance.now() - begun < 2 * timeout, 'nor does the job wait longer')
@@ -214,16 +215,13 @@ t.test('checking a token', async (t) => {
 
   t.test('asks about eight tokens at a time at most', async (t) => {
     const server = await startCrowded(t, '{"authorization":{}}')
-    const { app, connected, install, webflow } = await startBench(t)
-    for (let index = 0; index < 30; index++) {
-      webflow.signIn({ ...charles, id: index.toString(16).padStart(24, 'a') })
-      await install()
-    }
-    const elsewhere = await createApp(t, { options: { endpoints: { introspect: server.url } } })
-    const answers = await Promise.all(connected.map((token) => elsewhere.webflowOAuth.checkToken(token)))
+    const store = new MemoryStore()
+    const { write } = await startParts(t, () => nothing, { store })
+    const written = await Promise.all(Array.from({ length: 30 }, (_, index) => write(`token ${index}`, told)))
+    const app = await createApp(t, { options: { store, endpoints: { introspect: server.url } } })
+    const answers = await Promise.all(written.map((id) => app.webflowOAuth.checkToken(id)))
     t.strictSame([...new Set(answers)], ['active'])
     t.equal(server.most(), 8)
-    await app.close()
   })
 
   t.test('records what the token opens now', async (t) => {
@@ -464,7 +462,7 @@ t.test('revoking all', async (t) => {
     const revoked: string[] = []
     const { app, found, install, webflow } = await startBench(t, { options: { onRevoke: (token, request) => { revoked.push(`${token.id} ${request}`) } } })
     const tokens = []
-    for (let index = 0; index < 20; index++) tokens.push((await install()).token)
+    for (let index = 0; index < 5; index++) tokens.push((await install()).token)
     webflow.signIn(charles)
     const { token: other } = await install()
     const result = await app.webflowOAuth.revokeAll({ userId: ids.ada })
@@ -472,7 +470,7 @@ t.test('revoking all', async (t) => {
     for (const { id, ...rest } of result) t.strictSame(rest, { revoked: true, upstream: 'revoked', error: null }, id)
     t.strictSame(revoked.sort(), tokens.map(({ id }) => `${id} null`).sort())
     t.strictSame(await found({ siteId: ids.engine }), [other.accessToken])
-    t.equal(webflow.requests.revoke.length, 20)
+    t.equal(webflow.requests.revoke.length, 5)
     t.strictSame(await app.webflowOAuth.revokeAll({ userId: ids.ada }), [])
   })
 
@@ -490,8 +488,8 @@ t.test('revoking all', async (t) => {
   t.test('eight at a time', async (t) => {
     const server = await startCrowded(t, '{"did_revoke":true}')
     const store = new MemoryStore()
-    const { install } = await startBench(t, { options: { store } })
-    for (let index = 0; index < 30; index++) await install()
+    const { write } = await startParts(t, () => nothing, { store })
+    for (let index = 0; index < 30; index++) await write(`token ${index}`, told)
     const elsewhere = await createApp(t, { options: { store, endpoints: { revoke: server.url } } })
     t.equal((await elsewhere.webflowOAuth.revokeAll({ siteId: ids.engine })).filter(({ revoked }) => revoked).length, 30)
     t.equal(server.most(), 8)
@@ -709,6 +707,19 @@ t.test('revoking one token', async (t) => {
     t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
     t.equal((await browser.get('/token')).json().connected, false)
     t.match(lines.join(''), 'could not be found; they end when they are used')
+  })
+
+  t.test('a deletion that the store carries out so late that there is nothing left to delete tells nobody', async (t) => {
+    const store = new FaultyStore()
+    const revoked: string[] = []
+    const { api, parts, write } = await startParts(t, () => ({ body: { did_revoke: true } }), { store, storeTimeout: 50, onRevoke: ({ id }) => { revoked.push(id) } })
+    const id = await write('mine', told)
+    const deletion = store.hold('delete', 'token:')
+    await t.rejects(api.revoke(id), { code: outage })
+    await store.memory.delete(`token:${id}`)
+    await deletion.carryOut()
+    await parts.underWay.settled()
+    t.strictSame(revoked, [])
   })
 
   t.test('by force is like any other where Webflow agrees', async (t) => {
@@ -1035,9 +1046,6 @@ t.test('connecting again', async (t) => {
     t.equal(webflow.requests.token.length, 2)
   })
 })
-
-/** What is told of a token that opens a site. */
-const told: { told: true, authorization: Authorization } = { told: true, authorization: { id: null, siteIds: [ids.engine], workspaceIds: [], userIds: [ids.ada], scope: [], createdOn: null } }
 
 /** Obtains an access token as an app without the plugin does. */
 async function issueToken (webflow: Simulator): Promise<string> {

@@ -1,7 +1,8 @@
 import { mock } from 'node:test'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { MemoryStore, type Authorization, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../lib/index.ts'
+import { UnderWay } from '../lib/collections/under-way.ts'
 import type { Fault } from '../lib/simulator/index.ts'
 import { storeId } from '../lib/storage/keyring.ts'
 import { assertNothingLeaked, clientId, createApp } from './support/app.ts'
@@ -318,7 +319,30 @@ t.test('what a token opens', async (t) => {
     t.match((await later.webflowOAuth.getToken(token.id))?.authorization, { siteIds: [ids.engine] })
   })
 
-  t.test('nothing is asked any more once the app has closed', async (t) => {
+  t.test('an app that has closed asks no more', async (t) => {
+    const { app, install, webflow } = await startBench(t)
+    webflow.fail('introspect', { status: 503, times: Infinity })
+    await install()
+    await app.close()
+    await setTimeout(1200)
+    t.equal(webflow.requests.introspect.length, 1)
+  })
+
+  t.test('what is in a pause, or would begin one, is given up once the app has closed', async (t) => {
+    const underWay = new UnderWay()
+    const givenUp: unknown[] = []
+    const insist = (name: string) => { underWay.insist(async () => await Promise.reject(new Error(name)), (error) => { givenUp.push(error) }) }
+    insist('early')
+    await setImmediate()
+    t.strictSame(givenUp, [])
+    underWay.stop()
+    t.match(givenUp, [{ message: 'early' }])
+    insist('late')
+    await setImmediate()
+    t.match(givenUp, [{ message: 'early' }, { message: 'late' }])
+  })
+
+  t.test('nothing is asked any more once that was given up', async (t) => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const { asked, connect, parts, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
@@ -611,6 +635,17 @@ t.test('finding tokens', async (t) => {
       t.equal(answers.at(-1), 1)
       t.equal(asked.length, 2 * size)
     }
+  })
+
+  t.test('a search begins again when nothing is left where the last look ended', async (t) => {
+    const { asked, found, parts, write } = await startParts(t, () => ({ statusCode: 503, body: {} }))
+    const written = new Map<string, string>()
+    for (let index = 0; index < 21; index++) written.set(`token ${index}`, await write(`token ${index}`))
+    await t.rejects(found({ siteId: ids.engine }), { code: unavailable })
+    const [last] = [...written.keys()].filter((accessToken) => !asked.includes(accessToken))
+    await parts.records.drop(written.get(last ?? '') ?? '')
+    await t.rejects(found({ siteId: ids.engine }), { code: unavailable })
+    t.equal(asked.length, 20, 'though all of them are in their pause')
   })
 
   t.test('a page of untold tokens that cannot be read does not keep searches from those behind it', async (t) => {
