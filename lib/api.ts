@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from './caller/begin.ts'
 import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
 import { isUser, maxUserLength } from './caller/identity.ts'
+import { withDeadline } from './collections/deadline.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
 import type { AnyReply, AnyRequest } from './http/any-server.ts'
 import { resolveScope } from './options/resolve.ts'
@@ -159,17 +160,19 @@ export function createApi (parts: Parts): WebflowOAuth {
     },
 
     async checkToken (target) {
-      const deadline = Date.now() + settings.timeout
-      const token = await resolveToken(target)
-      return token === null ? null : await checkStatus(statusParts, token, { fresh: false, deadline })
+      return await withDeadline(settings.timeout, async (deadline) => {
+        const token = await resolveToken(target)
+        return token === null ? null : await checkStatus(statusParts, token, { fresh: false, deadline })
+      })
     },
 
     async reportUnauthorized (target, reported) {
-      const deadline = Date.now() + settings.timeout
-      const status = reported === undefined ? 401 : reportedStatus(reported)
-      const token = status === 401 || status === 403 ? await resolveToken(target) : null
-      if (token === null) return null
-      return status === 401 ? await confirmEnded(statusParts, token, deadline) : await checkStatus(statusParts, token, { fresh: true, deadline })
+      return await withDeadline(settings.timeout, async (deadline) => {
+        const status = reported === undefined ? 401 : reportedStatus(reported)
+        const token = status === 401 || status === 403 ? await resolveToken(target) : null
+        if (token === null) return null
+        return status === 401 ? await confirmEnded(statusParts, token, deadline) : await checkStatus(statusParts, token, { fresh: true, deadline })
+      })
     },
 
     async revokeAll (query) {

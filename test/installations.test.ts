@@ -1,3 +1,4 @@
+import { withDeadline } from '../lib/collections/deadline.ts'
 import { mock } from 'node:test'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -298,7 +299,7 @@ t.test('what a token opens', async (t) => {
       await found({ siteId: ids.engine })
     }
     const { record } = Object(await parts.records.peek(id))
-    await parts.untold.describe(id, { ...record, accessToken: 'new' }, { since: Date.now(), deadline: Date.now() + 1000 })
+    await withDeadline(1000, (deadline) => parts.untold.describe(id, { ...record, accessToken: 'new' }, { since: Date.now(), deadline }))
     await write('new', {}, id)
     mock.timers.tick(1000)
     await found({ siteId: ids.engine })
@@ -846,7 +847,7 @@ async function startSeconds (t: Test, webflow: (accessToken: string) => MadeUpAn
     async connect (accessToken: string, silent = isSilent): Promise<string> {
       isSilent = silent
       const created = parts.records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
-      const record = await parts.untold.describe(idOf(accessToken), created, { since: Date.now(), deadline: Date.now() + 1000 })
+      const record = await withDeadline(1000, (deadline) => parts.untold.describe(idOf(accessToken), created, { since: Date.now(), deadline }))
       parts.untold.askSoon(await parts.records.write(idOf(accessToken), record))
       return idOf(accessToken)
     },

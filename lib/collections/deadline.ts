@@ -26,3 +26,28 @@ export function startDeadline (milliseconds: number, onTimeout: () => void): () 
     clearImmediate(lastLook)
   }
 }
+
+/** A deadline that several steps share. */
+export interface Deadline {
+  /** Whether the time is over. */
+  readonly isOver: boolean
+  /** Resolves when the time is over; stays pending when the deadline is cancelled before. */
+  readonly expired: Promise<void>
+}
+
+/** Runs a task with a deadline of so many milliseconds; the deadline ends with the task. */
+export async function withDeadline<T> (milliseconds: number, task: (deadline: Deadline) => Promise<T>): Promise<T> {
+  let isOver = false
+  let cancel = (): void => {}
+  const expired = new Promise<void>((resolve) => {
+    cancel = startDeadline(milliseconds, () => {
+      isOver = true
+      resolve()
+    })
+  })
+  try {
+    return await task({ expired, get isOver () { return isOver } })
+  } finally {
+    cancel()
+  }
+}

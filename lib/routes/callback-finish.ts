@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { withDeadline } from '../collections/deadline.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import { createOutcome, type Outcome } from '../flow/outcome.ts'
@@ -23,10 +24,9 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
     if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
   }
   const previous = userTokenId === null ? callers.sessionTokenId(request) : null
-  const startedAt = Date.now()
   flows.end(reply, flow, Date.now())
   try {
-    const { token, stored, session } = await connect(parts, attempt, request, startedAt)
+    const { token, stored, session } = await connect(parts, attempt, request)
     if (userTokenId === null) cookies.setSession(reply, session.sessionId)
     const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
     await settle({ kind: 'connected', keyId: session.keyId })
@@ -52,18 +52,22 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
 }
 
 /** Turns what Webflow answered into a stored token. */
-async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest, startedAt: number) {
+async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest) {
   const { callers, flows, identity, records, settings, untold, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const session = flows.newSession(flow)
   const tokenId = userTokenId ?? identity.sessionTokenId(session.sessionId)
-  // Undefined where it cannot be told: then the token is written over whatever stands there.
-  const [replaced, grant] = await Promise.all([
-    userTokenId === null ? null : records.peek(userTokenId).catch(() => undefined),
-    webflow.exchange(query.code)
-  ])
-  const issuedAt = Date.now()
-  const record = await untold.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline: startedAt + settings.timeout })
+  // One deadline covers the exchange and the question what the token opens.
+  const { replaced, record } = await withDeadline(settings.timeout, async (deadline) => {
+    const [replaced, grant] = await Promise.all([
+      // Undefined where the earlier token cannot be read: then the new one is written over whatever stands there.
+      userTokenId === null ? null : records.peek(userTokenId).catch(() => undefined),
+      webflow.exchange(query.code)
+    ])
+    const issuedAt = Date.now()
+    const record = await untold.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline })
+    return { replaced, record }
+  })
   const issued = new ProtectedToken(tokenId, record)
 
   try {

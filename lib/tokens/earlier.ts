@@ -1,5 +1,6 @@
 import type { EndedTokens } from './ended.ts'
 import { idsOf } from '../webflow/authorization.ts'
+import { withDeadline } from '../collections/deadline.ts'
 import { settleAll } from '../collections/settle-all.ts'
 import type { TagNames } from './tags.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
@@ -27,13 +28,13 @@ export interface EarlierTokensParts {
 export async function checkEarlierTokens (parts: EarlierTokensParts, token: StoredToken): Promise<void> {
   const { checks, ended, records, timeout } = parts
   const others = (await tokensOfUsers(parts, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
-  const deadline = Date.now() + timeout
-  await settleAll(newestOfEach(others, ({ accessToken }) => accessToken).slice(0, maxChecked).map(async (other) => {
-    // Webflow has known each of them, since it has told whose they are: a token that it does not know now has ended.
+  const newest = newestOfEach(others, ({ accessToken }) => accessToken).slice(0, maxChecked)
+  await withDeadline(timeout, (deadline) => settleAll(newest.map(async (other) => {
+    // Webflow has known each of these tokens, since it has told whose they are. A token that it does not know now has ended.
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
     if (verdict.kind === 'active') await records.learn(other, verdict.installation)
     if (verdict.kind === 'revoked') await ended.forget(new ProtectedToken(other.tokenId, other.record), 'superseded')
-  }))
+  })))
 }
 
 async function tokensOfUsers ({ records, tags }: EarlierTokensParts, { record }: StoredToken): Promise<StoredToken[]> {

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import type { Deadline } from '../collections/deadline.ts'
 import type { EndedTokens } from './ended.ts'
 import type { TokenChecks, Verdict } from '../webflow/token-checks.ts'
 import type { TokenRecords } from './records.ts'
@@ -21,14 +22,14 @@ export interface StatusParts {
 const rememberFor = 60_000
 
 /** Checks by a deadline whether a token still works, and records what it opens. Never forgets the token. */
-export async function checkStatus (parts: StatusParts, token: WebflowToken, { fresh, deadline }: { fresh: boolean, deadline: number }): Promise<TokenStatus> {
+export async function checkStatus (parts: StatusParts, token: WebflowToken, { fresh, deadline }: { fresh: boolean, deadline: Deadline }): Promise<TokenStatus> {
   const verdict = await parts.checks.ask(token.accessToken, token.scope, { deadline, ...fresh ? { queue: 'none' } : { queue: 'checks', maxAge: rememberFor } })
   await recordAnswer(parts, token, verdict)
   return statusOf(verdict)
 }
 
 /** Confirms by a deadline that Webflow no longer accepts a token, and then forgets it. */
-export async function confirmEnded (parts: StatusParts, token: WebflowToken, deadline: number): Promise<TokenStatus> {
+export async function confirmEnded (parts: StatusParts, token: WebflowToken, deadline: Deadline): Promise<TokenStatus> {
   const verdict = await parts.checks.ask(token.accessToken, token.scope, { deadline, queue: 'none' })
   if (verdict.kind === 'revoked') await parts.ended.forget(token, 'revoked')
   else await recordAnswer(parts, token, verdict)

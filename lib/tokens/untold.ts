@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
+import { withDeadline, type Deadline } from '../collections/deadline.ts'
 import { Limit } from '../collections/limit.ts'
 import { ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError, type ErrorCode } from '../errors.ts'
@@ -78,7 +79,7 @@ export class UntoldTokens {
   }
 
   /** Asks about a token that was issued at `since`; resolves with its record, unchanged when Webflow does not tell by the deadline. */
-  async describe (tokenId: string, record: TokenRecord, { since, deadline }: { since: number, deadline: number }): Promise<TokenRecord> {
+  async describe (tokenId: string, record: TokenRecord, { since, deadline }: { since: number, deadline: Deadline }): Promise<TokenRecord> {
     if (!this.#isAsking) return record
     const verdict = await this.#parts.checks.ask(record.accessToken, record.scope, { since, deadline, queue: 'none' })
     const described = verdict.kind === 'active' ? absorb(record, verdict.installation) : record
@@ -169,7 +170,7 @@ export class UntoldTokens {
     const { tokenId, record } = token
     // Version 0.1 kept some told tokens among the untold ones.
     if (record.told) return { record, silence: null }
-    const verdict = await this.#parts.checks.ask(record.accessToken, record.scope, { deadline: Date.now() + this.#timeout })
+    const verdict = await withDeadline(this.#timeout, (deadline) => this.#parts.checks.ask(record.accessToken, record.scope, { deadline }))
     // It has ended, and opens nothing any more.
     if (verdict.kind === 'revoked' && Date.now() - record.createdAt >= newFor) return { record, silence: this.#pause(tokenId, null) }
     if (verdict.kind !== 'active') return { record, silence: this.#pause(tokenId, silenceAfter(verdict, record)) }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { BoundedMap } from '../collections/bounded-map.ts'
-import { startDeadline } from '../collections/deadline.ts'
+import type { Deadline } from '../collections/deadline.ts'
 import { Limit } from '../collections/limit.ts'
 import { ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
@@ -9,8 +9,6 @@ import type { WebflowClient } from './client.ts'
 
 const maxRemembered = 1000
 const maxAtOnce = 8
-// With less time left, in milliseconds, asking once more would most likely fail too.
-const worthAsking = 100
 
 /** What Webflow says of a token. That it could not be asked is never taken for a revocation. */
 export type Verdict =
@@ -20,53 +18,63 @@ export type Verdict =
   | { kind: 'refused' }
   | { kind: 'unknown', error: Error }
 
-/** How a token is asked for. */
+/** How a question about a token is asked. */
 export interface AskOptions {
-  /** When the answer is needed, in Unix milliseconds: later ones are `unknown`. */
-  deadline: number
-  /** How old a remembered answer may be, in milliseconds; then this one is remembered too. Defaults to 0: Webflow is asked. */
+  /** When the answer is needed: without an answer by then, the verdict is `unknown`. */
+  deadline: Deadline
+  /** How old a remembered answer may be, in milliseconds; then this answer is remembered too. Defaults to 0: Webflow is asked. */
   maxAge?: number
-  /** Only an answer that was asked for at this time or later is shared, in Unix milliseconds. Defaults to any. */
+  /** Shares only an answer that was asked for at this time or later, in Unix milliseconds. Defaults to any. */
   since?: number
   /**
-   * In which queue it waits for its turn: `none` where a request waits for the answer, `checks` for those that the app
-   * asks for, and `background` for everything else, which no app's check has to wait for. Defaults to `background`.
+   * In which queue the question waits for its turn. Requests that wait for the answer use `none`, checks that the app
+   * asks for use `checks`, and searches use `background`, so that no check waits behind a search. Defaults to `background`.
    */
   queue?: 'none' | 'checks' | 'background'
 }
 
-/** Asks about one token, when its turn has come; whoever asks about the same token meanwhile shares it. */
-class Conversation {
-  readonly startedAt = Date.now()
+/** A question about one token. Whoever asks about the same token meanwhile shares the answer. */
+class Question {
+  readonly askedAt = Date.now()
   readonly verdict: Promise<Verdict>
-  /** Begins it and resolves when it has ended; resolves at once where somebody has begun it, so that it takes one place in the queues. */
-  declare begin: () => Promise<void>
-  /** When it is given up; not changed any more once it has begun. */
-  deadline: number
+  /**
+   * Sends the question and resolves when it is answered. Resolves at once when it was sent before, so that a question
+   * takes one place in the queues.
+   */
+  declare send: () => Promise<void>
+  readonly #deadlines: Deadline[] = []
 
-  constructor (deadline: number, converse: (deadline: number) => Promise<Verdict>) {
-    this.deadline = deadline
-    let hasBegun = false
+  constructor (ask: (first: Deadline) => Promise<Verdict>) {
     this.verdict = new Promise((resolve) => {
-      this.begin = async () => {
-        if (hasBegun) return
-        hasBegun = true
-        resolve(await converse(this.deadline))
+      let isSent = false
+      this.send = async () => {
+        if (isSent) return
+        isSent = true
+        // In a queue, everybody may have given up.
+        const waiting = this.#deadlines.find(({ isOver }) => !isOver)
+        resolve(waiting === undefined ? tooLate() : await ask(waiting))
       }
     })
+  }
+
+  /** Waits for the answer until a deadline. */
+  async wait (deadline: Deadline): Promise<Verdict> {
+    this.#deadlines.push(deadline)
+    // One turn later, for what is known of the token by then.
+    return await Promise.race([this.verdict, deadline.expired.then(nextTurn).then(tooLate)])
   }
 }
 
 /**
- * Asks Webflow about tokens: what they open, and whether they still do. Calls for one token at one
- * time share an answer, and so many calls of one queue run at a time.
+ * Asks Webflow about tokens: what they open, and whether they still work. Those who ask about one token at one
+ * time share the answer. Each queue sends a bounded number of questions at a time.
  */
 export class TokenChecks {
   readonly #webflow: WebflowClient
   readonly #timeout: number
   readonly #queues = { checks: new Limit(maxAtOnce), background: new Limit(maxAtOnce) }
-  readonly #underWay = new Map<string, Conversation>()
-  readonly #remembered = new BoundedMap<{ startedAt: number, verdict: Verdict }>(maxRemembered)
+  readonly #open = new Map<string, Question>()
+  readonly #remembered = new BoundedMap<{ askedAt: number, verdict: Verdict }>(maxRemembered)
 
   constructor (webflow: WebflowClient, timeout: number) {
     this.#webflow = webflow
@@ -78,49 +86,43 @@ export class TokenChecks {
     const { deadline, maxAge = 0, since = -Infinity, queue = 'background' } = options
     const name = nameOf(accessToken)
     const remembered = this.#remembered.get(name)
-    if (remembered !== undefined && Date.now() - remembered.startedAt < maxAge) return remembered.verdict
-    const current = this.#underWay.get(name)
-    const isShared = current !== undefined && current.startedAt >= since
-    const conversation = isShared ? current : this.#create(name, accessToken, scope, deadline)
-    conversation.deadline = Math.max(conversation.deadline, deadline)
-    if (queue === 'none') conversation.begin()
-    else this.#queues[queue].run(conversation.begin)
-    const verdict = await within(conversation.verdict, deadline)
-    // Whoever began it had less time.
-    if (isShared && isTimeout(verdict) && deadline - Date.now() >= worthAsking) return await this.ask(accessToken, scope, options)
-    this.#remember(name, { startedAt: conversation.startedAt, verdict }, maxAge > 0)
+    if (remembered !== undefined && Date.now() - remembered.askedAt < maxAge) return remembered.verdict
+    const open = this.#open.get(name)
+    const isShared = open !== undefined && open.askedAt >= since
+    const question = isShared ? open : this.#create(name, accessToken, scope)
+    const answer = question.wait(deadline)
+    if (queue === 'none') question.send()
+    else this.#queues[queue].run(question.send)
+    const verdict = await answer
+    // The question was sent earlier, so its time was over earlier.
+    if (isShared && isTimeout(verdict) && !deadline.isOver) return await this.ask(accessToken, scope, options)
+    this.#remember(name, { askedAt: question.askedAt, verdict }, maxAge > 0)
     return verdict
   }
 
   /** Remembers that a token was revoked, whoever asks for it next. */
   revoked (accessToken: string): void {
-    this.#remembered.set(nameOf(accessToken), { startedAt: Date.now(), verdict: { kind: 'revoked' } })
+    this.#remembered.set(nameOf(accessToken), { askedAt: Date.now(), verdict: { kind: 'revoked' } })
   }
 
-  #create (name: string, accessToken: string, scope: readonly string[], deadline: number): Conversation {
-    const conversation = new Conversation(deadline, async (until) => {
-      const verdict = await this.#converse(accessToken, scope, until)
-      if (this.#underWay.get(name) === conversation) this.#underWay.delete(name)
-      return verdict
-    })
-    this.#underWay.set(name, conversation)
-    return conversation
+  #create (name: string, accessToken: string, scope: readonly string[]): Question {
+    const question = new Question((deadline) => this.#ask(accessToken, scope, deadline))
+    this.#open.set(name, question)
+    question.verdict.finally(() => { if (this.#open.get(name) === question) this.#open.delete(name) })
+    return question
   }
 
-  /** Never rejects. */
-  async #converse (accessToken: string, scope: readonly string[], deadline: number): Promise<Verdict> {
+  /** Never rejects. The user is waited for until the deadline only: what the token opens is worth more. */
+  async #ask (accessToken: string, scope: readonly string[], deadline: Deadline): Promise<Verdict> {
     const askedAt = Date.now()
-    const end = Math.min(deadline, askedAt + this.#timeout)
-    const left = () => end - Date.now()
     try {
-      if (left() <= 0) return tooLate()
-      const answer = await this.#webflow.introspect(accessToken, left())
+      const answer = await this.#webflow.introspect(accessToken, this.#timeout)
       if (answer.kind !== 'active') return answer
       const { authorization } = answer
       const granted = authorization.scope.length > 0 ? authorization.scope : scope
       const user = !granted.includes('authorized_user:read')
         ? null
-        : await this.#webflow.authorizedBy(accessToken, Math.max(left(), 1)).catch(() => undefined)
+        : await Promise.race([this.#webflow.authorizedBy(accessToken, this.#timeout).catch(() => undefined), deadline.expired.then(() => undefined)])
       return { kind: 'active', installation: { authorization, user, askedAt } }
     } catch (error) {
       return { kind: 'unknown', error: toError(error) }
@@ -128,24 +130,20 @@ export class TokenChecks {
   }
 
   /** Remembers an answer, or at least corrects what is remembered. */
-  #remember (name: string, answer: { startedAt: number, verdict: Verdict }, wanted: boolean): void {
-    const { startedAt, verdict: { kind } } = answer
+  #remember (name: string, answer: { askedAt: number, verdict: Verdict }, wanted: boolean): void {
+    const { askedAt, verdict: { kind } } = answer
     if (kind !== 'active' && kind !== 'revoked') return
     const known = this.#remembered.get(name)
-    if (known === undefined ? wanted : known.startedAt <= startedAt) this.#remembered.set(name, answer)
+    if (known === undefined ? wanted : known.askedAt <= askedAt) this.#remembered.set(name, answer)
   }
-}
-
-/** Waits for a verdict until a deadline. */
-function within (verdict: Promise<Verdict>, deadline: number): Promise<Verdict> {
-  return new Promise((resolve) => {
-    const cancel = startDeadline(Math.max(deadline - Date.now(), 1), () => resolve(tooLate()))
-    verdict.then(resolve).finally(cancel)
-  })
 }
 
 function isTimeout (verdict: Verdict): boolean {
   return verdict.kind === 'unknown' && ownCode(verdict.error) === 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT'
+}
+
+function nextTurn (): Promise<void> {
+  return new Promise((resolve) => { setImmediate(resolve) })
 }
 
 function tooLate (): Verdict {
