@@ -8,7 +8,7 @@ import { buildPackage } from './support/examples-process.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { grace } from './support/examples-webflow.ts'
 import { credentials, sites, startMovingOver, type MovingOverApp, type Program } from './support/moving-over-app.ts'
-import { anchorsOf, blocksOf } from './support/readme-blocks.ts'
+import { anchorsOf, blocksOf } from './support/markdown.ts'
 import { applyDiff } from './support/unified-diff.ts'
 
 const folder = new URL('../examples/moving-over/', import.meta.url)

@@ -6,8 +6,8 @@ import { Browser } from './support/browser.ts'
 
 const callbackPath = '/webflow/callback'
 
-t.test('every test that SECURITY.md names exists', (t) => {
-  const rows = [...readFileSync(new URL('../SECURITY.md', import.meta.url), 'utf8').matchAll(/`test\/([\w/.-]+\.test\.ts)`: “([^”]+)”/g)]
+t.test('every test that docs/security.md names exists', (t) => {
+  const rows = [...readFileSync(new URL('../docs/security.md', import.meta.url), 'utf8').matchAll(/`test\/([\w/.-]+\.test\.ts)`: “([^”]+)”/g)]
   t.ok(rows.length > 30)
   for (const [, file = '', title = ''] of rows) {
     const source = readFileSync(new URL(file, import.meta.url), 'utf8').replaceAll('\\\'', '\'')

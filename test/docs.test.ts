@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { readdirSync } from 'node:fs'
 import { posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -11,33 +11,35 @@ import { namedFaults } from '../lib/simulator/faults.ts'
 import { flowExpired } from '../lib/flow/state-errors.ts'
 import { baseOptions, createApp, scope, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
-import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/readme-blocks.ts'
-import { createProject, read, run, typeErrors } from './support/readme-project.ts'
+import { createDocsProject, loader } from './support/docs-project.ts'
+import { Visitor } from './support/examples-visitor.ts'
+import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/markdown.ts'
+import { read, run, typeErrors } from './support/readme-project.ts'
 import { freePort } from './support/free-port.ts'
 
-const readme = read('README.md')
-const blocks = blocksOf(readme)
+const root = fileURLToPath(new URL('..', import.meta.url))
+const pages = ['README.md', ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)]
+const blocks = pages.flatMap((page) => blocksOf(read(page)).map((block) => ({ page, ...block })))
 const inLanguage = (language: string) => blocks.filter((block) => block.language === language)
-const tsUnder = (title: string) => inLanguage('ts').find(({ heading }) => heading === title)?.text ?? ''
+const tsUnder = (page: string, title: string) => inLanguage('ts').find((block) => block.page === page && block.heading === title)?.text ?? ''
 const names = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map(([, name = '']) => name))].sort()
 
-/** What the README says that a reader has, for the blocks that are a part of an app. */
+/** What the pages say that a reader has, for the blocks that are a part of an app. */
 const preambles: Readonly<Record<string, string>> = {
   app: [
     'import Fastify, { type FastifyRequest } from \'fastify\'',
     'import webflowOAuth, { WebflowOAuthError, type WebflowOAuthOptions, type WebflowToken } from \'fastify-webflow-oauth\'',
-    'import { RedisStore } from \'fastify-webflow-oauth/stores/redis\'',
     'const fastify = Fastify()',
     'declare const options: WebflowOAuthOptions',
     'declare function currentUser (request: FastifyRequest): Promise<{ id: string } | null>'
   ].join('; ')
 }
 
-// Somebody may have the one that is printed.
+// The port that is printed may be taken.
 const port = String(await freePort())
 const programs = {
-  'app.mjs': tsUnder('Quick start').replaceAll('3000', port),
-  'simulator.test.mjs': tsUnder('Testing with the simulator'),
+  'app.mjs': tsUnder('README.md', 'Quick start').replaceAll('3000', port),
+  'simulator.test.mjs': tsUnder('docs/testing.md', 'In tests'),
   'bearer.ts': [
     'import Fastify, { type FastifyRequest } from \'fastify\'',
     'import webflowOAuth from \'fastify-webflow-oauth\'',
@@ -45,44 +47,55 @@ const programs = {
     'const currentUser = async ({ headers }: FastifyRequest) => headers.authorization === \'Bearer of-ada\' ? { id: \'ada\' } : null',
     'await fastify.register(webflowOAuth, { ...JSON.parse(process.env.OPTIONS ?? \'\'), identify: async (request) => (await currentUser(request))?.id })',
     'fastify.get(\'/me\', async (request) => ({ connected: Boolean(request.webflowToken) }))',
-    tsUnder('Clients with a bearer token'),
+    tsUnder('docs/users.md', 'Clients with a bearer token'),
     'console.log(await fastify.listen({ port: 0, host: \'127.0.0.1\' }))'
   ].join('\n')
 }
-const modules = Object.fromEntries(inLanguage('ts').map(({ text, line, preamble }) => [
-  // In a name like this the compiler's errors tell the line of the README, and that of the block behind its preamble.
-  `readme-line-${line}.ts`, `${preamble === null ? '' : preambles[preamble] ?? ''}\n${text}`
-]))
-const project = await createProject(t, { ...programs, ...modules })
+// By names like these the compiler's errors tell the page, the line of the block in it, and the line in the block behind its preamble.
+const nameOf = ({ page, line }: { page: string, line: number }, extension: string) => `${page.replace('/', '-')}-line-${line}.${extension}`
+const modules = Object.fromEntries([
+  ...inLanguage('ts').map((block) => [nameOf(block, 'ts'), `${block.preamble === null ? '' : preambles[block.preamble] ?? ''}\n${block.text}`]),
+  // Snippets for packages that are not installed here: only their syntax is checked.
+  ...inLanguage('js').map((block) => [nameOf(block, 'mjs'), `${block.text}export {}\n`])
+])
+const project = createDocsProject(t, { ...programs, ...modules })
+// One program for all blocks, which compiles while the other tests run.
+const problems = typeErrors(t, project)
 
-t.test('every block of TypeScript compiles against the package as it is shipped', async (t) => {
-  t.ok(Object.keys(modules).length > 10)
-  for (const { preamble } of blocks) t.ok(preamble === null || Object.hasOwn(preambles, preamble))
-  t.equal(await typeErrors(t, project), '')
+t.test('the quick start runs as printed, but for its port: it connects, lists the sites and disconnects', async (t) => {
+  const quickStart = run(t, [...loader, 'app.mjs'], { cwd: project })
+  await quickStart.prints(/^Open http:\/\/localhost:\d+$/m)
+  const visitor = new Visitor()
+  await visitor.open(`http://localhost:${port}`)
+  await visitor.click('Connect Webflow')
+  await visitor.press('Approve')
+  t.equal(visitor.page.url, `http://localhost:${port}/`)
+  await visitor.click('Your sites')
+  t.match(JSON.parse(visitor.page.html), { sites: [{ displayName: 'Difference Engine' }] })
+  await visitor.open(`http://localhost:${port}`)
+  await visitor.press('Disconnect')
+  t.equal(visitor.page.url, `http://localhost:${port}/`)
+  t.equal(visitor.page.text, 'Connect Webflow')
 })
 
-t.test('the quick start runs as printed, but for its port', async (t) => {
-  const quickStart = run(t, ['app.mjs'], {
+t.test('the quick start leads to the real Webflow once the credentials are in the environment', async (t) => {
+  const quickStart = run(t, [...loader, 'app.mjs'], {
     cwd: project,
-    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: randomBytes(32).toString('base64') }
+    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: 'a'.repeat(40) }
   })
-  await quickStart.prints(/Server listening at http:\/\/127\.0\.0\.1/)
-  const origin = `http://127.0.0.1:${port}`
-
-  const guarded = await request(`${origin}/`)
-  t.equal(guarded.statusCode, 401)
-  t.match(await guarded.body.json(), { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED' })
-  for (const [path, headers] of [['/webflow/authorize', {}], ['/', { accept: 'text/html' }]] as const) {
-    const begun = await request(`${origin}${path}`, { headers })
+  await quickStart.prints(/^Open /m)
+  for (const path of ['/webflow/authorize', '/sites']) {
+    const begun = await request(`http://localhost:${port}${path}`, { headers: { accept: 'text/html' } })
     t.equal(begun.statusCode, 302)
     const url = new URL(String(begun.headers.location))
     t.equal(url.origin + url.pathname, 'https://webflow.com/oauth/authorize')
     t.equal(url.searchParams.get('redirect_uri'), `http://localhost:${port}/webflow/callback`)
   }
+  quickStart.kill('SIGKILL')
 })
 
 t.test('the test with the simulator runs as printed', async (t) => {
-  const example = run(t, ['--test', 'simulator.test.mjs'], { cwd: project })
+  const example = run(t, [...loader, '--test', 'simulator.test.mjs'], { cwd: project })
   t.equal(await example.exited, 0, example.printed())
   t.match(example.printed(), /pass 1\b/)
 })
@@ -90,7 +103,7 @@ t.test('the test with the simulator runs as printed', async (t) => {
 t.test('a client with a bearer token connects its user as printed, though it has no cookie of the app', async (t) => {
   const webflow = await startWebflow(t)
   const options = JSON.stringify({ ...baseOptions(webflow), allowedOrigins: ['https://spa.example.com'] })
-  const app = run(t, ['--import', 'tsx', 'bearer.ts'], { cwd: project, env: { OPTIONS: options } })
+  const app = run(t, [...loader, 'bearer.ts'], { cwd: project, env: { OPTIONS: options } })
   await app.prints(/http:\/\/127\.0\.0\.1:\d+/)
   const [origin = ''] = /http:\/\/127\.0\.0\.1:\d+/.exec(app.printed()) ?? []
   const ask = async (path: string, headers: Record<string, string>, method: 'GET' | 'POST' = 'GET') => {
@@ -119,7 +132,7 @@ t.test('a client with a bearer token connects its user as printed, though it has
   t.strictSame(JSON.parse((await ask('/me', client)).text), { connected: true })
 })
 
-t.test('an install by somebody who is not signed in goes as the README says: refused at the end, with the code unspent', async (t) => {
+t.test('an install by somebody who is not signed in goes as docs/users.md says: refused at the end, with the code unspent', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, options: { identify: (request) => request.headers.authorization } })
   const browser = new Browser(app)
@@ -137,9 +150,9 @@ t.test('an install by somebody who is not signed in goes as the README says: ref
   }
 })
 
-t.test('outside the scope of the plugin the token is undefined, and what the README shows takes nobody there for connected', async (t) => {
-  t.match(tsUnder('Guards'), 'connected: Boolean(request.webflowToken)')
-  t.notMatch(readme.replaceAll('`request.webflowToken !== null` would show', ''), /webflowToken [!=]== null/)
+t.test('outside the scope of the plugin the token is undefined, and what the pages show takes nobody there for connected', async (t) => {
+  t.match(tsUnder('README.md', 'Guards'), 'connected: Boolean(request.webflowToken)')
+  for (const page of pages) t.notMatch(read(page).replaceAll('`request.webflowToken !== null` would show', ''), /webflowToken [!=]== null/)
   const fastify = Fastify()
   t.teardown(() => fastify.close())
   await fastify.register(async (inner) => {
@@ -151,17 +164,30 @@ t.test('outside the scope of the plugin the token is undefined, and what the REA
   t.strictSame((await fastify.inject('/outside')).json(), { is: 'undefined', connected: false })
 })
 
-t.test('the commands name scripts and packages that there are', async (t) => {
-  const { scripts, name, peerDependencies } = JSON.parse(read('package.json'))
-  const commands = inLanguage('sh').map(({ text }) => text).join('')
-  t.match(commands, /^npm ci && npm start$/m)
-  t.match(commands, /^npm cit$/m)
+t.test('the commands name scripts and packages that there are', (t) => {
+  const { scripts, name, peerDependencies, devDependencies } = JSON.parse(read('package.json'))
+  const readme = read('README.md')
+  t.match(readme, '`npm ci && npm start`')
+  t.match(readme, '`npm cit`')
   t.type(scripts.start, 'string')
   t.type(scripts.test, 'string')
-  for (const script of names(commands, /npm run (\S+)/g)) t.type(scripts[script], 'string', script)
-  for (const packages of names(commands, /npm install (.+)/g)) {
-    for (const one of packages.split(' ')) t.ok(one === name || one in peerDependencies, one)
+  for (const page of pages) {
+    for (const script of names(read(page), /npm run ([\w:]+)/g)) t.type(scripts[script], 'string', script)
+    for (const packages of names(read(page), /npm install ([^`\n]+)/g)) {
+      for (const one of packages.split(' ')) t.ok(one === name || one in peerDependencies || one in devDependencies, one)
+    }
   }
+  t.end()
+})
+
+t.test('the README is short, and each page of docs/ is linked from it and says at once what it answers', (t) => {
+  const readme = read('README.md')
+  t.ok(Buffer.byteLength(readme) <= 15 * 1024)
+  for (const page of pages.slice(1)) {
+    t.ok(readme.includes(`](${page})`), page)
+    t.match(read(page), /^# .+\n\nThis page answers .+\n\n/, page)
+  }
+  t.end()
 })
 
 t.test('an error reads as printed, diagrams speak of those who take part, and no block is left unchecked', (t) => {
@@ -174,24 +200,26 @@ t.test('an error reads as printed, diagrams speak of those who take part, and no
     const step = new RegExp(`^ {2}(?:(?:${participants})--?>>(?:${participants}): [^;#]+|Note over (?:${participants}): [^;#]+|participant .+)$`)
     t.strictSame(lines.filter((line) => !step.test(line)), [])
   }
-  const checked = ['ts', 'sh', 'json', 'mermaid']
+  const checked = ['ts', 'js', 'sh', 'json', 'mermaid']
   t.strictSame(blocks.filter(({ language }) => !checked.includes(language)), [])
+  for (const { preamble } of blocks) t.ok(preamble === null || Object.hasOwn(preambles, preamble))
   t.end()
 })
 
 t.test('every link within the package leads to a file that is packed, and to a heading that it has', async (t) => {
-  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: fileURLToPath(new URL('..', import.meta.url)) })
+  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root })
   const [{ files = [] } = {}]: Array<{ files?: Array<{ path: string }> }> = JSON.parse(stdout)
   const packed = new Set(files.map(({ path }) => path))
   const texts = [...packed].filter((file) => file.endsWith('.md'))
-  for (const file of ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'ERRORS.md', 'SECURITY.md']) t.ok(texts.includes(file), file)
+  for (const file of [...pages, 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md']) t.ok(texts.includes(file), file)
+  const anchors = new Map(texts.map((file) => [file, anchorsOf(read(file))]))
   let found = 0
   for (const from of texts) {
     for (const target of names(read(from), /\]\((?!https?:)([^)]+)\)/g)) {
       const [file = '', anchor] = target.split('#')
       const to = file === '' ? from : posix.join(posix.dirname(from), file)
       t.ok(packed.has(to), `${from}: ${target}`)
-      if (anchor !== undefined) t.ok(anchorsOf(read(to)).has(anchor), `${from}: ${target}`)
+      if (anchor !== undefined) t.ok(anchors.get(to)?.has(anchor), `${from}: ${target}`)
       found++
     }
   }
@@ -201,28 +229,28 @@ t.test('every link within the package leads to a file that is packed, and to a h
 t.test('every option has its row', (t) => {
   const options = names(between(read('lib/options/options.ts'), 'interface WebflowOAuthOptions', '\n}'), /^ {2}(\w+)\??:/gm)
   t.ok(options.length > 20)
-  t.strictSame(rowsOf(sectionOf(readme, 'Options')).flatMap(({ names }) => names).sort(), options)
+  t.strictSame(rowsOf(sectionOf(read('README.md'), 'Options')).flatMap(({ names }) => names).sort(), options)
   t.end()
 })
 
 t.test('every error code has its row, with its status and a link to its section', (t) => {
   const statuses = [...read('lib/errors.ts').matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code, status]) => `${code} ${status}`)
   t.ok(statuses.length > 10)
-  const rows = [...sectionOf(readme, 'Errors').matchAll(/^\| \[`(\w+)`\]\(ERRORS\.md#(\w+)\) \| (\d+) \|/gm)]
+  const rows = [...sectionOf(read('docs/errors.md'), 'All codes').matchAll(/^\| \[`(\w+)`\]\(#(\w+)\) \| (\d+) \|/gm)]
   t.strictSame(rows.map(([, code, , status]) => `${code} ${status}`), statuses)
   for (const [, code = '', anchor] of rows) t.equal(anchor, code.toLowerCase())
   t.end()
 })
 
 t.test('every error code and every reason is explained: what it looks like, the usual cause, how to see it, the remedy', (t) => {
-  const explained = read('ERRORS.md')
+  const explained = read('docs/errors.md')
   const sources = read('lib/errors.ts')
   const statuses = [...sources.matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code = '', status = '']) => [code, status] as const)
   const reasons = names(between(sources, 'type StateReason =', '\n\n'), /'(\w+)'/g)
   t.ok(reasons.length > 5)
   t.strictSame(names(explained, /^### (WEBFLOW_OAUTH_\w+)$/gm), statuses.map(([code]) => code).sort())
   t.strictSame(names(explained, /^#### (\w+)$/gm), reasons)
-  t.strictSame(names(sectionOf(readme, 'Errors'), /\[`(\w+)`\]\(ERRORS\.md#[a-z_]+\)(?! \|)/g), reasons)
+  t.strictSame(names(sectionOf(explained, 'All codes'), /\[`(\w+)`\]\(#[a-z_]+\)(?! \|)/g), reasons)
 
   for (const heading of [...statuses.map(([code]) => code), ...reasons].filter((heading) => heading !== 'WEBFLOW_OAUTH_STATE_INVALID')) {
     t.strictSame([...sectionOf(explained, heading).matchAll(/^- \*\*(.+?):\*\* \S/gm)].map(([, label]) => label), ['Looks like', 'Usual cause', 'See it', 'Remedy'], heading)
@@ -234,25 +262,25 @@ t.test('every error code and every reason is explained: what it looks like, the 
 t.test('every channel has its row', (t) => {
   const channels = [...read('lib/diagnostics.ts').matchAll(/^ {2}(\w+): channel\('fastify-webflow-oauth:([\w:]+)'\)/gm)].map(([, member, name]) => `${member} ${name}`)
   t.ok(channels.length > 5)
-  t.strictSame(rowsOf(sectionOf(readme, 'Seeing in')).map(({ names: [member], cells: [name] }) => `${member} ${name?.replaceAll('`', '')}`), channels)
+  t.strictSame(rowsOf(sectionOf(read('docs/observing.md'), 'Diagnostics')).map(({ names: [member], cells: [name] }) => `${member} ${name?.replaceAll('`', '')}`), channels)
   t.end()
 })
 
 t.test('the contract of the stores is printed to the letter', (t) => {
-  t.ok(readme.includes(read('stores/token-store.ts').trim()))
+  t.ok(read('docs/stores.md').includes(read('stores/token-store.ts').trim()))
   t.end()
 })
 
 t.test('every option of the suite for stores has its row', (t) => {
   const options = names(between(read('stores/conformance.ts'), 'interface StoreTestsOptions', '\n}'), /^ {2}(\w+)\??: /gm)
   t.ok(options.length > 3)
-  t.strictSame(rowsOf(sectionOf(readme, 'Testing one')).flatMap(({ names: [name = ''] }) => [name]).sort(), options)
+  t.strictSame(rowsOf(sectionOf(read('docs/stores.md'), 'Testing a store')).flatMap(({ names: [name = ''] }) => [name]).sort(), options)
   t.end()
 })
 
 t.test('the simulator is described in full', (t) => {
-  const sections = ['Testing with the simulator', 'Making it fail', 'What nobody knows']
-  const rows = new Set(sections.flatMap((title) => rowsOf(sectionOf(readme, title))).flatMap(({ names: [name = ''] }) => [name]))
+  const sections = ['In tests', 'Making it fail', 'What nobody knows']
+  const rows = new Set(sections.flatMap((title) => rowsOf(sectionOf(read('docs/testing.md'), title))).flatMap(({ names: [name = ''] }) => [name]))
   const described = [
     ...Object.keys(namedFaults),
     ...names(between(read('lib/simulator/simulator.ts'), 'interface Simulator', '\n}'), /^ {2}(?:readonly )?(\w+)(?:: | \()/gm),
@@ -262,6 +290,17 @@ t.test('the simulator is described in full', (t) => {
   t.ok(described.length > 30)
   t.strictSame([...rows].sort(), [...new Set(described)].sort())
   t.end()
+})
+
+t.test('every warning at start-up has its row', (t) => {
+  const warnings = read('lib/options/warnings.ts').match(/lines\.push\(|return `/g)
+  t.equal(sectionOf(read('docs/observing.md'), 'Warnings at start-up').match(/^\| (?!Warning )/gm)?.length, warnings?.length)
+  t.end()
+})
+
+t.test('every block of TypeScript compiles against the plugin, every other program has its syntax right', async (t) => {
+  t.ok(inLanguage('ts').length > 15)
+  t.equal(await problems, '')
 })
 
 /** The part of a text from a first mark on, up to a second. */
