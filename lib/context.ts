@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { CallerTokens } from './caller/caller-tokens.ts'
 import { Identity } from './caller/identity.ts'
+import { createSafeLogger } from './collections/safe-logger.ts'
 import { UnderWay } from './collections/under-way.ts'
 import { BrowserFlows } from './flow/browser-flows.ts'
 import { FlowRecords } from './flow/records.ts'
@@ -19,7 +20,8 @@ import { WebflowClient } from './webflow/client.ts'
 import { TokenChecks } from './webflow/token-checks.ts'
 
 /** Puts the parts of an instance together. */
-export function createContext (settings: Settings, log: FastifyBaseLogger, codec: CookieCodec): Parts {
+export function createContext (settings: Settings, appLog: FastifyBaseLogger, codec: CookieCodec): Parts {
+  const log = createSafeLogger(appLog)
   const keyring = createKeyring(settings.secrets, settings.clientId)
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)

@@ -122,6 +122,46 @@ t.test('a callback whose hook hangs gets 503 with its session cookie, and a link
   }
 })
 
+t.test('a logger that throws, or a reply that cannot be answered, keeps no app from closing', async (t) => {
+  const thrown: string[] = []
+  let hung = 0
+  const app = await createApp(t, {
+    server: {
+      logger: {
+        level: 'trace',
+        hooks: {
+          logMethod (args, method) {
+            const text = String(args.at(-1))
+            if (!text.includes('when the app closed')) return Reflect.apply(method, this, args)
+            thrown.push(text)
+            throw new TypeError('a bug of the app')
+          }
+        },
+        stream: { write: () => {} }
+      }
+    },
+    before: (app) => {
+      app.addHook('preHandler', async (request, reply) => {
+        hung++
+        if (request.headers['x-broken'] !== undefined) reply.hijack = () => { throw new Error('a bug of the app') }
+        if (request.headers['x-logger'] !== undefined) {
+          request.log = Object.assign(Object.create(request.log), { error: () => { throw new Error('a bug of the app') } })
+        }
+        await forever()
+      })
+    }
+  })
+  const address = await app.listen({ port: 0, host: '127.0.0.1' })
+  const answers = ['broken', 'kept', 'logger'].map((name) => exchange(address, `GET ${authorize} HTTP/1.1\r\nx-${name}: 1`))
+  await until(() => hung === 3)
+  await closeAtBound(t, app)
+  const [broken, kept, logger] = await Promise.all(answers)
+  t.equal(broken, '', 'its socket is closed')
+  t.match(kept, /^HTTP\/1.1 503 /)
+  t.match(logger, /^HTTP\/1.1 503 /)
+  t.ok(thrown.length > 0)
+})
+
 t.test('a revocation whose `onRevoke` hangs gets 503, and a link back to the app', async (t) => {
   const webflow = await startWebflow(t)
   let isHung = false

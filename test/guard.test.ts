@@ -231,6 +231,30 @@ t.test('a guard in the wrong place', async (t) => {
   }
 })
 
+t.test('a guard in the wrong place does not fail with the logger of the app', async (t) => {
+  let threw = 0
+  const app = await createApp(t, {
+    server: {
+      logger: {
+        level: 'error',
+        stream: { write: () => {} },
+        serializers: {
+          err: () => {
+            threw++
+            throw new TypeError('a bug of the app')
+          }
+        }
+      }
+    },
+    after: (app) => {
+      const guard = app.webflowOAuth.requireToken()
+      app.get('/aborted', { preHandler: (request, _reply, done) => { Reflect.apply(guard, null, [request, done]) } }, async () => 'aborted')
+    }
+  })
+  const { statusCode, body } = await new Browser(app).get('/aborted')
+  t.strictSame([statusCode, body, threw], [200, 'aborted', 1])
+})
+
 t.test('`request.webflowToken` in hooks', async (t) => {
   /** Adds a hook of every kind that reads the token, and notes what it found. */
   const addReaders = (app: FastifyInstance, read: string[], label: string) => {

@@ -1,9 +1,9 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { mock } from 'node:test'
 import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
-import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
+import { assertNothingLeaked, connect, createApp, startWebflow, type AppOptions } from './support/app.ts'
 import { Browser, type Answer } from './support/browser.ts'
 import { logged } from './support/logs.ts'
 
@@ -288,6 +288,57 @@ t.test('a hook that throws after its 500 ms is logged', async (t) => {
   })
   t.match(log, '`onSuccess` threw an error')
   t.notMatch(log, 'free text')
+})
+
+t.test('a logger that throws keeps nobody waiting and ends no process', async (t) => {
+  const webflow = await startWebflow(t)
+  const rejected: unknown[] = []
+  const onRejection = (reason: unknown) => { rejected.push(reason) }
+  process.on('unhandledRejection', onRejection)
+  t.teardown(() => { process.off('unhandledRejection', onRejection) })
+  const thrown: string[] = []
+  const fail = (text: unknown): never => {
+    thrown.push(String(text))
+    throw new TypeError('a bug of the app')
+  }
+  let late: FastifyReply | undefined
+  const options: Partial<WebflowOAuthOptions> = {
+    onSuccess: () => { throw new Error('a bug of the app') },
+    onFailure: (_error, _request, reply) => {
+      late = reply
+      setTimeout(() => { reply.send('late') }, 10)
+      throw new Error('a bug of the app')
+    }
+  }
+  const loggers: Array<[string, AppOptions, RegExp]> = [
+    ['a serializer', { server: { logger: { level: 'trace', stream: { write: () => {} }, serializers: { err: (error) => ({ type: '', message: '', stack: '', sql: Reflect.get(error, 'query').text }) } } } }, /^$/],
+    ['each line of the plugin', {
+      server: { logger: { level: 'trace', stream: { write: () => {} }, hooks: { logMethod (args, method) { String(args.at(-1)).startsWith('webflow-oauth') ? fail(args.at(-1)) : Reflect.apply(method, this, args) } } } }
+    }, /`onSuccess` threw[^]*`onFailure` threw[^]*came too late/],
+    ['another logger that the app has put into the request', {
+      server: { logger: false },
+      before: (app) => {
+        app.addHook('onRequest', async (request, reply) => {
+          const { log } = request
+          const broken: FastifyBaseLogger = Object.assign(Object.create(log), { error: (_: unknown, text: unknown) => fail(text), warn: (_: unknown, text: unknown) => fail(text) })
+          request.log = broken
+          reply.log = broken
+        })
+      }
+    }, /`onSuccess` threw[^]*`onFailure` threw[^]*came too late/]
+  ]
+  for (const [name, how, expected] of loggers) {
+    const app = await createApp(t, { webflow, options, ...how })
+    thrown.length = 0
+    late = undefined
+    t.equal((await connect(new Browser(app), webflow)).statusCode, 303, name)
+    t.equal((await new Browser(app).navigate(broken)).statusCode, 400)
+    t.ok(late)
+    mock.timers.tick(10)
+    await turns()
+    t.match(thrown.join('\n'), expected)
+  }
+  t.strictSame(rejected, [])
 })
 
 t.test('after an `onSuccess` that did not answer, `onFailure` may', async (t) => {

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
+import { createSafeLogger } from '../collections/safe-logger.ts'
 import { WebflowOAuthError, refuseOption, refuseUnknown } from '../errors.ts'
 import type { AnyReply, AnyRequest } from '../http/any-server.ts'
 import { askedUrl } from '../http/asked-url.ts'
@@ -114,7 +115,7 @@ function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknow
   const done = [reply, ...more].find(isFunction)
   if (isOwnRoute(request)) return done?.()
   if (!isDecided || done === undefined) return Promise.reject(misplaced())
-  request.log.error({ err: misplaced() }, 'webflow-oauth: a guard has no effect in this kind of hook')
+  createSafeLogger(request.log).error({ err: misplaced() }, 'webflow-oauth: a guard has no effect in this kind of hook')
   return done()
 }
 

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { createSafeLogger } from '../collections/safe-logger.ts'
 
 /** What a reply knows of the answers that were sent through it. */
 export interface ReplyGate {
@@ -29,7 +30,7 @@ export function gateOf (reply: FastifyReply): ReplyGate {
   const { send } = reply
   reply.send = function (payload) {
     if (this.sent || !(gate.isOpen || gate.isPassing || payload instanceof Error)) {
-      this.log.warn({ hook: gate.hook }, 'webflow-oauth: an answer came too late and was dropped')
+      createSafeLogger(this.log).warn({ hook: gate.hook }, 'webflow-oauth: an answer came too late and was dropped')
       // Nobody else would close the file behind it.
       if (payload instanceof Readable) payload.destroy()
       return this

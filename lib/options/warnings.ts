@@ -1,5 +1,6 @@
 import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
+import { createSafeLogger } from '../collections/safe-logger.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import type { Settings } from './resolve.ts'
 import { isKnownScope, similarScope } from './scopes.ts'
@@ -7,7 +8,8 @@ import { isLoopback } from './urls.ts'
 
 /** Looks at the configuration for what works now and will hurt later; logs one line for each, with its remedy. */
 export function checkSetup (fastify: FastifyInstance, settings: Settings, options: WebflowOAuthOptions): void {
-  const warn = (line: string) => { fastify.log.warn(`webflow-oauth: ${line}`) }
+  const log = createSafeLogger(fastify.log)
+  const warn = (line: string) => { log.warn(`webflow-oauth: ${line}`) }
   for (const line of findHazards(fastify, settings, options)) warn(line)
   fastify.addHook('onListen', async () => {
     const line = findPortHazard(settings, fastify.addresses().flatMap((address) => typeof address === 'string' ? [] : [address.port]))

@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { createSafeLogger } from '../collections/safe-logger.ts'
 import { describeForeign } from '../errors.ts'
 import { gateOf } from '../http/reply-gate.ts'
 
@@ -32,10 +33,12 @@ export async function answersByItself (name: string, request: FastifyRequest, re
       try {
         await hook()
       } catch (error) {
-        request.log.error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
+        // The app may have put a logger of its own here, and nobody would catch what that throws.
+        createSafeLogger(request.log).error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
+      } finally {
+        clearTimeout(timer)
+        resolve(false)
       }
-      clearTimeout(timer)
-      resolve(false)
     }
     run()
   })

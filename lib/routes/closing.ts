@@ -1,5 +1,6 @@
 import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { createSafeLogger } from '../collections/safe-logger.ts'
 import { isNavigation } from '../http/navigation.ts'
 import { pageHeaders, renderPage } from '../http/page.ts'
 import { gateOf } from '../http/reply-gate.ts'
@@ -76,8 +77,8 @@ export class Closing {
   #begin (): Promise<void> {
     this.#expired ??= new Promise((resolve) => {
       this.#timer = setTimeout(() => {
-        this.#giveUp()
         resolve()
+        this.#giveUp()
       }, this.#patience)
     })
     return this.#expired
@@ -97,7 +98,18 @@ export class Closing {
   #refuse (reply: FastifyReply): void {
     const { raw, request } = reply
     const { method } = request
-    request.log.error({ method, path: request.url.split('?')[0] }, 'webflow-oauth: a request was still under way when the app closed; it is ended with 503')
+    createSafeLogger(request.log).error({ method, path: request.url.split('?')[0] }, 'webflow-oauth: a request was still under way when the app closed; it is ended with 503')
+    try {
+      this.#answer(reply)
+    } catch {
+      raw.destroy()
+    }
+    // An `onSend` hook that hung may go on: Fastify would throw where nobody catches it, and log the URL.
+    raw.writeHead = () => raw
+  }
+
+  #answer (reply: FastifyReply): void {
+    const { raw } = reply
     // Whatever the request's own handler sends later is dropped.
     gateOf(reply)
     reply.hijack()
@@ -109,16 +121,10 @@ export class Closing {
     raw.shouldKeepAlive = false
     const { headers, body } = this.#answerFor(reply)
     reply.headers({ ...headers, 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' })
-    try {
-      // The cookies that were set stay: the token of a new session cookie may be stored already.
-      for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
-      raw.writeHead(503)
-      raw.end(body)
-    } catch {
-      raw.destroy()
-    }
-    // An `onSend` hook that hung may go on: Fastify would throw where nobody catches it, and log the URL.
-    raw.writeHead = () => raw
+    // The cookies that were set stay: the token of a new session cookie may be stored already.
+    for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
+    raw.writeHead(503)
+    raw.end(body)
   }
 
   #answerFor (reply: FastifyReply): { headers: Record<string, string>, body: string } {
