@@ -1,11 +1,13 @@
 import { once } from 'node:events'
 import { request as sendRequest } from 'node:http'
-import { inspect } from 'node:util'
+import { mock } from 'node:test'
+import { inspect, types } from 'node:util'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
+import { MemoryStore } from '../lib/index.ts'
 import { createCleaner, Redaction } from '../lib/routes/redaction.ts'
 import type { Simulator } from '../lib/simulator/index.ts'
-import { createApp, startWebflow } from './support/app.ts'
+import { connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 
 const callbackPath = '/webflow/callback'
@@ -194,6 +196,7 @@ const situations: Record<string, Situation> = {
         request.log.warn({ url, query, headers, request, reply, raw, map: new Map([['url', url]]), encoded: encodeURIComponent(url) }, `at ${url} now`)
         request.log.child({ url, query }).child({}, { msgPrefix: url }).error(new RangeError(url))
         request.log.fatal(raw)
+        request.log.info({ [url]: 1, deep: [{ [url]: { [url]: url } }] })
         request.log.debug('%s and %j', url, { query })
         reply.log.info(reply.raw)
       })
@@ -361,6 +364,100 @@ t.test('without a logger nothing is shown to anybody', async (t) => {
   t.equal(looks, 0)
 })
 
+t.test('a logger that clones what it is given gets lines about our routes', async (t) => {
+  const lines: unknown[][] = []
+  const log = (...args: unknown[]) => { lines.push(structuredClone(args)) }
+  const logger: FastifyBaseLogger = { level: 'info', fatal: log, error: log, warn: log, info: log, debug: log, trace: log, silent: log, child: () => logger }
+  const app = await createApp(t, {
+    server: { logger: false, loggerInstance: logger },
+    before: (app) => {
+      app.addHook('preHandler', async ({ log, raw, url }) => {
+        const cause = new TypeError(`cannot read ${url}`)
+        log.info({ list: [{ url, [url]: Object.assign(Object.create(null), { url }) }], err: new RangeError(`failed at ${url}`, { cause }) }, 'copied')
+        log.info({ raw }, `${url} cannot be cloned`)
+      })
+    }
+  })
+  lines.length = 0
+  t.equal((await new Browser(app).get('/webflow/authorize?returnTo=/secret-page')).statusCode, 302)
+  const path = '/webflow/authorize'
+  const [, copied = [], uncloneable] = lines
+  const { list, err } = Object(copied[0])
+  t.strictSame([list, copied[1], uncloneable], [[{ url: path, [path]: { url: path } }], 'copied', [`${path} cannot be cloned [the logger threw an error; the rest of this line is lost]`]])
+  t.ok(err instanceof RangeError && err.cause instanceof TypeError)
+  t.match(err, { message: `failed at ${path}`, stack: `RangeError: failed at ${path}\n`, cause: { message: `cannot read ${path}` } })
+  t.notMatch(inspect(lines), 'secret-page')
+})
+
+t.test('an app whose logger throws for every line about our routes answers them all the same', async (t) => {
+  const webflow = await startWebflow(t)
+  const fail = (): never => { throw new TypeError('a bug of the app') }
+  const throwing: Array<[string, FastifyServerOptions['logger'] & object]> = [
+    ['serializers', { serializers: { req: fail, res: fail, err: fail } }],
+    ['a formatter', { formatters: { log: (line) => 'req' in line || 'res' in line || 'err' in line || 'code' in line ? fail() : line } }],
+    ['a mixin', { mixin: (line) => Object.keys(line).length > 0 ? fail() : {} }],
+    ['every call', { hooks: { logMethod: fail } }]
+  ]
+  for (const [name, logger] of throwing) {
+    const lines: string[] = []
+    let isReady = false
+    const app = await createApp(t, {
+      webflow,
+      // The rest of the app has lines of its own, which the plugin does not look after.
+      server: { logger: { level: 'trace', stream: streamTo((line) => { lines.push(line) }), ...logger, ...name === 'every call' && { hooks: { logMethod: (args, method) => isReady ? fail() : Reflect.apply(method, null, args) } } } },
+      options: { onFailure: fail }
+    })
+    isReady = true
+    const browser = new Browser(app)
+    t.equal((await connect(browser, webflow)).statusCode, 303, name)
+    t.equal((await browser.navigate(`${callbackPath}?code=x&state=y`)).statusCode, 400)
+    t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 200)
+    t.equal(lines.join('').includes('`onFailure` threw an error [the logger threw an error; the rest of this line is lost]'), name !== 'every call')
+    isReady = false
+  }
+})
+
+t.test('a logger that throws behind an answer, where nobody waits, ends no process', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => { mock.timers.reset() })
+  const rejected: unknown[] = []
+  const onRejection = (reason: unknown) => { rejected.push(reason) }
+  process.on('unhandledRejection', onRejection)
+  t.teardown(() => { process.off('unhandledRejection', onRejection) })
+  const webflow = await startWebflow(t)
+  const store = new MemoryStore()
+  const { set } = store
+  const thrown: string[] = []
+  const app = await createApp(t, {
+    webflow,
+    server: {
+      logger: {
+        level: 'trace',
+        stream: streamTo(() => {}),
+        hooks: {
+          logMethod (args, method) {
+            const text = args.join(' ')
+            if (!text.includes('webflow-oauth: ')) return Reflect.apply(method, this, args)
+            thrown.push(text)
+            throw new TypeError('a bug of the app')
+          }
+        }
+      }
+    },
+    options: { store, sessionMaxAge: 1000 }
+  })
+  t.match(thrown.splice(0)[0], '`trustProxy` is not set', 'there was a warning while the plugin was registered')
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  mock.timers.tick(500_001)
+  store.set = async () => { throw new Error('down') }
+  t.equal((await browser.get('/token')).json().connected, true)
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => { setImmediate(resolve) })
+  t.match(thrown.splice(0)[0], 'a token could not be renewed')
+  store.set = set
+  t.strictSame(rejected, [])
+})
+
 t.test('what a serializer or formatter writes stays in the line and does not reach the request', async (t) => {
   const webflow = await startWebflow(t)
   const lines: Array<Record<string, unknown>> = []
@@ -402,6 +499,25 @@ t.test('a view reads as its original does', (t) => {
   t.match(error, { message: 'at /cb "or" [hidden], [hidden], [hidden]', code: 'code [hidden]' })
   t.match(inspect(error), 'at /cb "or" [hidden]')
   t.notMatch(inspect(error), 'abc defgh')
+  t.equal(Object.getPrototypeOf(error), Secretive.prototype)
+  t.equal(types.isNativeError(error), true)
+
+  const inner = Object.assign(new TypeError('inner 0123456789'), { '/x?y=z': 1, cookie: 'a=b', again: {} })
+  const outer = new AggregateError([inner, 'one ?q'], 'outer', { cause: inner })
+  inner.again = outer
+  const [shownOuter, original] = [view(outer), view(new DOMException('at /cb?a=b', 'AbortError'))]
+  const shownInner = Reflect.get(shownOuter, 'cause')
+  t.match(shownOuter, { message: 'outer', errors: [shownInner, 'one '] })
+  t.equal(Reflect.get(shownOuter, 'errors')[0], shownInner)
+  t.match(shownInner, { name: 'TypeError', message: 'inner [hidden]', '/x': 1, cookie: '[hidden]', again: shownOuter })
+  t.match(Reflect.get(shownInner, 'stack'), /^TypeError: inner \[hidden\]\n +at /)
+  t.strictSame(Object.keys(shownInner), ['/x', 'cookie', 'again'], 'what loggers list is what they list of the original')
+  t.match(original, { name: 'AbortError', message: 'at /cb', code: 20 })
+  t.match(structuredClone(shownOuter), { message: 'outer', stack: /^AggregateError: outer\n +at /, cause: { message: 'inner [hidden]' } })
+  class WithJson extends Error {
+    toJSON () { return { url: `${this.message}?q=1` } }
+  }
+  t.equal(JSON.stringify(view(new WithJson('/x'))), '{"url":"/x"}')
 
   const circle: Record<string, unknown> = { url: '/x?y=z', list: ['Cookie', 'a=b', 'x?y'], cookies: { a: 'b' }, none: null, ok: true, [Symbol.for('cookie')]: '?q=1' }
   circle.self = circle
@@ -417,6 +533,26 @@ t.test('a view reads as its original does', (t) => {
   t.equal(Reflect.getOwnPropertyDescriptor(shown, 'ok')?.value, true)
   t.strictSame(Reflect.ownKeys(shown).length, 7)
   t.equal(String(shown), '[object Object]', 'what is inherited is there still')
+
+  class Order {
+    id = 1
+    url = '/x?y=z'
+    self = this
+    get link () { return `${this.url}&state=originalstate` }
+  }
+  const order = new Order()
+  const seenOrder = view(order)
+  t.ok(seenOrder instanceof Order)
+  t.equal(Reflect.get(seenOrder, 'self'), seenOrder)
+  t.equal(Reflect.get(seenOrder, 'link'), '/x')
+  t.equal(Reflect.getOwnPropertyDescriptor(seenOrder, 'url')?.value, '/x')
+  t.equal(Reflect.getOwnPropertyDescriptor(seenOrder, 'missing'), undefined)
+  t.strictSame(['url', 'link', 'missing'].map((name) => name in seenOrder), [true, true, false])
+  t.equal(Reflect.deleteProperty(seenOrder, 'id'), true)
+  Reflect.set(seenOrder, 'note', 'written')
+  t.strictSame(Object.keys(seenOrder), ['url', 'self', 'note'])
+  t.strictSame(['id', 'link', 'note'].map((name) => Reflect.get(seenOrder, name)), [undefined, '/x', 'written'])
+  t.strictSame(Object.keys(order), ['id', 'url', 'self'], 'the original stays as it is')
 
   const bare = view(Object.assign(Object.create(null), { a: '?q' }))
   Reflect.set(bare, 'b', 2)

@@ -1,10 +1,11 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { levels, logSafely } from '../collections/safe-logger.ts'
 import { createCleaner, Redaction } from './redaction.ts'
 
 type Clean = (text: string) => string
 type ChildLoggerFactory = FastifyInstance['childLoggerFactory']
 
-const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
+const levelNames: ReadonlySet<unknown> = new Set(levels)
 
 /**
  * Wraps the factory that makes the logger of a request, so that no line about the request holds its code or state,
@@ -14,13 +15,16 @@ export function quietFactory (current: () => ChildLoggerFactory): ChildLoggerFac
   return function (logger, bindings, options, request) {
     const clean = createCleaner(request)
     const redaction = new Redaction(clean)
-    const child: FastifyBaseLogger = Reflect.apply(current(), this, [logger, redaction.showArgument(bindings), options, redaction.show(request)])
+    const child: FastifyBaseLogger = Reflect.apply(current(), this, [logger, redaction.show(bindings), options, redaction.show(request)])
     // Without a logger, Fastify has one that does nothing and is its own child.
     return child === logger && levels.every((level) => isIdle(child[level])) ? child : quietLogger(child, clean)
   }
 }
 
-/** Wraps a logger and all its children: whatever they are given to log is shown to them without its secrets. */
+/**
+ * Wraps a logger and all its children: whatever they are given to log is shown to them without its secrets.
+ * A line for which the logger throws fails no request.
+ */
 function quietLogger (logger: FastifyBaseLogger, clean: Clean): FastifyBaseLogger {
   // The Proxy is not made for the logger itself: the methods of a frozen logger could not be replaced.
   const stage: FastifyBaseLogger = Object.create(null)
@@ -42,8 +46,11 @@ class QuietMethods implements ProxyHandler<FastifyBaseLogger> {
     if (typeof method !== 'function') return method
     return (...args: unknown[]): unknown => {
       if (isIdle(method)) return undefined
-      const redaction = new Redaction(this.#clean)
-      const result: unknown = Reflect.apply(method, logger, args.map((arg) => redaction.showArgument(arg)))
+      const call = (given: readonly unknown[]): unknown => {
+        const redaction = new Redaction(this.#clean)
+        return Reflect.apply(method, logger, given.map((arg) => redaction.show(arg)))
+      }
+      const result = levelNames.has(key) ? logSafely(call, args) : call(args)
       if (result === logger) return quiet
       return isLogger(result) ? quietLogger(result, this.#clean) : result
     }

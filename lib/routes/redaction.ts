@@ -53,14 +53,15 @@ const plains = new WeakMap<object, object>()
 /**
  * Shows what one line of the log is made of without its secrets.
  *
- * An object is shown by a view, a Proxy that reads the original when it is asked. Serializers and formatters of the
- * app thus find every member that they look for, however deep. What they write stays in the view: a redaction that
- * writes back what it has read would otherwise change the request itself.
+ * Plain objects, lists and errors are copied, with all that they hold: a logger may clone them, and prints their names
+ * too. An instance of any other class is shown by a view, a Proxy that reads the original when it is asked. Serializers
+ * and formatters of the app thus find every member that they look for, however deep. What they write stays in the copy
+ * or the view: a redaction that writes back what it has read would otherwise change the request itself.
  */
 export class Redaction {
   readonly #clean: (text: string) => string
-  /** The views by their originals, so that circles stay circles. */
-  readonly #views = new Map<object, unknown>()
+  /** The copies and views by their originals, so that circles stay circles. */
+  readonly #shown = new Map<object, unknown>()
 
   constructor (clean: (text: string) => string) {
     this.#clean = clean
@@ -70,18 +71,12 @@ export class Redaction {
   show (value: unknown): unknown {
     if (typeof value === 'string') return this.#clean(value)
     if (typeof value !== 'object' || value === null || value instanceof Date) return value
-    const known = this.#views.get(value)
+    const known = this.#shown.get(value)
     if (known !== undefined) return known
-    return Array.isArray(value) ? this.#copyList(value) : this.#view(value)
-  }
-
-  /** Shows what a method of a logger is given. A plain object is copied: a logger reads all its members, which takes a Proxy ten times as long. */
-  showArgument (value: unknown): unknown {
-    if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return this.show(value)
-    const copy: Record<string, unknown> = {}
-    this.#views.set(value, copy)
-    for (const [name, member] of Object.entries(value)) copy[name] = this.showMember(name, member, value)
-    return copy
+    if (Array.isArray(value)) return this.#copyList(value)
+    if (value instanceof Error) return this.#copyError(value)
+    const prototype: object | null = Object.getPrototypeOf(value)
+    return prototype === null || prototype === Object.prototype ? this.#copyPlain(value, prototype) : this.#view(value)
   }
 
   /** Shows a member of an object; a method is called on the original, and its result is shown. */
@@ -98,21 +93,57 @@ export class Redaction {
     return name === 'query' && typeof value === 'object' ? {} : this.show(value)
   }
 
+  /** Describes a member of an object as it is shown. A getter is called when the member is read. */
+  describe (owner: object, key: PropertyKey): PropertyDescriptor {
+    const { value, get, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
+    return get === undefined
+      ? { value: this.showMember(key, value, owner), writable: true, enumerable, configurable: true }
+      : { get: () => this.showMember(key, Reflect.apply(get, owner, []), owner), enumerable, configurable: true }
+  }
+
   #copyList (list: readonly unknown[]): unknown[] {
     const copy: unknown[] = []
-    this.#views.set(list, copy)
+    this.#shown.set(list, copy)
     // Node lists the headers of a request as name, value, name, value.
     for (const [i, value] of list.entries()) copy.push(this.showMember(list[i - 1], value, list))
     return copy
   }
 
+  #copyPlain (original: object, prototype: object | null): object {
+    const copy: object = Object.create(prototype)
+    this.#shown.set(original, copy)
+    this.#copyMembers(original, copy)
+    return copy
+  }
+
+  /** Copies an error into one that Node made: `util.inspect` and `structuredClone` know those, and no others. */
+  #copyError (original: Error): Error {
+    const copy = new Error()
+    this.#shown.set(original, copy)
+    Reflect.deleteProperty(copy, 'stack')
+    this.#copyMembers(original, copy)
+    // Members that the class has are read from the original: a getter may look for a private member, which no copy has.
+    let owner: object = Object.getPrototypeOf(original)
+    Object.setPrototypeOf(copy, owner)
+    for (; owner !== Error.prototype; owner = Object.getPrototypeOf(owner)) {
+      for (const key of Reflect.ownKeys(owner)) {
+        if (key === 'constructor' || Object.hasOwn(copy, key)) continue
+        Object.defineProperty(copy, key, { get: () => this.showMember(key, Reflect.get(original, key), original), configurable: true })
+      }
+    }
+    return copy
+  }
+
+  #copyMembers (original: object, copy: object): void {
+    for (const key of Reflect.ownKeys(original)) {
+      Object.defineProperty(copy, typeof key === 'string' ? this.#clean(key) : key, this.describe(original, key))
+    }
+  }
+
   #view (original: object): object {
-    const members: object = Object.create(original instanceof Error ? Error.prototype : inspectable)
-    const handler = new View(original, members, this)
-    const view = new Proxy(members, handler)
-    this.#views.set(original, view)
-    // `util.inspect` looks past the Proxy and prints errors in its own way.
-    if (original instanceof Error) handler.copy()
+    const members: object = Object.create(inspectable)
+    const view = new Proxy(members, new View(original, members, this))
+    this.#shown.set(original, view)
     return view
   }
 }
@@ -134,9 +165,9 @@ class View implements ProxyHandler<object> {
   }
 
   /** Copies the original's own members, as they are shown. */
-  copy (): void {
+  #copy (): void {
     if (this.#copied) return
-    for (const key of Reflect.ownKeys(this.#original)) Object.defineProperty(this.#members, key, this.#describe(key))
+    for (const key of Reflect.ownKeys(this.#original)) Object.defineProperty(this.#members, key, this.#redaction.describe(this.#original, key))
     this.#copied = true
   }
 
@@ -158,29 +189,21 @@ class View implements ProxyHandler<object> {
   }
 
   getOwnPropertyDescriptor (members: object, key: PropertyKey): PropertyDescriptor | undefined {
-    return this.#copied || !Object.hasOwn(this.#original, key) ? Reflect.getOwnPropertyDescriptor(members, key) : this.#describe(key)
+    return this.#copied || !Object.hasOwn(this.#original, key) ? Reflect.getOwnPropertyDescriptor(members, key) : this.#redaction.describe(this.#original, key)
   }
 
   defineProperty (members: object, key: PropertyKey, descriptor: PropertyDescriptor): boolean {
-    this.copy()
+    this.#copy()
     return Reflect.defineProperty(members, key, descriptor)
   }
 
   deleteProperty (members: object, key: PropertyKey): boolean {
-    this.copy()
+    this.#copy()
     return Reflect.deleteProperty(members, key)
   }
 
   /** Where the members are that the view does not have itself. */
   get #source (): object {
-    return this.#copied ? Object.getPrototypeOf(this.#original) ?? Object.create(null) : this.#original
-  }
-
-  #describe (key: PropertyKey): PropertyDescriptor {
-    const { value, get, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(this.#original, key))
-    const show = (member: unknown) => this.#redaction.showMember(key, member, this.#original)
-    return get === undefined
-      ? { value: show(value), writable: true, enumerable, configurable: true }
-      : { get: () => show(Reflect.apply(get, this.#original, [])), enumerable, configurable: true }
+    return this.#copied ? Object.getPrototypeOf(this.#original) : this.#original
   }
 }
