@@ -336,6 +336,13 @@ t.test('a guard that cannot work is refused where it is made', async (t) => {
   }
 })
 
+t.test('a guard that would ask for more than a flow cookie can hold is refused where it is made', async (t) => {
+  const { requireToken } = (await createApp(t)).webflowOAuth
+  const scope = Array.from({ length: 70 }, (_, index) => `${'s'.repeat(40)}_${index}:read`)
+  t.throws(() => requireToken({ scope, onMissing: 'redirect' }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long/ })
+  t.type(requireToken({ scope }), 'function', 'one that begins no flow needs no cookie')
+})
+
 /** An app with a page behind a guard that leads through a flow. */
 async function createGuarded (t: Parameters<typeof createApp>[0], webflow: Awaited<ReturnType<typeof startWebflow>>, options = {}) {
   return await createApp(t, {

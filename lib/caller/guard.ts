@@ -49,6 +49,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const needed = scope === undefined ? [] : resolveScope('scope', scope)
   if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be error or redirect')
   const asked = [...new Set([...settings.scope, ...needed])]
+  if (onMissing === 'redirect') flows.assertFits(asked)
 
   const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
     await callers.userOf(request)

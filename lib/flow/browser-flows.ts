@@ -112,6 +112,11 @@ export class BrowserFlows {
     return this.authorizationUrl(scope, state)
   }
 
+  /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when the flow cookie of a guard has no room for a scope, even without `returnTo`. */
+  assertFits (scope: readonly string[]): void {
+    this.#create('', { returnTo: '', scope, startedAt: Date.now(), user: 'x'.repeat(43), owner: null, endedAt: null })
+  }
+
   /** The authorization request; without a state for those who only look. */
   authorizationUrl (scope: readonly string[], state: string | null): string {
     return `${this.#authorizeUrl}&scope=${encodeURIComponent(scope.join(' '))}${state === null ? '' : `&state=${state}`}`
