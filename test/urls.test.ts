@@ -63,6 +63,13 @@ function mount (app: FastifyInstance, path: string, { version }: { version: 4 | 
   }
 }
 
+/** Takes `/api` off a request target in any form, and changes the rest of it. */
+function rewrite (url: string, change: (path: string) => string): string {
+  const [, host = '', path = ''] = /^(https?:\/\/[^/]*)?(?:\/api)?(.*)$/i.exec(url) ?? []
+  const changed = change(path)
+  return host + (changed.startsWith('/') ? changed : `/${changed}`)
+}
+
 const places: ReadonlyArray<Place & { title: string, own: string, rows: ReadonlyArray<readonly [target: string, location: string]> }> = [
   {
     title: 'without a prefix',
@@ -108,7 +115,47 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     rows: [
       ['/v1/page?a=b', '/api/v1/page?a=b'],
       ['/old', '/api/old'],
-      ['/api/old', '/api/api/old']
+      ['/apiary/old', '/api/apiary/old']
+    ]
+  },
+  {
+    title: 'under a `rewriteUrl` that takes a prefix off and adds a query',
+    server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => `${path}${path.includes('?') ? '&' : '?'}tenant=1`) },
+    own: '/api',
+    rows: [
+      ['/api', '/api'],
+      ['/api?a=b', '/api?a=b'],
+      ['/api/page?a=b', '/api/page?a=b'],
+      ['/API/page', '/API/page'],
+      ['/api/api/page', '/api/api/page']
+    ]
+  },
+  {
+    title: 'under a `rewriteUrl` that takes a prefix off and drops a trailing slash',
+    server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => path.replace(/\/(?=$|\?)/, '')) },
+    own: '/api',
+    rows: [
+      ['/api/', '/api/'],
+      ['/api/page/', '/api/page/'],
+      ['/api/page/?a=b', '/api/page/?a=b']
+    ]
+  },
+  {
+    title: 'under a `rewriteUrl` that takes a prefix off and decodes',
+    server: { rewriteUrl: ({ url = '' }) => rewrite(url, decodeURI) },
+    own: '/api',
+    rows: [
+      ['/api/page%20one?a=b', '/api/page%20one?a=b'],
+      ['/api/page', '/api/page']
+    ]
+  },
+  {
+    title: 'under a `rewriteUrl` that takes a prefix and a version off',
+    server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => path.replace(/^\/v1(?=\/)/, '')) },
+    own: '/api',
+    rows: [
+      ['/api/v1/page?a=b', '/api/v1/page?a=b'],
+      ['/api/page', '/api/page']
     ]
   },
   {

@@ -7,20 +7,30 @@ import type { FastifyRequest } from 'fastify'
  */
 export function askedUrl ({ originalUrl, url }: FastifyRequest, publicPrefix: string): string {
   const original = pathOf(originalUrl)
-  const taken = takenOff(original, pathOf(url))
-  // `originalUrl` still has what `rewriteUrl` or Express took off. Only what a proxy took off is missing from it.
-  const isPublic = publicPrefix.toLowerCase().endsWith(taken.toLowerCase())
-  const missing = isPublic ? publicPrefix.slice(0, publicPrefix.length - taken.length) : publicPrefix
-  const path = missing + original
+  const path = missingFrom(original, pathOf(url), publicPrefix) + original
   // Two slashes at the start would begin a host name. With `/.` in front, the URL parser reads them as a path.
   return /^\/[/\\]/.test(path) ? `/.${path}` : path
 }
 
-/** Returns the prefix that was taken off the original path before the router saw it; an empty string without one. */
-function takenOff (original: string, routed: string): string {
+/** Returns the part of the public prefix that a proxy took off the original path. */
+function missingFrom (original: string, routed: string, publicPrefix: string): string {
+  const taken = takenOff(original, routed)
+  // The original still has what `rewriteUrl` or Express took off.
+  if (taken !== null && publicPrefix.toLowerCase().endsWith(taken.toLowerCase())) return publicPrefix.slice(0, publicPrefix.length - taken.length)
+  // `rewriteUrl` changed something else. An original with the whole prefix is the one that the browser asked for.
+  return isBelow(original, publicPrefix) ? '' : publicPrefix
+}
+
+/** Tells whether a path begins with a prefix that ends where one of its segments does. */
+function isBelow (path: string, prefix: string): boolean {
+  return path.toLowerCase().startsWith(prefix.toLowerCase()) && /^(?:$|[/?#])/.test(path.slice(prefix.length))
+}
+
+/** Returns the prefix that was taken off the original path before the router saw it; null when something else was changed. */
+function takenOff (original: string, routed: string): string | null {
   // For the mount path itself, Express adds the slash: `/api?a=b` becomes `/?a=b`.
   const rest = original.endsWith(routed) ? routed : routed.slice(1)
-  if (!original.endsWith(rest)) return ''
+  if (!original.endsWith(rest)) return null
   // Express 4 takes a doubled slash behind its mount path off as well.
   return original.slice(0, original.length - rest.length).replace(/\/$/, '')
 }
