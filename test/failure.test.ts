@@ -329,6 +329,36 @@ t.test('`failureRedirect` and `onFailure` apply to what other plugins throw', as
   t.equal((await browser.navigate('/webflow/authorize', { 'x-answer': '1' })).statusCode, 418)
 })
 
+t.test('`failureRedirect` blames a foreign error without a code on its status, and not on Webflow', async (t) => {
+  const failures: Array<[(reply: FastifyReply) => void, string]> = [
+    [(reply) => limit(reply), 'HTTP_429'],
+    [(reply) => {
+      reply.code(403)
+      throw new Error('no')
+    }, 'HTTP_403'],
+    [() => { throw Object.assign(new Error('no'), { statusCode: 503, code: 'NOT_NOW' }) }, 'NOT_NOW'],
+    [() => { throw new Error('no') }, 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED']
+  ]
+  for (const [fail, error] of failures) {
+    const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async (_request, reply) => { fail(reply) }) }, options: { failureRedirect: '/oops' } }))
+    t.equal((await browser.navigate(broken)).location, `https://app.example.com/oops?error=${error}`)
+  }
+})
+
+t.test('`onFailure` gets the message of a plain object that was thrown', async (t) => {
+  const seen: Array<Record<string, unknown>> = []
+  const app = await createApp(t, {
+    before: (app) => { app.addHook('onRequest', async ({ headers }) => { throw { statusCode: 429, code: 'SLOW', message: headers['x-message'] === undefined ? 429 : 'slow down' } }) }, // eslint-disable-line no-throw-literal
+    options: { onFailure: (error) => { seen.push({ isError: error instanceof Error, ...error, message: error.message }) } }
+  })
+  await new Browser(app).get(broken, { 'x-message': '1' })
+  await new Browser(app).get(broken)
+  t.strictSame(seen, [
+    { isError: true, statusCode: 429, status: undefined, code: 'SLOW', message: 'slow down' },
+    { isError: true, statusCode: 429, status: undefined, code: 'SLOW', message: 'Something that is not an Error was thrown.' }
+  ])
+})
+
 t.test('the status of a foreign failure is the one that Fastify would take', async (t) => {
   const failures: Array<[string, (reply: FastifyReply) => void, number]> = [
     ['no status', () => { throw new Error('no') }, 500],
@@ -361,6 +391,55 @@ t.test('the headers that an error names are sent with the page, too', async (t) 
   const error = Object.assign(new Error('no'), { statusCode: 401, headers: { 'www-authenticate': 'Basic' } })
   const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async () => { throw error }) } }))
   for (const answer of [await browser.navigate(broken), await browser.get(broken)]) t.equal(answer.headers['www-authenticate'], 'Basic')
+})
+
+t.test('a foreign error whose members throw when they are read gets its page', async (t) => {
+  const refuse = { get () { throw new Error('do not read me') } }
+  const members = ['headers', 'reason', 'statusCode', 'status', 'code']
+  const errors: object[] = [
+    ...members.map((name) => Object.defineProperty(new Error('no'), name, refuse)),
+    ...members.map((name) => Object.defineProperty({ message: 'no' }, name, refuse)),
+    Object.assign(new Error('no'), { headers: Object.defineProperty({ 'x-kept': 'yes' }, 'x-broken', { ...refuse, enumerable: true }) })
+  ]
+  for (const error of errors) {
+    const seen: Error[] = []
+    const browser = new Browser(await createApp(t, {
+      server: { logger: false },
+      before: (app) => { app.addHook('onRequest', async () => { throw error }) },
+      options: { onFailure: (error) => { seen.push(error) } }
+    }))
+    const answer = await browser.navigate(broken)
+    t.equal(answer.statusCode, 500)
+    t.match(answer.body, '<h1>Something went wrong</h1>')
+    t.equal(seen.length, 1)
+    if ('headers' in error && errors.indexOf(error) === errors.length - 1) t.equal(answer.headers['x-kept'], 'yes')
+  }
+})
+
+t.test('a page has a small line only where there is something to say in it', async (t) => {
+  const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async (_request, reply) => limit(reply)) } }))
+  const { statusCode, body } = await browser.navigate(broken)
+  t.equal(statusCode, 429)
+  t.notMatch(body, '<small>')
+})
+
+t.test('a flow that the app began for a user of its own has no link to begin again: only the app can', async (t) => {
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    options: { identify: ({ headers }) => typeof headers.authorization === 'string' ? headers.authorization : null },
+    after: (app) => {
+      app.get<{ Querystring: { user?: string } }>('/connect', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { ...request.query, returnTo: '/done' })))
+    }
+  })
+  for (const [path, hasLink] of [['/connect?user=ada', false], ['/connect', true]] as const) {
+    const browser = new Browser(app)
+    const denied = await webflow.deny(String((await browser.navigate(path)).location))
+    const { statusCode, body } = await browser.navigate(denied, hasLink ? { authorization: 'ada' } : {})
+    t.equal(statusCode, 403)
+    t.equal(body.includes('Try again</a>'), hasLink, path)
+    t.match(body, 'WEBFLOW_OAUTH_ACCESS_DENIED')
+  }
 })
 
 t.test('an error handler of a scope passes errors on to that of the scope around it, each asked once', async (t) => {

@@ -25,9 +25,9 @@ export interface Page {
   title: string
   text: string
   /** A small line for whoever is asked for help. */
-  note?: string
+  note?: string | undefined
   /** An absolute URL to go on to; an empty one loads the same page once more. */
-  tryAgain?: string
+  tryAgain?: string | undefined
   /** Loads the same URL once more. */
   reloads?: boolean
 }

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isObject, parseJson } from '../collections/json.ts'
-import { toError } from '../errors.ts'
+import { isError, readMember, toError } from '../errors.ts'
 import { gateOf, lastSentThrough, openGate } from '../http/reply-gate.ts'
 import { answerFailure, type Route } from './failure.ts'
 import type { Parts } from './parts.ts'
@@ -75,23 +75,25 @@ export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInst
  */
 function withReason (reply: FastifyReply, payload: unknown): unknown {
   const error = lastSentThrough(reply)
-  if (!(error instanceof Error) || !('reason' in error) || typeof error.reason !== 'string' || typeof payload !== 'string') return payload
+  const reason = isError(error) ? readMember(error, 'reason') : undefined
+  if (typeof reason !== 'string' || typeof payload !== 'string') return payload
   const json = parseJson(payload)
-  if (!isObject(json) || json.message !== error.message) return payload
+  if (!isObject(json) || json.message !== readMember(error, 'message')) return payload
   const { statusCode, code, message } = json
-  return JSON.stringify({ statusCode, code, error: json.error, message, reason: error.reason })
+  return JSON.stringify({ statusCode, code, error: json.error, message, reason })
 }
 
 /** The headers that an error names, as Fastify's own error handler sets them. */
 function keepHeaders (thrown: unknown, reply: FastifyReply): void {
-  if (!isObject(thrown) || !isObject(thrown.headers)) return
-  for (const [name, value] of Object.entries(thrown.headers)) reply.header(name, value)
+  const headers = readMember(thrown, 'headers')
+  if (!isObject(headers)) return
+  for (const name of Object.keys(headers)) reply.header(name, readMember(headers, name))
 }
 
-/** Some plugins throw plain objects with a status. */
+/** Some plugins throw plain objects with a status and a message. */
 function errorFrom (thrown: unknown): Error {
   const error = toError(thrown)
-  if (error === thrown || !isObject(thrown)) return error
-  const { statusCode, status, code } = thrown
-  return Object.assign(error, { statusCode, status, code })
+  if (error === thrown) return error
+  const [statusCode, status, code, message] = ['statusCode', 'status', 'code', 'message'].map((name) => readMember(thrown, name))
+  return Object.assign(error, { statusCode, status, code }, typeof message === 'string' && { message })
 }

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, type StateReason } from '../errors.ts'
+import type { OwnFlow } from '../flow/browser-flows.ts'
 import { isNavigation } from '../http/navigation.ts'
 import { sendPage, type Page } from '../http/page.ts'
 import { readOnce, readQuery } from '../http/query.ts'
@@ -62,9 +63,10 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null) {
     const url = new URL(failureRedirect)
-    url.searchParams.set('error', code ?? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
+    url.searchParams.set('error', code ?? (page.status === 500 ? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED' : `HTTP_${page.status}`))
     if (reason !== null) url.searchParams.set('reason', reason)
-    const returnTo = returnToOf(parts, request)
+    const flow = flowOf(parts, request)
+    const returnTo = flow === null ? null : returnToOf(parts, flow)
     if (returnTo !== null) url.searchParams.set('returnTo', returnTo)
     redirect(reply, url.href, 303)
   } else {
@@ -76,32 +78,40 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
 /** Makes the page for a person whose request failed. */
 export function failurePage (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
   const status = statusOf(error)
+  const note = [codeOf(error), reasonOf(error)].filter((word) => word !== null)
   return {
     ...wordsFor(error, parts.settings),
     // As in Fastify: an error that asks for no status of its own gets the one that a hook has set.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
-    note: [codeOf(error), reasonOf(error)].filter((word) => word !== null).join(' · '),
+    note: note.length === 0 ? undefined : note.join(' · '),
     tryAgain: isUnharmed(error) ? '' : tryAgain(parts, route, request)
   }
 }
 
-/** Where a person goes who tries again: to the same page in the end, if the flow is one of this browser. */
-function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): string {
+/** Where a person goes who tries again: to the same page in the end, if the flow is one of this browser. Undefined where only the app can begin again. */
+function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): string | undefined {
   const { paths, revokeRedirect } = parts.settings
   if (route === 'revoke') return revokeRedirect
-  const returnTo = route === 'callback' ? returnToOf(parts, request) : null
+  const flow = route === 'callback' ? flowOf(parts, request) : null
+  // The app named the user, who is unknown to the authorize route: a flow that begins there cannot succeed.
+  if (flow !== null && flow.cookie.owner !== null) return undefined
+  const returnTo = flow === null ? null : returnToOf(parts, flow)
   if (returnTo === null) return paths.authorizeUrl
   const url = new URL(paths.authorizeUrl)
   url.searchParams.set('returnTo', returnTo)
   return url.href
 }
 
-/** Where the flow of a callback was to lead. Null when it has no `returnTo`, or the browser does not hold its cookie. */
-function returnToOf ({ flows }: FailureParts, request: FastifyRequest): string | null {
+/** The flow of a callback; null when the browser does not hold its cookie. */
+function flowOf ({ flows }: FailureParts, request: FastifyRequest): OwnFlow | null {
   const state = readOnce(readQuery(request), 'state')
   const flow = state === null ? null : flows.recognise(request, state)
-  if (flow === null || flow.cookie === null || flow.cookie.returnTo === '') return null
-  return flows.destination({ ...flow, cookie: flow.cookie })
+  return flow === null || flow.cookie === null ? null : { ...flow, cookie: flow.cookie }
+}
+
+/** Where a flow was to lead; null when it has no `returnTo`. */
+function returnToOf ({ flows }: FailureParts, flow: OwnFlow): string | null {
+  return flow.cookie.returnTo === '' ? null : flows.destination(flow)
 }
 
 function reasonOf (error: Error): string | null {
