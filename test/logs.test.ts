@@ -563,6 +563,12 @@ t.test('a view reads as its original does', (t) => {
   t.match(inspect(lazy), /url: \[Getter\], broken: \[Getter\]/, 'getters are not called for it')
   t.equal(Reflect.get(Object.defineProperties({}, { url: Object(Reflect.getOwnPropertyDescriptor(lazy, 'url')) }), 'url'), '/x')
 
+  const settable = view({ get url () { return '/x?y=z' }, set url (_value) { throw new Error('the original is not written to') } })
+  t.equal(Reflect.get(settable, 'url'), '/x')
+  t.equal(Reflect.set(settable, 'url', '/written'), true)
+  t.strictSame({ ...settable }, { url: '/written' })
+  t.equal(Reflect.set(lazy, 'url', '/written'), false)
+
   const headers = view(new Headers({ cookie: 'a=b', referer: 'http://x/?code=1', etag: '"e"' }))
   t.strictSame(['cookie', 'referer', 'etag', 'x'].map((name) => Reflect.get(headers, 'get')(name)), ['[hidden]', 'http://x/', '"e"', null])
   t.equal(Reflect.get(headers, 'has')('cookie'), true)

@@ -95,10 +95,13 @@ export class Redaction {
 
   /** Describes a member of an object as it is shown. A getter is called when the member is read. */
   describe (owner: object, key: PropertyKey): PropertyDescriptor {
-    const { value, get, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
-    return get === undefined
-      ? { value: this.showMember(key, value, owner), writable: true, enumerable, configurable: true }
-      : { get: () => this.showMember(key, Reflect.apply(get, owner, []), owner), enumerable, configurable: true }
+    const { value, get, set, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
+    if (get === undefined) return { value: this.showMember(key, value, owner), writable: true, enumerable, configurable: true }
+    // From Node 24 on, `stack` is such a member of each error. The original's own setter would change the original.
+    const write = function (this: object, written: unknown): void {
+      Object.defineProperty(this, key, { value: written, writable: true, enumerable, configurable: true })
+    }
+    return { get: () => this.showMember(key, Reflect.apply(get, owner, []), owner), ...set !== undefined && { set: write }, enumerable, configurable: true }
   }
 
   #copyList (list: readonly unknown[]): unknown[] {
