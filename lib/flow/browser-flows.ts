@@ -85,8 +85,7 @@ export class BrowserFlows {
     this.#authorizeUrl = url.href
     this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
     // A browser would drop the cookie of every flow: the app had better not start.
-    const hash = 'x'.repeat(43)
-    this.#create('', { returnTo: '', scope: settings.scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
+    this.assertFits(settings.scope)
   }
 
   /**
@@ -114,7 +113,8 @@ export class BrowserFlows {
 
   /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when the flow cookie of a guard has no room for a scope, even without `returnTo`. */
   assertFits (scope: readonly string[]): void {
-    this.#create('', { returnTo: '', scope, startedAt: Date.now(), user: 'x'.repeat(43), owner: null, endedAt: null })
+    const hash = 'x'.repeat(43)
+    this.#create('', { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
   }
 
   /** The authorization request; without a state for those who only look. */
