@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
+/** The entry points as they are built, JavaScript first and declarations last. */
+const built = ['dist/lib/index.js', 'dist/lib/simulator/index.js', 'dist/lib/index.d.ts']
 
 /** What a program prints. */
 export interface Output {
@@ -90,22 +92,47 @@ function launch (t: Test, file: string, env: Record<string, string>) {
   return { child, exited, kill, output }
 }
 
-/** Builds the package where the build is missing or older than its sources, since the examples import it by its name. */
+/**
+ * Builds the package where the build is missing or older than its sources: the examples import the package by its name.
+ * Of several files of tests that ask at the same time, one builds and the others wait.
+ */
 export async function buildPackage (): Promise<void> {
-  if (builtAt() > Math.max(newestIn('lib'), newestIn('stores'))) return
-  const tsc = spawn(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json'], {
-    cwd: root,
-    env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  let printed = ''
-  tsc.stdout.on('data', (chunk) => { printed += String(chunk) })
-  const [code] = await once(tsc, 'close')
-  if (code !== 0) throw new Error(`The package does not build:\n${printed}`)
+  const lock = join(root, '.tap/build.lock')
+  mkdirSync(join(root, '.tap'), { recursive: true })
+  for (;;) {
+    if (builtAt() > newestSource()) return
+    try {
+      mkdirSync(lock)
+      break
+    } catch {
+      // A process that was killed has left its lock behind.
+      if (Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > 60_000) rmSync(lock, { recursive: true, force: true })
+      await sleep(100)
+    }
+  }
+  try {
+    if (builtAt() > newestSource()) return
+    const build = spawn(process.execPath, [join(root, 'node_modules/rollup/dist/bin/rollup'), '--config', '--silent'], {
+      cwd: root,
+      env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
+      stdio: ['ignore', 'pipe', 'pipe']
+    })
+    let printed = ''
+    for (const stream of [build.stdout, build.stderr]) stream.on('data', (chunk) => { printed += String(chunk) })
+    const [code] = await once(build, 'close')
+    if (code !== 0) throw new Error(`The package does not build:\n${printed}`)
+  } finally {
+    rmSync(lock, { recursive: true, force: true })
+  }
 }
 
+/** When the oldest file of the build was written; 0 when one is missing. */
 function builtAt (): number {
-  return statSync(join(root, 'dist/lib/index.js'), { throwIfNoEntry: false })?.mtimeMs ?? 0
+  return Math.min(...built.map((file) => statSync(join(root, file), { throwIfNoEntry: false })?.mtimeMs ?? 0))
+}
+
+function newestSource (): number {
+  return Math.max(newestIn('lib'), newestIn('stores'), statSync(join(root, 'rollup.config.js')).mtimeMs)
 }
 
 function newestIn (folder: string): number {
