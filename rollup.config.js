@@ -37,19 +37,20 @@ const stripTypes = {
 }
 
 const onwarn = (warning) => { throw new Error(warning.message) }
-const withDeclarations = entries.filter((entry) => entry !== 'lib/simulator/bin')
 
-export default [
-  ...entries.map((entry) => ({
-    input: `${entry}.ts`,
-    output: { file: `dist/${entry}.js`, sourcemap: true },
-    plugins: [external(entry), stripTypes],
-    onwarn
-  })),
-  ...withDeclarations.map((entry) => ({
-    input: `${entry}.ts`,
-    output: { file: `dist/${entry}.d.ts` },
-    plugins: [external(entry), dts()],
-    onwarn
-  }))
-]
+const code = entries.map((entry) => ({
+  input: `${entry}.ts`,
+  output: { file: `dist/${entry}.js`, sourcemap: true },
+  plugins: [external(entry), stripTypes],
+  onwarn
+}))
+
+const declarations = entries.filter((entry) => entry !== 'lib/simulator/bin').map((entry) => ({
+  input: `${entry}.ts`,
+  output: { file: `dist/${entry}.d.ts` },
+  plugins: [external(entry), dts()],
+  onwarn
+}))
+
+// Programs that only run, as in the tests and `npm start`, need no declarations: `rollup --config --configCode`.
+export default ({ configCode }) => configCode ? code : [...code, ...declarations]

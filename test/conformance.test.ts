@@ -75,6 +75,17 @@ t.test('a store with many pages without a key passes', async (t) => {
   t.strictSame([...await failuresOf(tests)], [])
 })
 
+t.test('a store that pays no heed to the limit fails, and its only page is read as the last', async (t) => {
+  const unlimited: Made = {
+    createStore ({ now }, rows) {
+      const right = new ReferenceStore(now, {}, rows)
+      return createCutStore(right, { find: async (tag) => await right.find(tag, { limit: 5000 }) })
+    }
+  }
+  const failures = await failuresOf(testsOf(unlimited).filter(({ title }) => /\bpages?\b/.test(title)))
+  t.match(String(failures.get('find pages through 1,100 keys, each once, and no page is longer than its limit')), 'limit')
+})
+
 t.test('a walk without an end fails', async (t) => {
   const { createStore } = wrongStores.find(({ name }) => name === 'has a cursor behind the last page too') ?? right
   const failures = await failuresOf(testsOf({ createStore }).slice(0, 1))

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { startApp } from './support/examples-app.ts'
@@ -172,9 +173,7 @@ t.test('the demo takes another port when 3000 is taken, and no other than PORT',
   const port = typeof address === 'object' && address !== null ? String(address.port) : ''
   await t.rejects(startDemo(t, { PORT: port }), { message: `Port ${port} is taken` })
 
-  // Somebody else may have it already, and then all is as it should be.
-  const holder = createServer().on('error', () => {}).listen(3000)
-  t.teardown(() => holder.close())
+  await holdPort3000(t)
   const demo = await startExample(t, 'examples/demo/main.ts', { up: opened })
   t.match(demo.output.stdout, /^Open http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
   t.equal(await demo.stop(), 0)
@@ -510,3 +509,17 @@ t.test('the example with traces prints a span for each call', async (t) => {
   await example.printed(/name: 'webflow callback'[^]*?'error\.type': 'WEBFLOW_OAUTH_STATE_INVALID'/)
   assertNothingPrinted(t, example.output)
 })
+
+/** Takes port 3000 until the test ends. Another run of this test may hold it for some seconds; whoever holds it for longer keeps it. */
+async function holdPort3000 (t: Test): Promise<void> {
+  for (let tries = 0; tries < 300; tries++) {
+    const holder = createServer().listen(3000)
+    try {
+      await once(holder, 'listening')
+      t.teardown(() => holder.close())
+      return
+    } catch {
+      await sleep(100)
+    }
+  }
+}

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-/** The entry points as they are built, JavaScript first and declarations last. */
-const built = ['dist/lib/index.js', 'dist/lib/simulator/index.js', 'dist/lib/index.d.ts']
+/** The entry points that the examples and tests import, or run. */
+const built = ['index', 'simulator/index', 'simulator/bin', '../stores/memory', '../stores/redis', '../stores/conformance'].map((entry) => `dist/lib/${entry}.js`)
 
 /** What a program prints. */
 export interface Output {
@@ -112,7 +112,7 @@ export async function buildPackage (): Promise<void> {
   }
   try {
     if (builtAt() > newestSource()) return
-    const build = spawn(process.execPath, [join(root, 'node_modules/rollup/dist/bin/rollup'), '--config', '--silent'], {
+    const build = spawn(process.execPath, [join(root, 'node_modules/rollup/dist/bin/rollup'), '--config', '--configCode', '--silent'], {
       cwd: root,
       env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
       stdio: ['ignore', 'pipe', 'pipe']

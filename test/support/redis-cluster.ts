@@ -31,9 +31,24 @@ export interface RedisCluster {
 /** How long a node may be silent before the others take it for dead, in milliseconds. */
 export const nodeTimeout = 2000
 
-/** Starts a cluster of six nodes; resolves once every slot is served and every replica is in step. It ends with this process at the latest. */
+/**
+ * Starts a cluster of six nodes; resolves once every slot is served and every replica is in step. It ends with this
+ * process at the latest. Tries other ports when another program takes one of the ports first.
+ */
 export async function startCluster (): Promise<RedisCluster> {
-  const ports = await freePorts(6, (port) => port < 55_000)
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startClusterOn(await freePorts(12))
+    } catch (error) {
+      if (attempt === 3) throw error
+    }
+  }
+}
+
+async function startClusterOn (free: readonly number[]): Promise<RedisCluster> {
+  // Each node has a second port for the other nodes, the bus. By default that is its port plus 10,000, which may be taken.
+  const members = free.slice(0, 6).map((port, index) => ({ port, bus: free[index + 6] ?? 0 }))
+  const ports = members.map(({ port }) => port)
   const folders: string[] = []
   const nodes: RedisNode[] = []
   const stop = async (): Promise<void> => {
@@ -41,15 +56,15 @@ export async function startCluster (): Promise<RedisCluster> {
     for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   }
   try {
-    for (const port of ports) {
+    for (const { port, bus } of members) {
       const started = await startNode(port, [
-        '--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--cluster-node-timeout', String(nodeTimeout), '--cluster-replica-validity-factor', '0'
+        '--cluster-enabled', 'yes', '--cluster-port', String(bus), '--cluster-announce-ip', '127.0.0.1', '--cluster-node-timeout', String(nodeTimeout), '--cluster-replica-validity-factor', '0'
       ])
       folders.push(started.folder)
       nodes.push(started.node)
     }
     const cli = startProcess(join(redisServer(), '../redis-cli'), [
-      '--cluster', 'create', ...ports.map((port) => `127.0.0.1:${port}`), '--cluster-replicas', '1', '--cluster-yes'
+      '--cluster', 'create', ...members.map(({ port, bus }) => `127.0.0.1:${port}@${bus}`), '--cluster-replicas', '1', '--cluster-yes'
     ])
     await cli.printed(/All 16384 slots covered/)
     await cli.stop('SIGTERM')
@@ -105,7 +120,7 @@ export async function startNode (port: number, args: readonly string[]): Promise
 }
 
 /** Finds ports of loopback that are free at the moment. */
-export async function freePorts (count: number, isWanted: (port: number) => boolean = () => true): Promise<number[]> {
+export async function freePorts (count: number): Promise<number[]> {
   const servers: Server[] = []
   const ports: number[] = []
   while (ports.length < count) {
@@ -113,8 +128,7 @@ export async function freePorts (count: number, isWanted: (port: number) => bool
     await once(server, 'listening')
     servers.push(server)
     const address = server.address()
-    // A node of a cluster also listens on the port 10,000 above.
-    if (typeof address === 'object' && address !== null && isWanted(address.port)) ports.push(address.port)
+    if (typeof address === 'object' && address !== null) ports.push(address.port)
   }
   await Promise.all(servers.map(async (server) => {
     server.close()

@@ -51,7 +51,8 @@ async function startOn (program: string, port: number, cluster: boolean): Promis
   const folder = mkdtempSync(join(tmpdir(), 'redis-server-'))
   const child = spawn(program, [
     '--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no',
-    ...(cluster ? ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] : [])
+    // By default a node of a cluster also listens on its port plus 10,000, which may be taken.
+    ...(cluster ? ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--cluster-announce-ip', '127.0.0.1'] : [])
   ], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const end = (): void => {
