@@ -5,6 +5,9 @@ import { type Browser, type BrowserContext, type BrowserContextOptions, chromium
 import type { Test } from 'tap'
 import { findProgram } from './find-program.ts'
 
+/** Whether the tests keep pictures of the pages: `SCREENSHOTS=1`. Pictures take more time than all else in a browser. */
+export const takesScreenshots = process.env['SCREENSHOTS'] === '1'
+
 /** Where the screenshots of a run are, for a person to look at. */
 export const screenshotFolder = fileURLToPath(new URL('../../.tap/screenshots/', import.meta.url))
 
@@ -17,8 +20,10 @@ export function findChromium (): string | null {
 export async function startChromium (): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
-  rmSync(screenshotFolder, { recursive: true, force: true })
-  mkdirSync(screenshotFolder, { recursive: true })
+  if (takesScreenshots) {
+    rmSync(screenshotFolder, { recursive: true, force: true })
+    mkdirSync(screenshotFolder, { recursive: true })
+  }
   return await chromium.launch({
     executablePath,
     // It does not start as root otherwise, nor where user namespaces are forbidden; and it shows pages of the tests only.
@@ -74,7 +79,8 @@ export async function press (page: Page, name: string): Promise<void> {
   await loaded
 }
 
-/** Keeps a picture of the whole page. */
+/** Keeps a picture of the whole page, where pictures are asked for. */
 export async function takeScreenshot (page: Page, name: string): Promise<void> {
+  if (!takesScreenshots) return
   await page.screenshot({ path: join(screenshotFolder, `${name}.png`), fullPage: true })
 }
