@@ -1,13 +1,13 @@
 /**
- * What the plugin uses of a Dispatcher: an Agent, a ProxyAgent, a MockAgent of any undici from 5 to 8. Spelled as a shape,
- * since the types of two versions do not fit each other, and no version can work with a dispatcher of another but by the
- * dispatcher's own methods.
+ * The part of an undici Dispatcher that the plugin uses. Every Agent, ProxyAgent and MockAgent of undici 5 to 8 has it.
+ * The plugin declares this interface itself, because the types of two undici versions are incompatible. At run time,
+ * calling the dispatcher's own methods is the only thing that works with every version.
  */
 export interface Dispatcher {
   request (options: DispatcherRequest): Promise<DispatcherResponse>
 }
 
-/** A request as every version of undici takes it. */
+/** A request in the form that every version of undici accepts. */
 export interface DispatcherRequest {
   origin: string
   path: string
@@ -15,14 +15,14 @@ export interface DispatcherRequest {
   headers: Record<string, string>
   body: string | null
   signal: AbortSignal
-  /** 0 for none. */
+  /** 0 means no timeout. */
   headersTimeout: number
-  /** 0 for none. */
+  /** 0 means no timeout. */
   bodyTimeout: number
   maxRedirections: number
 }
 
-/** What the plugin reads of a response. */
+/** The part of a response that the plugin reads. */
 export interface DispatcherResponse {
   statusCode: number
   body: AsyncIterable<Uint8Array>

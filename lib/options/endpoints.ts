@@ -1,4 +1,4 @@
-/** Where Webflow is asked. Each can be a simulator or a gateway. */
+/** The URLs of Webflow's endpoints. Each of them may lead to a simulator or a gateway instead. */
 export interface Endpoints {
   /** The authorization endpoint. Defaults to `https://webflow.com/oauth/authorize`. */
   authorize: string
@@ -6,8 +6,11 @@ export interface Endpoints {
   token: string
   /** The revocation endpoint. Defaults to `https://webflow.com/oauth/revoke_authorization`. */
   revoke: string
-  /** Where a token is asked what it opens. Defaults to `/v2/token/introspect` at the origin of `token`: no token goes where it did not come from. */
+  /**
+   * The endpoint that says which sites and workspaces a token opens. Defaults to `/v2/token/introspect` at the origin of
+   * `token`, so that no token is sent to an origin that did not issue it.
+   */
   introspect: string
-  /** Where a token is asked who granted it. Defaults to `/v2/token/authorized_by` at the origin of `token`. */
+  /** The endpoint that says who granted a token. Defaults to `/v2/token/authorized_by` at the origin of `token`. */
   authorizedBy: string
 }

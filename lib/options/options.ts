@@ -7,91 +7,93 @@ import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './webflow-token.ts'
 
 /**
- * The options of the plugin. A wrong, missing or unknown one fails `register` with
- * `WEBFLOW_OAUTH_INVALID_OPTION` and a message that names it and the remedy.
+ * The options of the plugin. If an option is wrong, missing or unknown, `register` fails with
+ * `WEBFLOW_OAUTH_INVALID_OPTION`. The message names the option and the remedy.
  */
 export interface WebflowOAuthOptions {
-  /** The app's client id, from its settings at Webflow. Required. */
+  /** The client id from the app's settings at Webflow. Required. */
   clientId: string | undefined
 
-  /** The app's client secret, from its settings at Webflow. Required. */
+  /** The client secret from the app's settings at Webflow. Required. */
   clientSecret: string | undefined
 
   /**
-   * Where Webflow sends the browser back to, exactly as registered with Webflow. Required.
-   * Absolute, without fragment and userinfo; https, or http on a loopback host. Its path is the callback route.
+   * The URL to which Webflow sends the browser back, exactly as registered with Webflow. Required.
+   * It must be absolute, without fragment and userinfo, and https, except that a loopback host may use http.
+   * Its path becomes the callback route.
    */
   redirectUri: string | undefined
 
   /**
-   * What the app asks for, such as `sites:read`: scope-tokens of RFC 6749, section 3.3, of at most 100 characters, without a
-   * comma. Required, at least one. One that Webflow is not known to have is logged at start-up.
+   * The scopes that the app asks for, such as `sites:read`. Required, at least one. Each is a scope-token of RFC 6749,
+   * section 3.3, of at most 100 characters and without a comma. A scope that the plugin does not know is logged at start-up.
    */
   scope: readonly Scope[]
 
   /**
-   * From which the keys for cookies and stored values are derived: at least 32 bytes, or a list of such.
-   * Required. The first makes, all verify: to rotate, append the new one, deploy, move it first, deploy.
-   * Never the client secret, with which Webflow signs webhooks.
+   * The secret from which the plugin derives its keys for cookies and stored values: at least 32 bytes, or a list of such
+   * secrets. Required. New values are made with the first secret; old values are accepted if any of them made them.
+   * To rotate: append the new secret, deploy, move it to the front, deploy.
+   * The client secret is refused, because Webflow signs webhooks with it.
    */
   secret: string | Buffer | ReadonlyArray<string | Buffer | undefined> | undefined
 
-  /** Where tokens and flows are kept. Defaults to a `MemoryStore`, which one process forgets when it ends. */
+  /** The store for tokens and flows. Defaults to a `MemoryStore`, which is lost when the process ends. */
   store?: TokenStore | undefined
 
-  /** The path that begins a flow. Defaults to the callback's with its last segment replaced by `authorize`. */
+  /** The path that begins a flow. Defaults to the callback's path with its last segment replaced by `authorize`. */
   authorizePath?: string | undefined
 
   /**
-   * The path that revokes the caller's token, or false for none.
-   * Defaults to the callback's with its last segment replaced by `revoke`.
+   * The path that revokes the caller's token, or false for no such route.
+   * Defaults to the callback's path with its last segment replaced by `revoke`.
    */
   revokePath?: string | false | undefined
 
-  /** The method of the revoke route. Defaults to `POST`. Never GET: a link must not disconnect anybody. */
+  /** The method of the revoke route. Defaults to `POST`. GET is not possible, because a link must not disconnect anybody. */
   revokeMethod?: 'POST' | 'DELETE' | undefined
 
   /**
-   * The path of the callback route within this scope. Defaults to the path of `redirectUri` less the
-   * scope's prefix; needed only behind a proxy that rewrites paths.
+   * The path of the callback route within this Fastify scope. Defaults to the path of `redirectUri` without the
+   * scope's prefix. Only an app behind a proxy that rewrites paths needs to set it.
    */
   callbackPath?: string | undefined
 
-  /** Where a flow that names no `returnTo` ends: a path or an http(s) URL. Defaults to `/`. */
+  /** Where a flow without `returnTo` ends: a path or an http(s) URL. Defaults to `/`. */
   successRedirect?: string | undefined
 
   /**
-   * Where a browser goes whose callback failed: a path or an http(s) URL, to which `error=<code>` and
-   * `reason=<reason>` are added. Defaults to none: the browser gets a small page.
+   * Where the browser goes when its callback has failed: a path or an http(s) URL. The plugin adds `error=<code>` and
+   * `reason=<reason>` to its query. Defaults to none: the plugin answers with a small page.
    */
   failureRedirect?: string | undefined
 
-  /** Where a browser goes after revoking: a path or an http(s) URL. Defaults to `/`. */
+  /** Where the browser goes after it has revoked its token: a path or an http(s) URL. Defaults to `/`. */
   revokeRedirect?: string | undefined
 
   /**
-   * Origins, besides that of `redirectUri`, that `returnTo` may lead to and that may call the revoke route.
-   * Defaults to none.
+   * More origins to which `returnTo` may lead, and which may call the revoke route. The origin of `redirectUri` is always
+   * allowed. Defaults to none.
    */
   allowedOrigins?: readonly string[] | undefined
 
   /**
-   * What becomes of a callback with a `code` and no `state`: an install that began at Webflow.
-   * `restart` drops the code and begins a flow of our own, `reject` answers 400. Defaults to `restart`.
+   * What the plugin does with a callback that has a `code` but no `state`: such an install began at Webflow.
+   * `restart` drops the code and begins a new flow, `reject` answers 400. Defaults to `restart`.
    */
   onMissingState?: 'restart' | 'reject' | undefined
 
   /**
-   * Names the app's own user behind a request; tokens then belong to that user instead of to a browser session.
-   * Null, undefined and the empty string are nobody; a user is a well-formed string of at most 255 bytes in UTF-8, anything
-   * else is `WEBFLOW_OAUTH_INVALID_OPTION`. Defaults to none.
+   * Returns the id of the app's own user who makes a request. With this option, tokens belong to that user instead of to a
+   * browser session. Null, undefined and the empty string mean that nobody is signed in. An id is a well-formed string of at
+   * most 255 bytes in UTF-8; anything else raises `WEBFLOW_OAUTH_INVALID_OPTION`. Defaults to none.
    */
   identify?: ((request: FastifyRequest) => string | null | undefined | Promise<string | null | undefined>) | undefined
 
-  /** The base name of the cookies. Two apps on one host need two. Defaults to `webflow`. */
+  /** The base name of the cookies. Two apps on one host need different names. Defaults to `webflow`. */
   cookieName?: string | undefined
 
-  /** How long an unused token is kept, in seconds. Defaults to 30 days, with `identify` to 365. */
+  /** How long an unused token is kept, in seconds. Defaults to 30 days, or to 365 days with `identify`. */
   sessionMaxAge?: number | undefined
 
   /**
@@ -100,48 +102,51 @@ export interface WebflowOAuthOptions {
    */
   flowMaxAge?: number | undefined
 
-  /** How long one call to Webflow may take, second try and body included, in milliseconds. Defaults to 10000. */
+  /** How long one call to Webflow may take, in milliseconds, including a second try and reading the body. Defaults to 10000. */
   timeout?: number | undefined
 
   /**
-   * How long one call to the store may take, in milliseconds. After a timeout further calls fail at once
-   * for a second. Defaults to 1000.
+   * How long one call to the store may take, in milliseconds. After a timeout, the plugin does not call the store for one
+   * second: further calls fail at once. Defaults to 1000.
    */
   storeTimeout?: number | undefined
 
-  /** A Dispatcher of undici 5 to 8 for calls to Webflow: a ProxyAgent, a MockAgent. Never closed by the plugin. Defaults to an own Agent. */
+  /**
+   * A Dispatcher of undici 5 to 8 for calls to Webflow, such as a ProxyAgent or a MockAgent. The plugin never closes it.
+   * Defaults to an Agent that the plugin creates.
+   */
   dispatcher?: Dispatcher | undefined
 
   /**
-   * Whether Webflow is asked after the exchange what the new token opens. False leaves `authorization` and `user`
-   * of tokens null, and no token is found by what it opens. Defaults to true.
+   * Whether the plugin asks Webflow, after the exchange, which sites and workspaces the new token opens. With false, the
+   * `authorization` and the `user` of tokens stay null, and `findTokens` cannot find tokens. Defaults to true.
    */
   introspect?: boolean | undefined
 
-  /** Other endpoints than Webflow's: a simulator, a gateway. Defaults to Webflow's. */
+  /** Endpoints to use instead of Webflow's, for a simulator or a gateway. Each defaults to Webflow's. */
   endpoints?: Partial<Endpoints> | undefined
 
   /**
-   * Runs after the exchange and before the token is stored. If it throws, nothing is stored and the
-   * flow fails with that very error, answered by its own `statusCode`.
+   * Runs after the exchange and before the token is stored. If it throws, nothing is stored and the flow fails with the
+   * error that it threw. The `statusCode` of that error is the status of the answer.
    */
   beforeStore?: ((token: WebflowToken, request: FastifyRequest) => unknown) | undefined
 
-  /** Runs after the token was stored; may answer by itself. What it throws is logged and changes nothing. */
+  /** Runs after the token was stored. It may send the answer itself. If it throws, the error is logged and changes nothing. */
   onSuccess?: ((token: WebflowToken, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
-  /** Runs for every failed answer of the plugin's routes; may answer by itself. */
+  /** Runs whenever one of the plugin's routes fails. It may send the answer itself. */
   onFailure?: ((error: Error, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
   /**
-   * Runs whenever a revocation made the plugin forget a token; the request is null for
-   * `fastify.webflowOAuth.revoke`. What it throws is logged and changes nothing.
+   * Runs after each revocation that made the plugin forget a token. The request is null when the app revoked the token
+   * with `fastify.webflowOAuth.revoke`. If it throws, the error is logged and changes nothing.
    */
   onRevoke?: ((token: WebflowToken, request: FastifyRequest | null) => unknown) | undefined
 
   /**
-   * Runs once for each token that the plugin forgot because Webflow had ended it. What it throws is logged
-   * and changes nothing.
+   * Runs once for each token that the plugin forgot because Webflow had ended it. If it throws, the error is logged and
+   * changes nothing.
    */
   onDisconnect?: ((token: WebflowToken, reason: DisconnectReason) => unknown) | undefined
 }

@@ -1,21 +1,21 @@
 import { refuseOption } from '../errors.ts'
 import { normalizePath, plainPath } from '../http/return-to.ts'
 
-/** The paths of an instance. */
+/** The paths of one instance of the plugin. */
 export interface Paths {
-  /** Route paths, as the router takes them, within the scope of the plugin. */
+  /** The route paths in the router's spelling, without the prefix of the scope in which the plugin is registered. */
   routes: { authorize: string, callback: string, revoke: string | null }
-  /** The callback's path as the app sees it, with the prefix of its scope. */
+  /** The path of the callback as the app sees it, including the prefix of the scope. */
   callback: string
-  /** What the world's paths have before the app's: a proxy took it off. */
+  /** The prefix that public paths have and the app's paths lack, because a proxy removes it. */
   publicPrefix: string
   /** The absolute URL of the authorize route. */
   authorizeUrl: string
-  /** The plugin's own paths as the world sees them, normalised. */
+  /** The public paths of the plugin's own routes, normalised. */
   own: ReadonlySet<string>
 }
 
-/** The path options, as far as they were given. */
+/** The path options as the app gave them; undefined where it left one out. */
 export interface PathOptions {
   redirectUri: URL
   /** The prefix of the scope in which the plugin is registered. */
@@ -25,7 +25,7 @@ export interface PathOptions {
   revokePath: string | false | undefined
 }
 
-/** Finds the three route paths and how the world sees them. */
+/** Works out the paths of the three routes, and their public paths. */
 export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath }: PathOptions): Paths {
   const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
   const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath)
@@ -79,10 +79,10 @@ function checkPath (option: string, path: unknown): string {
 function routePath (option: string, path: string): string {
   let stars = 0
   try {
-    // The router leaves these escapes as they are, and then no static path matches them.
+    // The router does not decode these escapes, so no static route would match them.
     if (/%(?:2[3-6BCF]|3[ABDF]|40)/i.test(path)) throw new URIError('reserved')
     return decodeURI(path).replaceAll(':', '::').replaceAll('*', () => `:star${++stars}(^\\*)`)
   } catch {
-    return refuseOption(option, 'has an escape in its path that a router cannot match: choose a plainer path')
+    return refuseOption(option, 'has an escape in its path that a router cannot match: choose a plainer path, such as /webflow/callback')
   }
 }

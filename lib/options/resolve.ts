@@ -10,7 +10,7 @@ import { resolvePaths, type Paths } from './paths.ts'
 import { isScopeToken } from './scopes.ts'
 import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
 
-/** The options after checking: complete, and never changed again. */
+/** The options after checking: complete and frozen. */
 export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
   readonly clientId: string
   readonly clientSecret: string
@@ -75,13 +75,13 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
 }
 
 /**
- * Checks the options once, at `register`, and completes them.
- * Throws `WEBFLOW_OAUTH_INVALID_OPTION` with the name of the first wrong one and the remedy.
+ * Checks the options once, at `register`, and fills in the defaults.
+ * Throws `WEBFLOW_OAUTH_INVALID_OPTION` for the first wrong option. The message names the option and the remedy.
  */
 export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
   for (const name of Object.keys(options)) {
     if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
-    // Fastify's own options of `register`.
+    // These two are options of Fastify's own `register`.
     if (name === 'logLevel' || name === 'logSerializers') continue
     if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
   }
@@ -95,7 +95,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   } = options
   const scope = resolveScope('scope', options.scope)
   const secrets = resolveSecrets(options.secret, clientSecret)
-  // A secret is a well-formed scope, and a warning about an unknown scope would print it.
+  // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
   if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -133,12 +133,12 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   })
 }
 
-/** Checks a list of scopes; each once, in the order given. */
+/** Checks a list of scopes and returns it in the given order, without repetitions. */
 export function resolveScope (option: string, value: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
   for (const scope of list) {
-    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'something'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
+    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'a value that is not a string'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
   }
   return [...new Set(list.filter(isScopeToken))]
 }
@@ -157,8 +157,8 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
   if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)
   return list.map((secret) => {
-    if (secret === undefined || secret === '') return refuseOption(option, 'holds an entry that is missing: are the variables of both secrets set? Leave out the one that you do not have')
-    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of such: ${remedy}`)
+    if (secret === undefined || secret === '') return refuseOption(option, 'holds an entry that is missing: are the variables of both secrets set? If you have only one secret, leave out the other entry')
+    if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of these: ${remedy}`)
     const bytes = Buffer.from(secret)
     if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)
     if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, with which Webflow signs webhooks: ${remedy}`)

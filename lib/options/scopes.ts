@@ -1,4 +1,4 @@
-/** Scopes that Webflow is known to have, sorted. */
+/** The scopes that the plugin knows: those in Webflow's documentation, its package registry and its command line. Sorted. */
 export const knownScopes = [
   'agent_instructions:read',
   'ai:write',
@@ -41,36 +41,36 @@ export const knownScopes = [
   'workspace_members:write'
 ] as const
 
-/** The scopes that Webflow is known to have: those it documents, and those its registry and its command line use. */
+/** A scope that the plugin knows. */
 export type KnownScope = typeof knownScopes[number]
 
-/** A scope: the known ones complete in an editor, any other string is taken too. */
+/** A scope. An editor suggests the known scopes, and TypeScript accepts any other string too. */
 export type Scope = KnownScope | (string & {})
 
 /**
- * Tells whether a value can be asked for: a scope-token of RFC 6749, section 3.3, of at most 100 characters. Without a comma,
- * by which Webflow's introspection separates scopes.
+ * Tells whether a value can be requested as a scope: a scope-token of RFC 6749, section 3.3, of at most 100 characters.
+ * Commas are refused, because Webflow's introspection separates scopes by commas.
  */
 export function isScopeToken (value: unknown): value is Scope {
   return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
 }
 
-/** Tells whether a value is spelled as all scopes of Webflow are, so that a message can name it: it holds no markup. */
+/** Tells whether a value has the form of Webflow's scopes (`sites:read`). Such a value holds no markup, so a message may quote it. */
 export function isScope (value: unknown): value is Scope {
   return typeof value === 'string' && /^[\w.-]{1,99}:[\w.-]{1,99}$/.test(value)
 }
 
-/** Tells whether Webflow is known to have a scope. */
+/** Tells whether the plugin knows a scope. */
 export function isKnownScope (scope: string): boolean {
   return knownScopes.some((known) => known === scope)
 }
 
-/** Finds the known scope that differs from a name in case, in a plural or in what is between words; null without. */
+/** Finds the known scope that differs from a name only in case, plural or the separators between words; null when there is none. */
 export function similarScope (scope: string): string | null {
   return knownScopes.find((known) => bareName(known) === bareName(scope)) ?? null
 }
 
-/** The words of a name, without their plurals: `branch` and `branches`, `pageClient` and `page_client` come out the same. */
+/** Reduces a name to its words in the singular, so that `branch` equals `branches` and `pageClient` equals `page_client`. */
 function bareName (name: string): string {
   const words = name.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase().split(/[^a-z]+/)
   return words.map((word) => word.replace(/e?s?$/, '')).join('')

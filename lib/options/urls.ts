@@ -11,7 +11,10 @@ const webflowEndpoints = {
 }
 const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
 
-/** Checks the redirect URI: absolute, without fragment and userinfo, and https unless it stays on the machine; returns it as given and parsed. */
+/**
+ * Checks that the redirect URI is absolute, without fragment and userinfo, and https unless its host is a loopback host.
+ * Returns it both as given and parsed.
+ */
 export function resolveRedirectUri (value: unknown): { redirectUri: string, url: URL } {
   const option = 'redirectUri'
   if (value === undefined || value === null || value === '') return refuseOption(option, 'is missing: give the one that is registered with Webflow, such as https://app.example.com/webflow/callback')
@@ -28,36 +31,39 @@ export function resolveRedirectUri (value: unknown): { redirectUri: string, url:
   return { redirectUri: value, url }
 }
 
-/** Tells whether a host is this very machine, by its name. */
+/** Tells from the name of a host whether it is this machine. */
 export function isLoopback (hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 }
 
-/** Checks where a redirect may lead: a path or an http(s) URL, and none of our own routes; returns it absolute. */
+/** Checks the target of a redirect: a path or an http(s) URL, but none of the plugin's own routes. Returns an absolute URL. */
 export function resolveTarget (option: string, value: unknown, origin: string, paths: Paths): string {
   const remedy = 'must be a path, such as /welcome, or an absolute http(s) URL'
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
   if (hasUserinfo(value, url)) return refuseOption(option, remedy)
-  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes, even by its default `/`: set it to another path')
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes, and its default `/` must not either: set it to another path')
   return url.href
 }
 
-/** Checks a list of origins; the own one always belongs to them. */
+/** Checks a list of origins and adds the app's own origin. */
 export function resolveOrigins (value: unknown, own: string): ReadonlySet<string> {
   const option = 'allowedOrigins'
   const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? [...value] : null
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
     if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
-      return refuseOption(option, 'holds something that is no origin: scheme, host and port only, such as https://spa.example.com')
+      return refuseOption(option, 'holds an entry that is no origin: an origin has a scheme, a host and perhaps a port, such as https://spa.example.com')
     }
     return new URL(entry).origin
   })
   return new Set([own, ...origins])
 }
 
-/** Checks the endpoints and completes them: with Webflow's, and where a token is shown to it, with those at the origin that issued it. */
+/**
+ * Checks the endpoints and fills in the missing ones. `authorize`, `token` and `revoke` default to Webflow's endpoints.
+ * `introspect` and `authorizedBy` receive tokens, so they default to the origin that issues the tokens.
+ */
 export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
   if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs: ${endpointNames}`)
   const resolve = (name: keyof Endpoints, fallback: string) => {
@@ -76,12 +82,15 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
   }
   for (const name of Object.keys(value)) {
-    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is no endpoint: there are ${endpointNames}`)
+    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: the endpoints are ${endpointNames}`)
   }
   return endpoints
 }
 
-/** An empty user name is dropped in parsing, and slashes before a full one are. */
+/**
+ * Tells whether a URL holds a user name or a password. The raw text is searched for an `@` too, because the parser drops
+ * an empty user name, as in `https://@host`.
+ */
 function hasUserinfo (value: string, { username, password }: URL): boolean {
   return username !== '' || password !== '' || /^https?:\/+[^/?]*@/i.test(value)
 }

@@ -6,7 +6,7 @@ import type { Settings } from './resolve.ts'
 import { isKnownScope, similarScope } from './scopes.ts'
 import { isLoopback } from './urls.ts'
 
-/** Looks at the configuration for what works now and will hurt later; logs one line for each, with its remedy. */
+/** Looks for settings that work now but cause trouble later. Logs one line for each of them, with the remedy. */
 export function checkSetup (fastify: FastifyInstance, settings: Settings, options: WebflowOAuthOptions): void {
   const log = createSafeLogger(fastify.log)
   const warn = (line: string) => { log.warn(`webflow-oauth: ${line}`) }
@@ -25,44 +25,47 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   const lines: string[] = []
 
   if (options.store === undefined && isProduction) {
-    lines.push('tokens are kept in memory and end with this process: give `store` a RedisStore in production')
+    lines.push('tokens are kept in memory and are lost when this process ends: give `store` a RedisStore in production')
   }
   if (!secure && (speaksTls || isProduction)) {
-    lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers elsewhere do not find it, and cookies are neither \`Secure\` nor \`__Host-\`. Give the public https URL, and register it with Webflow`)
+    lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers on other machines cannot reach it, and cookies are neither \`Secure\` nor \`__Host-\`. Give the public https URL, and register it with Webflow`)
   }
   if (!pathname.endsWith(settings.paths.callback)) {
-    lines.push(`\`redirectUri\` leads to ${pathname}, but the callback route is ${settings.paths.callback}: it is only reached if a proxy rewrites the one into the other. If none does, leave out \`callbackPath\``)
+    lines.push(`\`redirectUri\` leads to ${pathname}, but the callback route is ${settings.paths.callback}: callbacks reach this route only if a proxy rewrites the first path into the second. If no proxy does, leave out \`callbackPath\``)
   }
-  // `request.ips` is there only with `trustProxy`.
+  // Fastify defines `request.ips` only with `trustProxy`.
   if (secure && !speaksTls && !isLoopback(hostname) && !fastify.hasRequestDecorator('ips')) {
-    lines.push('`redirectUri` is https and this server speaks http, so that a proxy stands in front of it, but Fastify\'s `trustProxy` is not set: `request.ip` and `request.host` are the proxy\'s, for rate limits, logs and the reason `host_mismatch`. Set `trustProxy` to the proxy\'s address')
+    lines.push('`redirectUri` is https but this server speaks http, so a proxy must stand in front of it, and Fastify\'s `trustProxy` is not set: `request.ip` and `request.host` describe the proxy instead of the client, which misleads rate limits, logs and the reason `host_mismatch`. Set `trustProxy` to the proxy\'s address')
   }
   for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
     const similar = similarScope(scope)
     lines.push(`\`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
   }
   if (settings.secrets.some(looksMadeUp)) {
-    lines.push('`secret` looks like a placeholder, which others can guess: make one with `openssl rand -base64 32`')
+    lines.push('`secret` looks like a placeholder, which others can guess: make a random secret with `openssl rand -base64 32`')
   }
   for (const [name, url] of Object.entries(settings.endpoints)) {
     const { hostname, origin, protocol } = new URL(url)
-    if (protocol === 'http:' && !isLoopback(hostname)) lines.push(`\`endpoints.${name}\` is at ${origin}: tokens and the client secret cross the network readable. Use https`)
+    if (protocol === 'http:' && !isLoopback(hostname)) lines.push(`\`endpoints.${name}\` is at ${origin}: tokens and the client secret cross the network unencrypted. Use https`)
   }
   return lines
 }
 
-/** On a loopback host nothing stands in between, as a rule. */
+/**
+ * Warns when `redirectUri` names a loopback host but another port than the server listens on. On a loopback host there is
+ * rarely a proxy that would forward requests from one port to the other.
+ */
 function findPortHazard ({ redirectUri }: Settings, ports: readonly number[]): string | null {
   const { host, hostname, port, protocol } = new URL(redirectUri)
   const wanted = Number(port || (protocol === 'https:' ? 443 : 80))
   if (!isLoopback(hostname) || ports.length === 0 || ports.includes(wanted)) return null
-  return `\`redirectUri\` names ${host}, but this server listens on port ${ports[0]}: Webflow leads browsers to port ${wanted}. Use one port, unless something in between passes requests on`
+  return `\`redirectUri\` names ${host}, but this server listens on port ${ports[0]}: Webflow leads browsers to port ${wanted}. Use the same port in both places, unless a proxy forwards requests from one to the other`
 }
 
-// Long enough that of as many random strings as there are apps none holds one of them by chance.
+// These words are long enough that a random secret does not contain one of them by chance.
 const placeholderWords = /secret|change[-_ ]?me|replace|example|password|placeholder|insert|todo[-_ ]|keyboard cat|qwerty|your[-_ ]|1234567|abcdefg/i
 
-/** Tells whether a person made a secret up: random ones have no words in them, and many different characters. */
+/** Tells whether a secret looks made up by a person: it contains a typical word or has fewer than seven different bytes. */
 function looksMadeUp (secret: Buffer): boolean {
   return placeholderWords.test(secret.toString('latin1')) || new Set(secret).size < 7
 }

@@ -1,12 +1,12 @@
-/** What a token opens, as Webflow tells it. */
+/** What Webflow says a token opens. */
 export interface Authorization {
-  /** Names the authorization at Webflow; null when Webflow does not say. */
+  /** The id of the authorization at Webflow; null when Webflow does not say. */
   readonly id: string | null
-  /** The sites that the user has ever picked for this app. May be empty for a grant of a whole workspace. */
+  /** The ids of all sites that the user has picked for this app so far. May be empty when the user granted a whole workspace. */
   readonly siteIds: readonly string[]
-  /** The workspaces that the user has granted as a whole. */
+  /** The ids of the workspaces that the user has granted as a whole. */
   readonly workspaceIds: readonly string[]
-  /** The users of Webflow who granted it. */
+  /** The ids of the Webflow users who granted the authorization. */
   readonly userIds: readonly string[]
   /** The granted scope; empty when Webflow does not say. */
   readonly scope: readonly string[]
@@ -14,7 +14,7 @@ export interface Authorization {
   readonly createdOn: Date | null
 }
 
-/** Who made the grant. Known only with the scope `authorized_user:read`. */
+/** The Webflow user who made the grant. Webflow says who it is only with the scope `authorized_user:read`. */
 export interface WebflowUser {
   readonly id: string | null
   readonly email: string | null
@@ -25,23 +25,29 @@ export interface WebflowUser {
 /**
  * A connection to Webflow, as a handler sees it.
  *
- * The access token is reachable by `accessToken` alone: serialising, inspecting, spreading, printing
- * or logging the object never reveals it.
+ * Only `accessToken` returns the access token. Serialising, inspecting, spreading, printing or logging the object never
+ * reveals it.
  */
 export interface WebflowToken {
-  /** Names the token in logs and for `getToken`. Not secret; stable over renewals, with `identify` also over reconnects. */
+  /**
+   * The id of the token, for logs and for `getToken`. It is not secret. It stays the same when the token is renewed, and
+   * with `identify` also when the user connects again.
+   */
   readonly id: string
-  /** How the token is presented: `bearer`. */
+  /** The type of the token (RFC 6749, section 7.1): `bearer`. */
   readonly tokenType: string
-  /** The granted scope if Webflow said what it granted, else the requested one. */
+  /** The granted scope if Webflow named it, otherwise the requested scope. */
   readonly scope: readonly string[]
-  /** What the token opens. Null until Webflow has told it, and with `introspect: false`. */
+  /** What the token opens. Null until Webflow has said so, and always null with `introspect: false`. */
   readonly authorization: Authorization | null
-  /** Who made the grant. Null without the scope `authorized_user:read`, until Webflow has told it, and with `introspect: false`. */
+  /**
+   * Who made the grant. Null until Webflow has said so, and always null with `introspect: false` or without the scope
+   * `authorized_user:read`.
+   */
   readonly user: WebflowUser | null
   /** When the token was issued. */
   readonly createdAt: Date
-  /** When the plugin forgets the token unless it is used before. */
+  /** When the plugin forgets the token, unless the app uses the token before that. */
   readonly expiresAt: Date
   /** The access token itself, for the `Authorization` header of calls to Webflow. Secret. */
   readonly accessToken: string
