@@ -4,7 +4,7 @@ import type { BrowserFlows } from '../flow/browser-flows.ts'
 import type { CallerTokens } from './caller-tokens.ts'
 import type { Identity } from './identity.ts'
 
-/** What beginning an authorization takes. */
+/** The parts of the plugin that begin an authorization. */
 export interface BeginParts {
   callers: CallerTokens
   flows: BrowserFlows
@@ -12,21 +12,21 @@ export interface BeginParts {
   settings: { clientId: string }
 }
 
-/** What an authorization may be begun with. */
+/** The details of an authorization that is about to begin. */
 export interface AuthorizationOptions {
   trigger: FlowTrigger
-  /** Where to go in the end, or null for `successRedirect`. */
+  /** Where the browser goes in the end, or null for `successRedirect`. */
   returnTo: string | null
   scope: readonly string[]
-  /** The user for whom the app begins the flow, where the callback cannot find out who the user is. */
+  /** The user for whom the app begins the flow. The app gives it when the callback request will not show who the user is. */
   user?: string | undefined
 }
 
-/** Begins a flow for the caller of a request; returns the URL at Webflow to go to. */
+/** Begins a flow for the caller of a request. Returns the URL at Webflow to which the browser must go. */
 export async function beginAuthorization ({ callers, flows, identity, settings }: BeginParts, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
   const { returnTo, scope, trigger } = options
   const user = options.user ?? await callers.userOf(request)
-  // Webflow learns no more of a guarded page than of the authorize route.
+  // Without this header, the `Referer` of the redirect could show Webflow the URL of the guarded page.
   reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
   diagnostics.flowStart.publish({ clientId: settings.clientId, trigger })
   return flows.begin(request, reply, {

@@ -7,30 +7,33 @@ import type { TokenRecords } from '../tokens/records.ts'
 import type { UntoldTokens } from '../tokens/untold.ts'
 import type { Identity } from './identity.ts'
 
-/** Where a request keeps what was found out about its caller. */
+/** The property of a request that holds its `Caller`. */
 export const callerSlot = Symbol('webflow-oauth.caller')
 
-/** Where a request keeps how far it has come. */
+/** The property of a request that holds its `Stage`. */
 export const stageSlot = Symbol('webflow-oauth.stage')
 
-/** How far a request has come: before the plugin's own `onRequest`, before its answer, or with its answer on the way. */
+/**
+ * How far a request has come. `new`: the plugin's `onRequest` hook has not run. `begun`: it has run, and nobody has sent an
+ * answer. `answering`: an answer is being sent.
+ */
 export type Stage = 'new' | 'begun' | 'answering'
 
-/** What an instance of the plugin knows of the caller of a request. */
+/** What one instance of the plugin knows about the caller of a request. */
 export interface Caller {
-  /** The instance that found it out: to a sibling it says nothing. */
+  /** The instance that wrote this. Other instances on the same server ignore it. */
   by: CallerTokens
-  /** Whether nobody looked at the route's `config`, since there was nothing to load. */
+  /** True when the request had no session cookie, so that the plugin did not check whether the route has opted out. */
   unchecked: boolean
-  /** The app's user, with `identify`. */
+  /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
-  /** The id of the token that the caller has, if the store holds one. */
+  /** The id of the caller's token; null when the caller cannot have one. The store need not hold a token under it. */
   tokenId: string | null
-  /** The sealed value as it was read, opened at the first look. */
+  /** The sealed value that the store returned. It is opened when somebody first reads the token. */
   sealed: string | null
-  /** Why the token cannot be told: an outage is no logout. */
+  /** The error that kept the token from being loaded, or null. Reading the token throws it: an outage must not look like a logout. */
   failure: unknown
-  /** The opened token; undefined until somebody looks. */
+  /** The opened token; undefined until somebody reads it. */
   token: WebflowToken | null | undefined
 }
 
@@ -42,7 +45,7 @@ declare module 'fastify' {
 }
 
 /**
- * Finds the caller's token: loads it before validation, opens it when it is looked at.
+ * Finds the caller's token: loads the sealed value before validation, and opens it when somebody first reads the token.
  */
 export class CallerTokens {
   readonly #cookies: Cookies
@@ -60,18 +63,18 @@ export class CallerTokens {
     this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
-  /** Notes that a request has begun, and later that it is being answered: from then on nobody loads its token. */
+  /** Notes that a request has begun, and wraps `reply.send` to note when the answer begins. */
   begin (request: FastifyRequest, reply: FastifyReply): void {
     request[stageSlot] = 'begun'
     const { send } = reply
-    // Hooks that were added before the plugin run before its own `onSend`, which would come too late.
+    // An `onSend` hook would note it too late: `onSend` hooks that the app added before the plugin would run earlier.
     reply.send = function (payload) {
       this.request[stageSlot] = 'answering'
       return send.call(this, payload)
     }
   }
 
-  /** Loads the caller of a request: a hook in callback style, since most requests have nothing to wait for. */
+  /** Loads the caller of a request. It takes a callback instead of returning a promise, because most requests need not wait. */
   load (request: FastifyRequest, done: () => void): void {
     if (this.#identity.byUser) {
       if (isOptedOut(request)) return done()
@@ -87,25 +90,31 @@ export class CallerTokens {
     this.#loadToken(request, null, tokenId).then(done)
   }
 
-  /** Asks the app once more for its user, when it named nobody before: a later hook may have signed the user in. */
+  /** Calls `identify` again if it named nobody before: a hook of the app may have signed the user in meanwhile. */
   loadAgain (request: FastifyRequest, done: () => void): void {
     const caller = this.#callerOf(request)
     if (caller === undefined || caller.user !== null) return done()
     this.#loadUser(request, done)
   }
 
-  /** Whether the caller's token was loaded, be it null. */
+  /** Tells whether loading is finished for this request, even if the caller has no token. */
   isLoaded (request: FastifyRequest): boolean {
     const caller = this.#callerOf(request)
     return caller !== undefined && !(caller.unchecked && isOptedOut(request))
   }
 
-  /** Reads the caller's token for `request.webflowToken`: where nobody loads tokens, a token that was not loaded is null. */
+  /**
+   * Reads the caller's token for `request.webflowToken`. If the token was not loaded, this throws while the request is
+   * `begun`, and returns null before and after that stage.
+   */
   peek (request: FastifyRequest): WebflowToken | null {
     return request[stageSlot] === 'begun' || this.isLoaded(request) ? this.tokenOf(request) : null
   }
 
-  /** Reads the caller's token. Throws where it was not loaded, and what kept it from being loaded. */
+  /**
+   * Reads the caller's token; null when there is none. Throws `WEBFLOW_OAUTH_TOKEN_NOT_LOADED` if the token was not loaded,
+   * or the error with which loading failed.
+   */
   tokenOf (request: FastifyRequest): WebflowToken | null {
     const caller = this.#callerOf(request)
     if (caller === undefined || !this.isLoaded(request)) throw notLoaded(isOptedOut(request))
@@ -119,7 +128,10 @@ export class CallerTokens {
     return caller.token
   }
 
-  /** The app's user behind a request. Asks once more when there was none yet: authentication may have run meanwhile. */
+  /**
+   * Returns the app's user who makes a request. Calls `identify` again if it named nobody before: the app's authentication
+   * may have run meanwhile.
+   */
   async userOf (request: FastifyRequest): Promise<string | null> {
     if (!this.#identity.byUser) return null
     const caller = this.#callerOf(request)
@@ -129,13 +141,13 @@ export class CallerTokens {
     return user
   }
 
-  /** The id of the token that the session cookie of a request stands for; null without one. */
+  /** Returns the id of the token that belongs to the session cookie of a request; null without a session cookie. */
   sessionTokenId (request: FastifyRequest): string | null {
     const sessionId = this.#cookies.readSession(request)
     return sessionId === null ? null : this.#identity.sessionTokenId(sessionId)
   }
 
-  /** Makes the rest of the request see the token it has now. */
+  /** Replaces the caller's token for the rest of the request, after the plugin has stored or forgotten a token. */
   replace (request: FastifyRequest, token: WebflowToken | null): void {
     const user = this.#callerOf(request)?.user ?? null
     this.#set(request, { user, tokenId: token?.id ?? null, token })
@@ -188,6 +200,6 @@ export function isOptedOut (request: FastifyRequest): boolean {
 
 function notLoaded (isOptedOut: boolean): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED', isOptedOut
-    ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: take that away.'
+    ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: remove that setting from the route.'
     : '`request.webflowToken` was read before it was loaded: it is there from `preValidation` on, not in `onRequest` and `preParsing`.')
 }

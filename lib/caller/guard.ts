@@ -12,36 +12,38 @@ import type { WebflowToken } from '../options/webflow-token.ts'
 import { beginAuthorization, type BeginParts } from './begin.ts'
 import { isOptedOut, stageSlot } from './caller-tokens.ts'
 
-/** How many scopes a message names. */
+/** The most scopes that an error message names. */
 const mostListed = 30
 
-/** What a guard asks for. */
+/** The options of `requireToken`. */
 export interface RequireTokenOptions {
-  /** Scopes that the token must have. Defaults to none in particular. */
+  /** The scopes that the token must have. Defaults to none. */
   scope?: readonly Scope[] | undefined
   /**
-   * What happens to a request that has no token or not the scope: `error` answers 401 or 403; `redirect`
-   * sends a page navigation through a flow and back to the same URL. Defaults to `error`.
+   * What happens when a request has no token, or a token without the scope. `error` answers 401 or 403. `redirect`
+   * sends a page navigation through a flow and then back to the same URL, and answers other requests like `error`.
+   * Defaults to `error`.
    */
   onMissing?: 'error' | 'redirect' | undefined
 }
 
 /**
- * A hook for `preValidation` or `preHandler`, of any kind of server. It may also be awaited there, or in a handler:
- * without `done` it resolves when the request may pass, or once the response has finished, and rejects otherwise.
- * Spelled as a method, since only the parameters of methods may be narrower in what implements them.
+ * A hook for `preValidation` or `preHandler`, on HTTP/1 and HTTP/2 servers. An app may also call it without `done` and
+ * await it, in such a hook or in a handler. It then resolves when the request may continue or when the guard's own answer
+ * is finished, and rejects otherwise.
+ * The type is taken from a method, because TypeScript lets an implementation narrow only the parameters of methods.
  */
 export type RequireTokenHook = {
   hook (request: AnyRequest, reply: AnyReply): Promise<void>
   hook (request: AnyRequest, reply: AnyReply, done: HookHandlerDoneFunction): void
 }['hook']
 
-/** What a guard takes. */
+/** The parts of the plugin that a guard needs. */
 export interface GuardParts extends BeginParts {
   settings: Settings
 }
 
-/** Creates a guard: handlers behind it have a token. */
+/** Creates a guard. Handlers behind it run only for requests that have a token with the needed scope. */
 export function createGuard (parts: GuardParts, options: RequireTokenOptions): RequireTokenHook {
   const { callers, flows, settings } = parts
   refuseUnknown(options, ['scope', 'onMissing'])
@@ -66,13 +68,13 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     return 'answered'
   }
 
-  /** Whether the request has all it needs, as far as can be told at once. Most requests end here. */
+  /** Tells whether the loaded token is already enough, without calling anybody. Most requests need no more than this check. */
   const passes = (request: FastifyRequest, reply: FastifyReply): boolean => {
     if (isAnswering(request, reply) || !callers.isLoaded(request)) return false
     try {
       return problem(callers.tokenOf(request), needed, settings) === null
     } catch {
-      // The store failed. `refuse` meets the same error, and rejects with it.
+      // The store failed. `refuse` reads the token again and rejects with the same error.
       return false
     }
   }
@@ -81,12 +83,12 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     isAnswering(request, reply) || (!callers.isLoaded(request) && !isOptedOut(request))
 
   const guardAwaited = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    // A guard for a whole app must leave the way to a token open.
+    // A guard for a whole app must not block the plugin's own routes, because they are the way to get a token.
     if (passes(request, reply) || isOwnRoute(request)) return
     if (isMisplaced(request, reply)) throw misplaced()
     if (await refuse(request, reply) === 'passed') return
     await reply
-    // The client may have gone before its answer was sent. Nobody may take that for a pass.
+    // The client may have disconnected before the answer was sent. The handler must not run in that case.
     if (!reply.sent) throw tokenRequired(settings)
   }
 
@@ -108,8 +110,8 @@ function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
 }
 
 /**
- * Refuses a guard that is another kind of hook than `preValidation` and `preHandler`. Where the answer is decided
- * already (`onError`, `onResponse`, `onRequestAbort`) the mistake is logged. Everywhere else the request fails.
+ * Refuses a guard that was added as a hook other than `preValidation` or `preHandler`. In `onError`, `onResponse` and
+ * `onRequestAbort` the answer is already decided, so the mistake is only logged. In all other hooks the request fails.
  */
 function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
   const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
@@ -135,7 +137,7 @@ function problem (token: WebflowToken | null, needed: readonly string[], setting
   return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}, it has ${listed(token.scope)}: the user must connect again and consent to it.`)
 }
 
-/** Names scopes, for a message: what Webflow said may be anything. */
+/** Lists scopes for an error message. Strings that do not look like scopes are left out, because Webflow may send any text. */
 function listed (scope: readonly string[]): string {
   const names = scope.filter(isScope)
   const shown = names.slice(0, mostListed)

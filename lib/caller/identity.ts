@@ -3,11 +3,11 @@ import { WebflowOAuthError, describeForeign } from '../errors.ts'
 import type { Settings } from '../options/resolve.ts'
 import { mac, storeId, verifyMac, type DerivedKey, type Keyring } from '../storage/keyring.ts'
 
-/** How long the id of a user may be, in bytes of UTF-8: a flow cookie holds it. */
+/** The longest id of a user, in bytes of UTF-8. */
 export const maxUserLength = 255
 
 /**
- * Knows whom a token belongs to: a browser session, or with `identify` a user of the app.
+ * Finds out to whom a token belongs: to a browser session, or with `identify` to a user of the app.
  */
 export class Identity {
   readonly #clientId: string
@@ -25,7 +25,10 @@ export class Identity {
     return this.#identify !== undefined
   }
 
-  /** Asks the app who is behind a request; null for nobody. What is neither is a mistake of the app's. */
+  /**
+   * Asks the app who makes a request; null for nobody. Throws or rejects with `WEBFLOW_OAUTH_INVALID_OPTION` if `identify`
+   * throws or returns anything else.
+   */
   identify (request: FastifyRequest): string | null | Promise<string | null> {
     let answer: unknown
     try {
@@ -37,30 +40,33 @@ export class Identity {
     return checkUser(answer)
   }
 
-  /** The id of the token of a session. */
+  /** Returns the id of the token of a browser session. */
   sessionTokenId (sessionId: string): string {
     return storeId(this.#clientId, sessionId)
   }
 
-  /** The id of the token of a user. A session id holds no NUL: the two never meet. */
+  /**
+   * Returns the id of the token of a user. It never equals the id for a session: `storeId` joins its parts with NUL
+   * characters, and a session id contains none.
+   */
   userTokenId (user: string): string {
     return storeId(this.#clientId, 'user', user)
   }
 
-  /** The keyed hash by which a flow remembers who began it. */
+  /** Returns the keyed hash of a user. A flow keeps it in its cookie to remember who began the flow. */
   hash (user: string): string {
     return mac(this.#keys, user).toString('base64url')
   }
 
-  /** Tells whether a keyed hash is that of the user, under any of the secrets. */
+  /** Tells whether a keyed hash was made for this user with any of the secrets. */
   matches (hash: string, user: string): boolean {
     return verifyMac(this.#keys, user, Buffer.from(hash, 'base64url'))
   }
 }
 
 /**
- * Tells whether a value can name a user: a string of 1 to 255 bytes in UTF-8. A lone surrogate has no UTF-8 of its own, so
- * that two users whose ids differ in one alone would share a token.
+ * Tells whether a value can be the id of a user: a well-formed string of 1 to 255 bytes in UTF-8. Lone surrogates are
+ * refused, because UTF-8 encodes all of them as the same character: two users could then share a token.
  */
 export function isUser (value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.isWellFormed() && Buffer.byteLength(value) <= maxUserLength
