@@ -11,44 +11,48 @@ import { deriveSessionId } from './session-id.ts'
 import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 
 const maxPending = 5
-/** What a browser keeps of one cookie: the length of its whole `Set-Cookie` header (RFC 6265, section 6.1). */
+/** The longest `Set-Cookie` header that every browser accepts, in bytes (RFC 6265, section 6.1). */
 const maxCookieBytes = 4096
-// `end` writes the same cookie again with two more members, in base64url: the time (24 bytes of JSON), and the hash of
-// the user (53 bytes) where nobody was signed in at the beginning.
+// When a flow ends, `end` writes its cookie again and it becomes longer. It then also holds the time (24 bytes of JSON),
+// and the hash of the user (53 bytes) if nobody was signed in at the beginning. These are the sizes in base64url.
 const endedAtBytes = 32
 const userBytes = 72
-// Servers take 16 KiB of headers: a page that opens one long flow after another must not fill them.
+// Node accepts 16 KiB of request headers. A page that begins one flow with a long cookie after another must not fill them:
+// the server would then refuse every request of that browser.
 const maxPendingBytes = 8 * 1024
 const loopWindow = 60_000
 const loopLimit = 3
 
-/** What is asked of a new flow. */
+/** The details of a new flow. */
 export interface FlowRequest {
-  /** Where to go in the end. Null, a URL that may not be followed and one that is too long mean `successRedirect`. */
+  /**
+   * Where the browser goes in the end. If it is null, too long, or a URL to which the plugin may not redirect, the browser
+   * goes to `successRedirect`.
+   */
   returnTo: string | null
   scope: readonly string[]
-  /** The keyed hash of the user who begins it, or null. */
+  /** The keyed hash of the user who begins the flow, or null. */
   user: string | null
-  /** The store id of the user for whom the app begins it, or null. */
+  /** The token id of the user for whom the app begins the flow, or null. */
   owner: string | null
 }
 
-/** A state that is ours, with the flow that this browser has for it. */
+/** The flow of a genuine state, with the cookie that this browser sent for it. */
 export interface Flow {
   state: string
-  /** When it began, in Unix milliseconds. */
+  /** When the flow began, in Unix milliseconds. */
   startedAt: number
   expired: boolean
-  /** Null when the browser does not hold the flow's cookie. */
+  /** Null when the browser did not send a valid cookie for the flow. */
   cookie: FlowCookie | null
 }
 
-/** A flow of this very browser. */
+/** A flow whose cookie this browser sent. */
 export interface OwnFlow extends Flow {
   cookie: FlowCookie
 }
 
-/** The session that a flow leads to. */
+/** The session that a browser gets at the end of a flow. */
 export interface FlowSession {
   sessionId: string
   /** The id of the key from which the session id is derived. */
@@ -56,7 +60,7 @@ export interface FlowSession {
 }
 
 /**
- * The browser's side of flows: begins them and recognises them when they come back. No store is involved.
+ * The browser's side of flows: begins them, and recognises them at the callback. It uses cookies only, and no store.
  */
 export class BrowserFlows {
   readonly #settings: Settings
@@ -64,9 +68,9 @@ export class BrowserFlows {
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #sessionKeys: readonly DerivedKey[]
-  /** The authorization request up to its scope. */
+  /** The URL of the authorization request, without `scope` and `state`. */
   readonly #authorizeUrl: string
-  /** The most that `Cookies` writes after the value of a flow cookie. */
+  /** The longest attributes that `Cookies` writes after the value of a flow cookie. */
   readonly #attributes: string
 
   constructor (settings: Settings, cookies: Cookies, keyring: Keyring) {
@@ -80,7 +84,7 @@ export class BrowserFlows {
     url.searchParams.set('response_type', 'code')
     url.searchParams.set('client_id', settings.clientId)
     url.searchParams.set('redirect_uri', settings.redirectUri)
-    // Webflow documents both spellings of a space; %20 is the one that no server takes for a plus.
+    // Webflow documents both `+` and `%20` for a space. Some servers read `+` as a plus sign, and none misreads `%20`.
     url.search = url.search.replaceAll('+', '%20')
     this.#authorizeUrl = url.href
     this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
@@ -89,8 +93,8 @@ export class BrowserFlows {
   }
 
   /**
-   * Begins a flow: sets its cookie and returns the authorization request (RFC 6749, section 4.1.1).
-   * A `returnTo` that is too long, or for which the cookie has no room, is dropped and logged. Throws
+   * Begins a flow: sets its cookie and returns the URL of the authorization request (RFC 6749, section 4.1.1).
+   * If `returnTo` is too long or does not fit into the cookie, it is dropped and a warning is logged. Throws
    * `WEBFLOW_OAUTH_INVALID_OPTION` when the scope alone is too long for a cookie.
    */
   begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner }: FlowRequest): string {
@@ -100,7 +104,8 @@ export class BrowserFlows {
     const target = judgeReturnTo(returnTo ?? '', returnRules)
     const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null, seed: randomBytes(32).toString('base64url') }
     const { value, isCut } = this.#create(state, flow)
-    // A foreign URL is dropped without a line: anybody can send one, and would fill the log. The line never holds the URL.
+    // A foreign URL is dropped without a warning, because anybody could send such URLs to fill the log. The warning does not
+    // contain the URL.
     if (target.kind === 'too long' || isCut) {
       const problem = isCut ? 'does not fit into a flow cookie of 4,096 bytes together with the scope' : 'has more than 2,048 characters'
       request.log.warn(`webflow-oauth: the URL to come back to ${problem} and was dropped: the browser will end at ${successRedirect} instead`)
@@ -122,13 +127,13 @@ export class BrowserFlows {
     return `${this.#authorizeUrl}&scope=${encodeURIComponent(scope.join(' '))}${state === null ? '' : `&state=${state}`}`
   }
 
-  /** Tells whether this browser finished so many flows of late that one more would be a loop. */
+  /** Tells whether this browser is in a redirect loop: it has finished at least three flows within the last minute. */
   isLooping (request: FastifyRequest): boolean {
     const since = Date.now() - loopWindow
     return this.#flowCookies(request).filter(({ endedAt }) => endedAt !== null && endedAt > since).length >= loopLimit
   }
 
-  /** Recognises a state and the browser's cookie for it; null when the state is none of ours. */
+  /** Reads a state and the browser's cookie for it; null when this app did not make the state. */
   recognise (request: FastifyRequest, state: string): Flow | null {
     const startedAt = readState(this.#stateKeys, state)
     if (startedAt === null) return null
@@ -141,25 +146,25 @@ export class BrowserFlows {
     }
   }
 
-  /** Where a flow leads in the end: an absolute URL. */
+  /** Returns the absolute URL to which a flow leads in the end. */
   destination ({ cookie }: OwnFlow): string {
     return resolveReturnTo(cookie.returnTo, this.#settings.returnRules) ?? this.#settings.successRedirect
   }
 
-  /** Shortens the cookie of a flow that ended to the minute in which the same callback gets the same answer. */
+  /** Marks the cookie of a flow as ended. The cookie then lives for one minute, in which a repeated callback gets the same answer. */
   end (reply: FastifyReply, { state, cookie }: OwnFlow, endedAt: number): void {
     const value = createFlowCookie(this.#cookieKeys, state, { ...cookie, endedAt })
     const left = endedAt + repeatAge - Date.now()
     this.#cookies.set(reply, this.#cookieName(state), value, Math.max(1, Math.ceil(left / 1000)))
   }
 
-  /** The session that a flow leads to, with the id of the key from which the session id is derived. */
+  /** Derives the session of a flow with the newest key. */
   newSession ({ state, cookie }: OwnFlow): FlowSession {
     const newest = newestOf(this.#sessionKeys)
     return { sessionId: deriveSessionId(newest, state, cookie.seed), keyId: newest.id }
   }
 
-  /** The session that a flow has led to; null where the key is not known to this process. */
+  /** Derives the session of a flow again, with the key that was used the first time; null when this process lacks that key. */
   sessionOf ({ state, cookie }: OwnFlow, keyId: string): FlowSession | null {
     const key = this.#sessionKeys.find(({ id }) => id === keyId)
     return key === undefined ? null : { sessionId: deriveSessionId(key, state, cookie.seed), keyId }
@@ -169,7 +174,7 @@ export class BrowserFlows {
     return this.#cookies.names.flowPrefix + flowHandle(state)
   }
 
-  /** Writes the cookie of a new flow, without `returnTo` where browsers would drop a cookie of that size. */
+  /** Makes the cookie value of a new flow. Leaves `returnTo` out if browsers would otherwise drop the cookie for its size. */
   #create (state: string, flow: FlowCookie): { value: string, isCut: boolean } {
     const value = createFlowCookie(this.#cookieKeys, state, flow)
     const bytes = `${this.#cookieName(state)}=${value}${this.#attributes}`.length + endedAtBytes + (flow.user === null ? userBytes : 0)
@@ -178,7 +183,7 @@ export class BrowserFlows {
     return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }
   }
 
-  /** Ends the cookies that a new one leaves no room for: those of finished flows first, then the oldest. */
+  /** Deletes flow cookies until there is room for a new one: first those of finished flows, then the oldest. */
   #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomerBytes: number): void {
     const newestFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
     let bytes = newcomerBytes

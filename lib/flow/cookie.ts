@@ -1,48 +1,51 @@
 import { isObject, parseJson } from '../collections/json.ts'
 import { mac, verifyMac, type DerivedKey } from '../storage/keyring.ts'
 
-/** What a browser holds of an authorization that is under way. */
+/** The content of a flow cookie: what the browser keeps about one authorization. */
 export interface FlowCookie {
-  /** Where to go in the end, in its shortest spelling; empty for `successRedirect`. */
+  /** Where the browser goes in the end, in the shortest spelling; empty for `successRedirect`. */
   returnTo: string
   /** The requested scope. */
   scope: readonly string[]
   /** When the flow began, in Unix milliseconds. */
   startedAt: number
-  /** A keyed hash of the user who began it, or null. */
+  /** The keyed hash of the user who began the flow, or null. */
   user: string | null
-  /** The store id of the user for whom an app began it, or null. */
+  /** The token id of the user for whom the app began the flow, or null. */
   owner: string | null
   /** When the flow ended, in Unix milliseconds, or null while it is pending. */
   endedAt: number | null
-  /** 32 random bytes in base64url. With the state, the session id is derived from them: the state alone opens no session. */
+  /**
+   * 32 random bytes in base64url. The session id is derived from them and the state, so that somebody who only knows the
+   * state cannot compute the session id.
+   */
   seed: string
 }
 
 /**
- * Writes a flow cookie. The MAC covers the state too, though the cookie does not hold it: a state
- * without its cookie opens nothing, nor does a cookie without its state.
+ * Writes a flow cookie. The MAC also covers the state, which the cookie itself does not contain. A cookie is therefore
+ * valid only together with its own state.
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
   const { returnTo, scope, startedAt, user, owner, endedAt, seed } = flow
   const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, endedAt: endedAt ?? undefined })
-  // Outside of the JSON, which would write some characters as six: a cookie has 4,096 bytes.
+  // `returnTo` stands outside the JSON, because JSON escapes some characters with six bytes and a cookie has only 4,096.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`).toString('base64url')}`
 }
 
-/** Reads a flow cookie that belongs to the state; null when it does not. */
+/** Reads a flow cookie; null when the cookie is not ours or does not belong to the state. */
 export function readFlowCookie (keys: readonly DerivedKey[], state: string, value: string): FlowCookie | null {
   const [, payload = '', tag = ''] = /^([\w-]+)\.([\w-]{43})$/.exec(value) ?? []
   const bytes = Buffer.from(tag, 'base64url')
-  // Base64 has several spellings for one end; only ours was made.
+  // The last character of a base64 string has several spellings. Only the one that we write is accepted.
   const isOurs = bytes.toString('base64url') === tag && verifyMac(keys, `${payload}.${state}`, bytes)
   return isOurs ? parse(payload) : null
 }
 
 /**
- * Reads when the flow of a cookie began and ended, without its state and so unverified: good enough
- * to choose the oldest and to count, for a browser deceives only itself.
+ * Reads when the flow of a cookie began and ended. It does not verify the cookie, because that takes the state. This is
+ * good enough to count flows and to find the oldest: a browser that forges its own cookies deceives only itself.
  */
 export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | 'endedAt'> {
   const [payload = ''] = value.split('.')

@@ -2,8 +2,8 @@ import { isObject } from '../collections/json.ts'
 import { WebflowOAuthError, isErrorCode, readMember, statusOf } from '../errors.ts'
 
 /**
- * How a flow ended, kept so that the same callback gets the same answer. It is stored as it is, so it holds no secret:
- * no token, no session id, no message of an error.
+ * How a flow ended. The plugin stores it, so that a repeated callback gets the same answer. It is stored unsealed, so it
+ * holds no secret: no token, no session id, no error message.
  */
 export type Outcome =
   | {
@@ -17,13 +17,13 @@ export type Outcome =
 export interface FailedOutcome {
   kind: 'failed'
   statusCode: number
-  /** A code of ours, or the code of a hook's error where it is short and plain. */
+  /** The code of the error: one of the plugin's codes, or a hook's own code if that is short and plain. */
   code?: string | number
-  /** The reason of the error, where it is short and plain. */
+  /** The reason of the error, if it is short and plain. */
   reason?: string
 }
 
-// Shorter than a token, so that none is ever stored here.
+// At most 40 characters, which is shorter than any token: a hook's code or reason cannot put a token into the store.
 const plain = /^[\w ./:-]{1,40}$/
 
 /** Describes the error with which a flow ended. */
@@ -31,14 +31,14 @@ export function createOutcome (error: Error): FailedOutcome {
   return failed(statusOf(error), { code: readMember(error, 'code'), reason: readMember(error, 'reason') })
 }
 
-/** Makes an error with the status, the code and the reason with which a flow ended. */
+/** Makes an error with the same status, code and reason as the error with which a flow ended. */
 export function restoreError ({ statusCode, code, reason }: FailedOutcome): Error {
   const message = 'The attempt to connect has failed with this error before, and its callback was opened again. Begin again.'
   if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason, statusCode })
   return Object.assign(new Error(message), { statusCode }, code === undefined ? {} : { code }, reason === undefined ? {} : { reason })
 }
 
-/** Reads an outcome that was stored; null when the value is none. */
+/** Reads a stored outcome; null when the value is not an outcome. */
 export function parseOutcome (value: unknown): Outcome | null {
   if (!isObject(value)) return null
   if (value.kind === 'connected') return typeof value.keyId === 'string' ? { kind: 'connected', keyId: value.keyId } : null

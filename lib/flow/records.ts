@@ -7,22 +7,23 @@ import { storeId } from '../storage/keyring.ts'
 import type { GuardedStore } from '../storage/guarded-store.ts'
 import { parseOutcome, type Outcome } from './outcome.ts'
 
-/** How long the same callback gets the same answer, in milliseconds. */
+/** How long a repeated callback gets the same answer after its flow has ended, in milliseconds. */
 export const repeatAge = 60_000
 const maxTries = 3
-// A record outlives its flow by this much, in milliseconds, so that clocks which differ by minutes do not free a used flow.
+// In milliseconds. A record is kept this much longer than its flow is valid. If it were not, a replica with a slow clock could
+// still accept the state of a used flow after the store has dropped the record.
 const clockTolerance = 15 * 60_000
 
-/** The right to finish a flow, won by one callback only. */
+/** The right to finish a flow. Only one callback gets it. */
 export interface Claim {
   kind: 'claim'
   key: string
-  /** The stored claim: the outcome is written only over it. */
+  /** The claim as it is stored. The outcome is written only if the store still holds this value. */
   value: string
   expiresAt: number
 }
 
-/** A flow that ended. */
+/** A flow that has ended. */
 export interface Done {
   kind: 'done'
   outcome: Outcome
@@ -34,7 +35,8 @@ export interface Done {
 export type Progress = { kind: 'unclaimed' } | { kind: 'claimed', attempt: string } | Done
 
 /**
- * The records that make each flow single use across all replicas: absent, then claimed, then done.
+ * The records that make each flow single-use across all replicas. A flow has no record at first, then a claim, then an
+ * outcome.
  */
 export class FlowRecords {
   readonly #store: GuardedStore
@@ -48,8 +50,8 @@ export class FlowRecords {
   }
 
   /**
-   * Claims a flow that came back, which also proves that the store can be written. Where another callback has claimed
-   * the flow, waits for that one to end. Null when the flow is used up.
+   * Claims the flow of a callback. A successful claim also proves that the store accepts writes. If another callback has
+   * claimed the flow, this waits for that callback's outcome. Null when the flow is used up.
    */
   async claimOrWait (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
     const attempt = randomUUID()
@@ -59,14 +61,14 @@ export class FlowRecords {
       const progress = await this.#wait(state)
       if (progress.kind === 'done') return this.#isFresh(progress) ? progress : null
       if (progress.kind === 'claimed' || expired) return null
-      // The other callback was told that its claim had failed. The claim was taken back, so the flow is free again.
+      // The store reported the other callback's claim as failed, and that callback removed its claim. The flow is free again.
     }
     return null
   }
 
   /**
-   * Records how a claimed flow ended, for the same callback coming again; resolves whether it could. The store is
-   * called even in its rest: the timeout that began the rest may be the very outcome.
+   * Records how a claimed flow ended, for a repeated callback. Resolves with whether the outcome was written. The store is
+   * called even while it rests after a timeout: that timeout may be what made the flow fail.
    */
   async settle ({ key, value, expiresAt }: Claim, outcome: Outcome): Promise<boolean> {
     const done: Done = { kind: 'done', endedAt: Date.now(), outcome }
@@ -85,24 +87,25 @@ export class FlowRecords {
     const expiresAt = validUntil + clockTolerance
     const value = JSON.stringify({ kind: 'claimed', attempt })
     const isWritten = await this.#store.set(key, value, { expiresAt, if: null }, {
-      // The browser was told that the store failed, and may try the same callback again. Unless nothing was written,
-      // the claim must go.
+      // The browser was told that the store failed, and may open the same callback again. If the claim was or may have been
+      // written, it is deleted here: otherwise it would block the second try.
       afterFailure: (answer) => {
         if (answer !== false) this.#underWay.insist(() => this.#store.delete(key, { if: value }, { whileResting: true }), () => {})
       }
     })
-    // ioredis sends a command again whose answer was lost. The claim in the way may then be this very one.
+    // ioredis repeats a command when the answer was lost. The first command may have written our claim, so that the second
+    // one is refused: the stored claim is then our own.
     return isWritten || await this.#store.get(key) === value ? { kind: 'claim', key, value, expiresAt } : null
   }
 
-  /** Waits for as long as the claimer may take. */
+  /** Waits until the callback that holds the claim has ended the flow, at most for as long as that callback may take. */
   async #wait (state: string): Promise<Progress> {
     let isOver = false
     const cancel = startDeadline(this.#settings.timeout + 2 * this.#settings.storeTimeout, () => { isOver = true })
     try {
       for (let pause = 20; ; pause = Math.min(pause * 2, 250)) {
         const isLastLook = isOver
-        // The store may rest after a timeout of the claimer's own.
+        // The store may be resting after a timeout that the other callback met. Only a failure of the last look counts.
         const progress = await this.progress(state).catch((error: unknown) => {
           if (isLastLook) throw error
           return null

@@ -1,8 +1,8 @@
 import type { DerivedKey } from '../storage/keyring.ts'
 
 /**
- * Derives the id of the session that a flow leads to, from its state and the random bytes of its cookie. The same
- * callback gets the same session, and no store has to keep the id.
+ * Derives a session id from the state of a flow and the random bytes in its cookie. A repeated callback therefore gets the
+ * same session, and the store never holds the session id.
  */
 export function deriveSessionId (key: DerivedKey, state: string, seed: string): string {
   return key.tagOf(`${seed}.${state}`).toString('base64url')

@@ -15,7 +15,7 @@ const messages: Record<StateReason, string> = {
   other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
 }
 
-/** Makes the error for a state that is refused. */
+/** Makes the error for a refused state. */
 export function stateInvalid (reason: StateReason, detail = ''): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', messages[reason] + detail, { reason })
 }
@@ -25,9 +25,9 @@ export function flowExpired (startedAt: number, flowMaxAge: number): WebflowOAut
   return stateInvalid('expired', ` It began ${Math.round((Date.now() - startedAt) / 1000)} seconds ago, and \`flowMaxAge\` is ${flowMaxAge}.`)
 }
 
-/** Finds the likeliest reason why a browser does not hold the cookie of a flow that is ours. */
+/** Makes the error with the likeliest reason why the browser did not send the cookie of a genuine flow. */
 export async function explainMissingCookie ({ cookies, flowRecords, settings }: { cookies: Cookies, flowRecords: FlowRecords, settings: Settings }, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
-  // While the store is down, the other reasons can be told all the same.
+  // If the store is down, the reasons below can still be checked.
   const progress = await flowRecords.progress(state).catch(() => null)
   if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
   const host = hostOf(request, settings.secure)
@@ -38,9 +38,9 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
     ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)
 }
 
-/** The host that was asked for, spelled as a URL spells it; null when it is none. */
+/** Returns the host of a request in the spelling of a URL; null when the request names no valid host. */
 function hostOf (request: FastifyRequest, secure: boolean): string | null {
-  // Fastify 5.0.0 has none where a client of HTTP/1.0 sent none, whatever its types say.
+  // In Fastify 5.0.0, `request.host` is undefined for an HTTP/1.0 request without `Host`, although its type is string.
   const host = [request.host].join()
   const url = `${secure ? 'https' : 'http'}://${host}`
   return /^[\w.:[\]-]{1,255}$/.test(host) && URL.canParse(url) ? new URL(url).host : null

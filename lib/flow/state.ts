@@ -4,15 +4,16 @@ import { mac, verifyMac, type DerivedKey } from '../storage/keyring.ts'
 const randomLength = 32
 const timeLength = 8
 const macLength = 32
-// A multiple of three bytes has one spelling in base64url only: no second string means the same state.
+// 72 bytes are a multiple of three, so they have only one spelling in base64url: no second string decodes to the same state.
 const shape = /^[\w-]{96}$/
-// Most of what random bytes cost is the asking: these are for a hundred states, each wiped when it is taken.
+// Each call for random bytes is expensive, whatever their number. One call fills this pool for a hundred states. Bytes are
+// wiped from the pool when a state takes them.
 const pool = Buffer.alloc(100 * randomLength)
 let taken = pool.length
 
 /**
- * Makes a `state` (RFC 6749, section 10.12): 32 random bytes, the time and a MAC over both, so that a
- * callback can tell without cookie or store that it is ours and how old it is.
+ * Makes a `state` (RFC 6749, section 10.12): 32 random bytes, the time, and a MAC over both. The callback can therefore
+ * check, without cookie or store, that this app made the state and how old it is.
  */
 export function createState (keys: readonly DerivedKey[], now: number): string {
   const content = Buffer.alloc(randomLength + timeLength)
@@ -21,7 +22,7 @@ export function createState (keys: readonly DerivedKey[], now: number): string {
   return Buffer.concat([content, mac(keys, content)]).toString('base64url')
 }
 
-/** Reads when a `state` was made, in Unix milliseconds; null when it is none of ours. */
+/** Reads when a `state` was made, in Unix milliseconds; null when this app did not make it. */
 export function readState (keys: readonly DerivedKey[], state: string): number | null {
   if (!shape.test(state)) return null
   const bytes = Buffer.from(state, 'base64url')
@@ -30,17 +31,17 @@ export function readState (keys: readonly DerivedKey[], state: string): number |
   return Number(content.readBigUInt64BE(randomLength))
 }
 
-/** Names the cookie of a flow: the first characters of a hash of its state. */
+/** Returns the part of a flow cookie's name that depends on the flow: the first 16 characters of a hash of its state. */
 export function flowHandle (state: string): string {
   return hash('sha256', state, 'base64url').slice(0, 16)
 }
 
-/** Tells whether the end of a cookie's name is one that `flowHandle` makes. */
+/** Tells whether a string has the form of a flow handle. */
 export function isFlowHandle (value: string): boolean {
   return /^[\w-]{16}$/.test(value)
 }
 
-/** Puts random bytes at the beginning of a state. */
+/** Moves random bytes from the pool to the beginning of a state. */
 function takeRandom (content: Buffer): void {
   if (taken === pool.length) {
     randomFillSync(pool)
