@@ -3,7 +3,7 @@ import { WebflowOAuthError, type ErrorCode } from '../errors.ts'
 import type { Authorization, WebflowUser } from '../options/webflow-token.ts'
 import { parseAuthorization, parseScope, parseUser } from './authorization.ts'
 
-/** What Webflow granted for a code. */
+/** What Webflow granted in exchange for a code. */
 export interface Grant {
   accessToken: string
   tokenType: string
@@ -13,25 +13,25 @@ export interface Grant {
   expiresIn: number | null
 }
 
-/** How a revocation ended at Webflow: an unknown token counts as revoked already. */
+/** How a revocation ended at Webflow. A token that Webflow does not know counts as `already_revoked`. */
 export type Upstream = 'revoked' | 'already_revoked'
 
-/** What came back from Webflow. */
+/** An answer from Webflow. */
 export interface Answer {
-  /** The endpoint that answered, by its name among the options. */
+  /** The endpoint that answered, by its name in the option `endpoints`. */
   endpoint: string
   status: number
-  /** The parsed body, or undefined when it is no JSON or too long. */
+  /** The parsed body, or undefined when the body is not JSON or is too long. */
   body: unknown
 }
 
-/** The app in whose name Webflow was asked. */
+/** The app that sent a request to Webflow. */
 export interface Client {
   clientId: string
   redirectUri: string
 }
 
-/** Reads the answer to an access token request (RFC 6749, section 5.1). The `error` member decides before the status. */
+/** Reads the answer to an access token request (RFC 6749, section 5.1). An `error` member counts for more than the status. */
 export function readGrant (answer: Answer, { clientId, redirectUri }: Client): Grant {
   if (errorOf(answer.body) === 'invalid_grant') {
     throw failure('WEBFLOW_OAUTH_CODE_REJECTED', `Webflow rejected the code: it was used before, it is older than 15 minutes, \`redirectUri\` (${redirectUri}) is not exactly the one registered with Webflow, or \`clientSecret\` is not that of the app ${clientId}.`)
@@ -45,10 +45,16 @@ export function readRevocation (answer: Answer, { clientId }: Client): Upstream 
   return hasRevoked(answer) ? 'revoked' : refuse(answer, clientId, 'revoke the token')
 }
 
-/** What a token opens; or that Webflow takes it no longer; or that Webflow takes it and will not tell. */
+/**
+ * The result of an introspection. `active`: the token works, and this is what it opens. `revoked`: Webflow no longer accepts
+ * the token. `refused`: Webflow accepts the token but does not answer the question.
+ */
 export type Introspection = { kind: 'active', authorization: Authorization } | { kind: 'revoked' } | { kind: 'refused' }
 
-/** Reads the answer to an introspection. A 401 with any other body may come from a gateway: it says nothing about the token, like every other 4xx. */
+/**
+ * Reads the answer to an introspection. Only a 401 with Webflow's own code `not_authorized` means that the token is
+ * revoked: a 401 with another body may come from a gateway.
+ */
 export function readIntrospection (answer: Answer): Introspection {
   const { status, body } = answer
   const code = isObject(body) && typeof body.code === 'string' ? body.code : null
@@ -58,10 +64,10 @@ export function readIntrospection (answer: Answer): Introspection {
   return authorization === null ? refuseData(answer, 'tell what a token opens') : { kind: 'active', authorization }
 }
 
-/** Reads the answer to the question who authorized a token; null when the token may not ask. */
+/** Reads the answer to the question who authorized a token; null when the token lacks the scope for this question. */
 export function readUser (answer: Answer): WebflowUser | null {
   const { status, body } = answer
-  // Webflow's own refusal; that of a gateway would not have a code.
+  // A 403 with a code comes from Webflow itself. A gateway's 403 has none.
   if (status === 403 && isObject(body) && typeof body.code === 'string') return null
   const user = isSuccess(status) && errorOf(body) === null ? parseUser(body) : null
   return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'tell who authorized a token') : user
@@ -86,7 +92,7 @@ function hasRevoked ({ status, body }: Answer): boolean {
   return body.did_revoke === true || body.didRevoke === true
 }
 
-/** Turns an answer that is not what was asked for into an error. */
+/** Throws the error for an unsuccessful answer to a call that carries the app's credentials. */
 function refuse (answer: Answer, clientId: string, purpose: string): never {
   const { status, body } = answer
   const error = errorOf(body)
@@ -96,7 +102,7 @@ function refuse (answer: Answer, clientId: string, purpose: string): never {
   return refuseData(answer, purpose)
 }
 
-/** Turns an answer to a call that carries no credentials of the app into an error. */
+/** Throws the error for an unsuccessful answer that does not concern the app's credentials. */
 function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
     throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}.`)
@@ -104,7 +110,7 @@ function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
 }
 
-/** Tells whether a status is one of success. */
+/** Tells whether an HTTP status means success. */
 export function isSuccess (status: number): boolean {
   return status >= 200 && status <= 299
 }

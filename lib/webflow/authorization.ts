@@ -1,22 +1,22 @@
 import { isObject } from '../collections/json.ts'
 import type { Authorization, WebflowUser } from '../options/webflow-token.ts'
 
-/** What Webflow says of a token. */
+/** What Webflow says about a token. */
 export interface Installation {
   readonly authorization: Authorization
-  /** Null without the scope that it takes; undefined when Webflow could not say. */
+  /** Null when the token lacks the scope `authorized_user:read`; undefined when Webflow could not answer. */
   readonly user: WebflowUser | null | undefined
-  /** When Webflow was asked, in Unix milliseconds: an older answer never replaces a newer one. */
+  /** When Webflow was asked, in Unix milliseconds. An older answer must not replace a newer one. */
   readonly askedAt: number
 }
 
-/** By what tokens are found. */
+/** The kinds of ids by which an app can find tokens. */
 export const queryKinds = ['siteId', 'workspaceId', 'userId', 'authorizationId'] as const
 
-/** A way to find tokens. */
+/** One kind of id by which an app can find tokens. */
 export type QueryKind = typeof queryKinds[number]
 
-/** The ids under which an installation is found. */
+/** Returns the ids of one kind by which a token is found. */
 export function idsOf ({ authorization, user }: { authorization: Authorization | null, user: WebflowUser | null }, kind: QueryKind): readonly string[] {
   switch (kind) {
     case 'siteId': return authorization?.siteIds ?? []
@@ -26,7 +26,10 @@ export function idsOf ({ authorization, user }: { authorization: Authorization |
   }
 }
 
-/** Reads an authorization in the shape of Webflow's introspection, every member of which may be missing. Frozen: handlers share it. */
+/**
+ * Reads an authorization in the form of Webflow's introspection. Every member may be missing. The result is frozen, because
+ * several handlers may get the same object.
+ */
 export function parseAuthorization (value: unknown): Authorization | null {
   if (!isObject(value)) return null
   const { id, createdOn, scope, authorizedTo } = value
@@ -42,19 +45,19 @@ export function parseAuthorization (value: unknown): Authorization | null {
   })
 }
 
-/** Writes an authorization in the shape in which it is read. */
+/** Writes an authorization in the form that `parseAuthorization` reads. */
 export function formatAuthorization ({ id, siteIds, workspaceIds, userIds, scope, createdOn }: Authorization): object {
   return { id: id ?? undefined, createdOn: createdOn ?? undefined, scope: scope.join(' '), authorizedTo: { siteIds, workspaceIds, userIds } }
 }
 
-/** Reads a user in the shape of Webflow's `authorized_by`. Frozen like the authorization. */
+/** Reads a user in the form of Webflow's `authorized_by`. The result is frozen, like an authorization. */
 export function parseUser (value: unknown): WebflowUser | null {
   if (!isObject(value)) return null
   const { id, email, firstName, lastName } = value
   return Object.freeze({ id: idOf(id), email: textOf(email), firstName: textOf(firstName), lastName: textOf(lastName) })
 }
 
-/** Reads a scope; Webflow separates by comma in introspection, by space everywhere else. */
+/** Splits a scope. Webflow separates the names by commas in introspection, and by spaces everywhere else. */
 export function parseScope (scope: string): readonly string[] {
   return scope.split(/[\s,]+/).filter((name) => name !== '')
 }
@@ -64,7 +67,7 @@ function idList (value: unknown): readonly string[] {
   return Object.freeze([...new Set(list.flatMap((id) => listOf(idOf(id))))])
 }
 
-/** An id of Webflow's, in the spelling by which it is looked up. */
+/** Returns an id of Webflow's in lower case, the spelling by which tokens are found; null for anything that is no id. */
 function idOf (value: unknown): string | null {
   return typeof value === 'string' && /^[\w-]{1,64}$/.test(value) ? value.toLowerCase() : null
 }

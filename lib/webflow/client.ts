@@ -8,7 +8,7 @@ import type { Endpoints } from '../options/endpoints.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
 import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './answers.ts'
 
-/** What the client needs to know of the app. */
+/** The settings that the client needs. */
 export interface ClientOptions {
   clientId: string
   clientSecret: string
@@ -19,14 +19,15 @@ export interface ClientOptions {
 }
 
 const maxBodyLength = 64 * 1024
-// Of a token that opens thousands of sites, each with an id of 24 digits.
+// A token may open thousands of sites, and its introspection lists an id of 24 digits for each of them.
 const maxInstallationLength = 256 * 1024
-// Below the idle limit of any server, so that no request is written to a connection that is being closed.
+// In milliseconds, and shorter than servers keep idle connections. Otherwise a request could go out on a connection that the
+// server is just closing.
 const keepAlive = 4000
-// With these no connection was opened, so that no byte of the request can have left.
+// These codes mean that no connection was opened, so no byte of the request was sent.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
 const addressTimeout = new Set(['ETIMEDOUT'])
-// A dispatcher of the app's may have timers of its own.
+// Our own Agent never reports these, but a dispatcher of the app may have timers of its own.
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 const decoder = new TextDecoder()
 
@@ -39,7 +40,7 @@ interface Call {
   maxLength: number
 }
 
-/** Speaks to Webflow's endpoints, each call within its deadline. */
+/** Calls Webflow's endpoints. Every call has a deadline. */
 export class WebflowClient {
   readonly #options: ClientOptions
   #undici: Promise<typeof import('undici')> | undefined
@@ -61,7 +62,7 @@ export class WebflowClient {
     }), this.#options))
   }
 
-  /** Revokes an access token by Webflow's own request, which is not that of RFC 7009. */
+  /** Revokes an access token. Webflow's revocation request is its own and does not follow RFC 7009. */
   async revoke (accessToken: string): Promise<Upstream> {
     const { clientId, clientSecret } = this.#options
     return await this.#observe(diagnostics.revoke, (upstream) => upstream, async () => readRevocation(await this.#post('revoke', {
@@ -71,30 +72,31 @@ export class WebflowClient {
     }), this.#options))
   }
 
-  /** Asks what a token opens, which takes no scope; within so many milliseconds. */
+  /** Asks what a token opens. The token needs no particular scope. `timeout` is in milliseconds. */
   async introspect (accessToken: string, timeout: number): Promise<Introspection> {
     return readIntrospection(await this.#get('introspect', accessToken, timeout))
   }
 
-  /** Asks who granted a token, within so many milliseconds; null when it lacks the scope for that. */
+  /** Asks who granted a token; null when the token lacks the scope for this question. `timeout` is in milliseconds. */
   async authorizedBy (accessToken: string, timeout: number): Promise<WebflowUser | null> {
     return readUser(await this.#get('authorizedBy', accessToken, timeout))
   }
 
   /**
-   * Loads undici, which takes longer than all the rest of the plugin, before the first call has to. Node remembers
-   * for good that an import failed, for want of a file descriptor perhaps: better when an app begins than when it is busy.
+   * Loads undici ahead of the first call to Webflow, because loading undici takes longer than loading the rest of the plugin.
+   * If an import fails, Node never tries it again. A busy app may fail to import for lack of file descriptors, so the plugin
+   * imports undici when the app starts.
    */
   async prepare (): Promise<typeof import('undici')> {
     return await (this.#undici ??= import('undici'))
   }
 
-  /** Closes the connections that the client opened, after what is under way; never a dispatcher it was given. */
+  /** Closes the client's own Agent once its running calls have ended. A dispatcher of the app stays open. */
   async close (): Promise<void> {
     await this.#own?.close()
   }
 
-  /** Tells how a call ended and how long it took. */
+  /** Runs a call, and publishes how it ended and how long it took. */
   async #observe<T, Outcome extends string> (channel: DiagnosticsChannel<CallEnd<Outcome>>, outcomeOf: (value: T) => Outcome, call: () => Promise<T>): Promise<T> {
     const { clientId } = this.#options
     const startedAt = performance.now()
@@ -151,10 +153,10 @@ export class WebflowClient {
       headers: { ...headers, accept: 'application/json', 'user-agent': 'fastify-webflow-oauth' },
       body,
       signal,
-      // undici's own timers count the time in which the process was blocked.
+      // undici's own timers also count time in which this process was blocked, so `startDeadline` is used instead.
       headersTimeout: 0,
       bodyTimeout: 0,
-      // Agents of undici 5 and 6 may follow redirects by default, and would take the credentials along.
+      // Agents of undici 5 and 6 may follow redirects by default, and would send the credentials to the new URL.
       maxRedirections: 0
     })
     const text = await readBody(response.body, maxLength)
@@ -167,7 +169,7 @@ export class WebflowClient {
   async #ownDispatcher (): Promise<Dispatcher> {
     const { Agent } = await this.prepare()
     this.#own ??= new Agent({
-      // Unlike its other timers, this one of undici's looks at the sockets once more before it gives up.
+      // undici's connect timer is safe to use: unlike undici's other timers, it checks the socket once more before it gives up.
       connect: { timeout: Math.min(3000, Math.ceil(this.#options.timeout / 4)) },
       keepAliveTimeout: keepAlive,
       keepAliveMaxTimeout: keepAlive
@@ -176,7 +178,7 @@ export class WebflowClient {
   }
 }
 
-/** Reads a body as text; null when it is too long. Leaving the loop makes undici close the connection. */
+/** Reads a body as text; null when it is too long. In that case leaving the loop makes undici close the connection. */
 async function readBody (body: AsyncIterable<Uint8Array>, maxLength: number): Promise<string | null> {
   const chunks: Uint8Array[] = []
   let length = 0
@@ -188,10 +190,11 @@ async function readBody (body: AsyncIterable<Uint8Array>, maxLength: number): Pr
   return decoder.decode(Buffer.concat(chunks))
 }
 
-/** Tells whether no connection was opened, so that a second try sends nothing twice. */
+/** Tells whether a call failed before a connection was opened. A second try then cannot send the request twice. */
 function isNeverSent (error: unknown): boolean {
   const errors = readMember(error, 'errors')
-  // Every address of a host failed: Node wraps what became of each, and gives some of them a quarter of a second only.
+  // Node tried several addresses of the host, and wraps the error of each. It gives an address only a quarter of a second, so
+  // a timeout of one address also means that no connection was opened.
   if (Array.isArray(errors)) return errors.length > 0 && errors.every((each) => hasCode(each, neverSent) || hasCode(each, addressTimeout))
   return hasCode(error, neverSent)
 }

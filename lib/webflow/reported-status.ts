@@ -1,11 +1,11 @@
 import { WebflowOAuthError, isError, readMember } from '../errors.ts'
 
 /**
- * Reads the HTTP status with which a call to Webflow's Data API ended, from what the app's client threw or
- * returned: an error of Webflow's SDK, a response of fetch or undici, an error that holds a response. Null when there is none.
+ * Finds the HTTP status of a call to Webflow's Data API in the value that the app's client threw or returned. The value may
+ * be an error of Webflow's SDK, a response of fetch or undici, or an error with a `response`. Null when it has no status.
  */
 export function reportedStatus (reported: unknown): number | null {
-  // Our own 401 says nothing of Webflow.
+  // The plugin's own errors have statuses too, such as 401. They say nothing about the Data API.
   if (isError(reported) && reported instanceof WebflowOAuthError) return null
   return statusIn(reported) ?? statusIn(readMember(reported, 'response'))
 }

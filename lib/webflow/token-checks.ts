@@ -10,11 +10,11 @@ import type { WebflowClient } from './client.ts'
 const maxRemembered = 1000
 const maxAtOnce = 8
 
-/** What Webflow says of a token. That it could not be asked is never taken for a revocation. */
+/** What Webflow says about a token. If Webflow could not be asked, the verdict is `unknown` and never `revoked`. */
 export type Verdict =
   | { kind: 'active', installation: Installation }
   | { kind: 'revoked' }
-  /** Webflow was asked and will not tell: asking again soon does not help. */
+  /** Webflow accepts the token but does not say what it opens. Asking again soon would not help. */
   | { kind: 'refused' }
   | { kind: 'unknown', error: Error }
 
@@ -66,8 +66,8 @@ class Question {
 }
 
 /**
- * Asks Webflow about tokens: what they open, and whether they still work. Those who ask about one token at one
- * time share the answer. Each queue sends a bounded number of questions at a time.
+ * Asks Webflow what tokens open and whether they still work. Simultaneous questions about one token share one call, and
+ * each queue runs at most eight calls at a time.
  */
 export class TokenChecks {
   readonly #webflow: WebflowClient
@@ -81,7 +81,7 @@ export class TokenChecks {
     this.#timeout = timeout
   }
 
-  /** Asks about a token with the scope that it has as far as is known; never rejects. */
+  /** Asks about a token; never rejects. `scope` is the scope that the token has as far as the plugin knows. */
   async ask (accessToken: string, scope: readonly string[], options: AskOptions): Promise<Verdict> {
     const { deadline, maxAge = 0, since = -Infinity, queue = 'background' } = options
     const name = nameOf(accessToken)
@@ -100,7 +100,7 @@ export class TokenChecks {
     return verdict
   }
 
-  /** Remembers that a token was revoked, whoever asks for it next. */
+  /** Remembers that a token was revoked, for the next question about it. */
   revoked (accessToken: string): void {
     this.#remembered.set(nameOf(accessToken), { askedAt: Date.now(), verdict: { kind: 'revoked' } })
   }
@@ -147,10 +147,10 @@ function nextTurn (): Promise<void> {
 }
 
 function tooLate (): Verdict {
-  return { kind: 'unknown', error: new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'Webflow did not tell in time what a token opens.') }
+  return { kind: 'unknown', error: new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'Webflow did not say in time what a token opens.') }
 }
 
-/** Not even a map that is kept for long holds a token. */
+/** Returns the key of a token in the maps: a hash, so that no access token stays in memory with a remembered answer. */
 function nameOf (accessToken: string): string {
   return hash('sha256', accessToken, 'base64url')
 }
