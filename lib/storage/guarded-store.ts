@@ -6,29 +6,30 @@ import { WebflowOAuthError, describeForeign } from '../errors.ts'
 
 const restAfterTimeout = 1000
 
-/** Keys that a store found, and where the next page begins; null after the last. */
+/** One page of the keys that a store found. */
 export interface Page {
   keys: string[]
+  /** Where the next page begins; null after the last page. */
   cursor: string | null
 }
 
-/** How a call to the store differs from others. */
+/** Options of a single call to the store. */
 export interface CallOptions<T = boolean> {
   /**
-   * Called after the caller was told that the call failed, once it is known what became of the call: with the late
-   * answer, or with null where the store may or may not have carried the call out. Must not throw.
+   * Called after the call has been reported as failed, as soon as the store answers or rejects. It receives the late answer.
+   * It receives null when the store rejected, and therefore may or may not have carried out the call. It must not throw.
    */
   afterFailure?: ((answer: T | null) => void) | undefined
-  /** Whether the store is called even in its second of rest after a timeout. Defaults to false. */
+  /** Whether the store is called even during the second of rest after a timeout. Defaults to false. */
   whileResting?: boolean | undefined
 }
 
 type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
 
 /**
- * Gives every call to a store a deadline, and every failure one face: `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
- * After a timeout further calls fail at once for a second, then one of them probes: while Redis hangs,
- * the app does not.
+ * Gives every call to the store a deadline, and turns every failure into `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+ * After a timeout the store rests for one second, in which calls fail at once. The next call then tries the store again, and
+ * other calls keep failing until it has answered. A Redis that hangs therefore does not make the app hang.
  */
 export class GuardedStore {
   readonly #store: TokenStore
@@ -114,7 +115,7 @@ export class GuardedStore {
   }
 }
 
-/** Makes the error that stands for an outage of the store. */
+/** Makes the error for a failed call to the store. */
 export function unavailable (message: string, cause?: Error): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_STORE_UNAVAILABLE', message, { cause })
 }

@@ -1,18 +1,18 @@
 import { createSecretKey, hash, hkdfSync, timingSafeEqual, type KeyObject } from 'node:crypto'
 
-/** What a derived key is for: a value made for one purpose never passes for another. */
+/** The purpose of a derived key. Each purpose has its own key, so a value made for one purpose is never accepted for another. */
 export type Purpose = 'seal token' | 'mac state' | 'mac flow cookie' | 'mac user' | 'derive session id'
 
-/** A key for one purpose, with the name by which sealed values refer to it. */
+/** A key for one purpose. */
 export interface DerivedKey {
-  /** Derived from the secret, so that it stays the same wherever in the list the secret stands. */
+  /** The name by which stored values refer to the key. It is derived from the secret, so reordering the secrets does not change it. */
   id: string
   key: KeyObject
-  /** Computes a tag for a message: HMAC-SHA-256. */
+  /** Computes the HMAC-SHA-256 of a message. */
   tagOf (message: string | Buffer): Buffer
 }
 
-/** The keys for a purpose: the first makes, all verify. */
+/** Returns the keys for a purpose, one for each secret. The first key makes new values; all of them verify. */
 export type Keyring = (purpose: Purpose) => readonly DerivedKey[]
 
 /**
@@ -25,7 +25,7 @@ export function createKeyring (secrets: readonly Buffer[], clientId: string): Ke
   })
 }
 
-/** The key that makes new values. */
+/** Returns the key that makes new values. */
 export function newestOf (keys: readonly DerivedKey[]): DerivedKey {
   const [newest] = keys
   if (newest === undefined) throw new RangeError('a keyring is never empty')
@@ -37,7 +37,7 @@ export function mac (keys: readonly DerivedKey[], message: string | Buffer): Buf
   return newestOf(keys).tagOf(message)
 }
 
-/** Tells whether a tag was made for the message with any of the keys; takes the same time for every wrong tag. */
+/** Tells whether a tag was made for the message with any of the keys. It takes the same time for every wrong tag. */
 export function verifyMac (keys: readonly DerivedKey[], message: string | Buffer, tag: Buffer): boolean {
   let valid = false
   for (const key of keys) {
@@ -48,16 +48,16 @@ export function verifyMac (keys: readonly DerivedKey[], message: string | Buffer
 }
 
 /**
- * Names a record after what it belongs to. Plain SHA-256 and no secret, so that rotating `secret`
- * loses nothing; the client id keeps two apps on one store apart.
+ * Makes the id of a record from the values that identify it. It is a plain SHA-256 hash without a secret, so that every
+ * record is still found after `secret` was rotated. The client id keeps the records of two apps on one store apart.
  */
 export function storeId (clientId: string, ...parts: readonly string[]): string {
   return hash('sha256', [clientId, ...parts].join('\0'), 'base64url')
 }
 
 /**
- * HMAC-SHA-256 (RFC 2104) with a key of at most 64 bytes, made of two hashes: Node's own sets up a native object for
- * each message, which takes several times as long as the hashing.
+ * Creates HMAC-SHA-256 (RFC 2104) for a key of at most 64 bytes, out of two plain hashes. Node's `createHmac` sets up a
+ * native object for each message, which takes several times as long as the hashing itself.
  */
 export function createHmac (key: Buffer): (message: string | Buffer) => Buffer {
   const block = Buffer.concat([key], 64)

@@ -5,23 +5,24 @@ const ivLength = 12
 const tagLength = 16
 const format = /^v1\.([\w-]{8})\.([\w-]{16})\.([\w-]{22,})$/
 
-/** What became of a sealed value. */
+/** The result of opening a sealed value. */
 export type Opened =
   | { kind: 'opened', text: string }
-  /** It was tampered with, cut, moved from another place, or is no sealed value at all. */
+  /** The value was changed, cut, moved from another store key, or was never sealed. */
   | { kind: 'foreign' }
-  /** It was sealed under a secret that this process does not have: a deploy that is half done. */
+  /** The value was sealed with a secret that this process does not have, for example in the middle of a deploy. */
   | { kind: 'unknown_key' }
 
-/** Seals what goes into the store and opens what comes out of it. */
+/** Encrypts values before they go into the store, and decrypts them when they come back. */
 export interface Sealer {
   seal (place: string, text: string): string
   open (place: string, sealed: string): Opened
 }
 
 /**
- * Creates the sealer of one purpose: AES-256-GCM, `v1.<key id>.<iv>.<data and tag>`.
- * The place (the store key) is authenticated with the text, so that rows cannot be swapped.
+ * Creates the sealer for one purpose. It uses AES-256-GCM; a sealed value reads `v1.<key id>.<iv>.<data and tag>`.
+ * The place, which is the store key, is authenticated together with the text: somebody who can write to the store cannot
+ * give one record the value of another.
  */
 export function createSealer (keys: readonly DerivedKey[]): Sealer {
   const newest = newestOf(keys)
@@ -32,7 +33,8 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
       const iv = randomBytes(ivLength)
       const cipher = createCipheriv('aes-256-gcm', newest.key, iv, { authTagLength: tagLength }).setAAD(Buffer.from(place))
       const data = Buffer.concat([cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()])
-      // Stores keep it for long. What is put together by `+` is kept as its parts, by V8 in a third more memory.
+      // V8 keeps a concatenated string as a tree of its parts, which takes a third more memory. Stores keep the value for a
+      // long time, so it is flattened by going through a Buffer.
       return Buffer.from(`v1.${newest.id}.${iv.toString('base64url')}.${data.toString('base64url')}`, 'latin1').toString('latin1')
     },
 
@@ -42,7 +44,7 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
       const key = byId.get(id)
       if (key === undefined) return { kind: 'unknown_key' }
       const bytes = Buffer.from(data, 'base64url')
-      // Base64 has several spellings for one end; only ours was sealed.
+      // The last character of a base64 string has several spellings. Only the one that we write is accepted.
       if (bytes.toString('base64url') !== data) return { kind: 'foreign' }
       const decipher = createDecipheriv('aes-256-gcm', key, Buffer.from(iv, 'base64url'), { authTagLength: tagLength })
         .setAAD(Buffer.from(place))

@@ -3,32 +3,32 @@ import { BoundedMap } from '../collections/bounded-map.ts'
 import { unavailable, type CallOptions, type GuardedStore, type Page } from './guarded-store.ts'
 import type { Sealer } from './seal.ts'
 
-/** What is said of a value as it is written. */
+/** Options for writing a value. */
 export interface SealedOptions {
-  /** When it ends, in Unix milliseconds. */
+  /** When the value expires, in Unix milliseconds. */
   expiresAt: number
   tags?: readonly string[]
-  /** Writes only over this sealed value, or only over none. */
+  /** Writes only if the store holds this sealed value, or with null only if it holds none. Defaults to writing in any case. */
   if?: string | null
 }
 
-/** How a write differs from others. */
+/** Options of a single write. */
 export interface SealedCallOptions {
-  /** Called when the write was reported as failed, and may stand in the store all the same. */
+  /** Called after the write was reported as failed, if the store has or may have carried it out all the same. */
   afterFailure?: (() => void) | undefined
-  /** Whether the store is called even in its second of rest after a timeout. Defaults to false. */
+  /** Whether the store is called even during the second of rest after a timeout. Defaults to false. */
   whileResting?: boolean | undefined
 }
 
-/** A value as it was read: the sealed form is what conditional writes compare with. */
+/** A value from the store. Conditional writes compare with its sealed form. */
 export interface Sealed {
   sealed: string
   text: string
 }
 
 /**
- * A store that sees sealed values only. What was tampered with or is foreign counts as absent and is
- * logged once; what was sealed under a secret that this process does not know is an outage.
+ * Seals every value before it reaches the store. A value that was tampered with or is not ours counts as absent and is
+ * logged once. A value that was sealed with a secret unknown to this process counts as an outage of the store.
  */
 export class SealedStore {
   readonly #store: GuardedStore
@@ -42,7 +42,7 @@ export class SealedStore {
     this.#log = log
   }
 
-  /** Reads the sealed value, to be opened when somebody asks for it. */
+  /** Reads a value without opening it. The caller opens it later, with `open`. */
   getSealed (key: string, callOptions?: Pick<CallOptions, 'whileResting'>): Promise<string | null> {
     return this.#store.get(key, callOptions)
   }
@@ -58,7 +58,7 @@ export class SealedStore {
     return sealed === null || text === null ? null : { sealed, text }
   }
 
-  /** Seals and writes; resolves with the sealed value, or null when the condition did not hold. */
+  /** Seals a value and writes it. Resolves with the sealed value, or with null when the condition `if` did not hold. */
   async set (key: string, text: string, options: SealedOptions, { afterFailure, whileResting }: SealedCallOptions = {}): Promise<string | null> {
     const sealed = this.#sealer.seal(key, text)
     const written = await this.#store.set(key, sealed, options, {
@@ -68,7 +68,7 @@ export class SealedStore {
     return written ? sealed : null
   }
 
-  /** Writes a value that is sealed already, to put back what stood there. */
+  /** Writes a value that is sealed already, to put back a value that was removed or replaced. */
   restore (key: string, sealed: string, options: SealedOptions): Promise<boolean> {
     return this.#store.set(key, sealed, options, { whileResting: true })
   }
@@ -77,12 +77,15 @@ export class SealedStore {
     return this.#store.delete(key, options, callOptions)
   }
 
-  /** Names the keys whose value was written with the tag, a page at a time. */
+  /** Finds the keys of the values that were written with the tag, a page at a time. */
   find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
     return this.#store.find(tag, options)
   }
 
-  /** Opens a value that was just read; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when its secret is unknown. */
+  /**
+   * Opens a value that was read from the store; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE`
+   * when this process does not have the secret of the value.
+   */
   open (key: string, sealed: string): string | null {
     const opened = this.#sealer.open(key, sealed)
     switch (opened.kind) {
@@ -92,7 +95,7 @@ export class SealedStore {
         this.#report(key)
         return null
       case 'unknown_key':
-        throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
+        throw unavailable('A stored value was sealed under a secret that this process does not know: add that secret to the list in `secret`.')
     }
   }
 
