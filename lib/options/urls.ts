@@ -53,7 +53,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
     if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
-      return refuseOption(option, 'holds an entry that is no origin: an origin has a scheme, a host and perhaps a port, such as https://spa.example.com')
+      return refuseOption(option, 'holds something that is no origin: scheme, host and port only, such as https://spa.example.com')
     }
     return new URL(entry).origin
   })

@@ -95,7 +95,7 @@ export class SealedStore {
         this.#report(key)
         return null
       case 'unknown_key':
-        throw unavailable('A stored value was sealed under a secret that this process does not know: add that secret to the list in `secret`.')
+        throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
     }
   }
 
