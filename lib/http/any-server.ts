@@ -1,13 +1,13 @@
 import type { FastifyReply, FastifyRequest, RouteGenericInterface } from 'fastify'
 import type { Http2SecureServer, Http2Server } from 'node:http2'
 
-/** A request of any kind of server: to Fastify's types one of HTTP/2 is another thing. */
+/** A request of an HTTP/1 or HTTP/2 server. Fastify's types for the two are incompatible. */
 export type AnyRequest =
   | FastifyRequest
   | FastifyRequest<RouteGenericInterface, Http2Server>
   | FastifyRequest<RouteGenericInterface, Http2SecureServer>
 
-/** A reply of any kind of server. */
+/** A reply of an HTTP/1 or HTTP/2 server. */
 export type AnyReply =
   | FastifyReply
   | FastifyReply<RouteGenericInterface, Http2Server>

@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 
 /**
- * Returns the URL that the browser asked for: a path with its query, on the app's own origin.
- * A proxy, `rewriteUrl` or Express may take a prefix off the path before Fastify routes it. `publicPrefix` is
- * everything that the public paths have in front of the routed ones.
+ * Returns the URL that the browser requested, as a path with its query on the app's own origin.
+ * A proxy, `rewriteUrl` or Express may remove a prefix from the path before Fastify routes it. `publicPrefix` is
+ * everything that public paths have in front of the paths that Fastify routes.
  */
 export function askedUrl ({ originalUrl, url }: FastifyRequest, publicPrefix: string): string {
   const original = pathOf(originalUrl)
@@ -35,7 +35,7 @@ function takenOff (original: string, routed: string): string | null {
   return original.slice(0, original.length - rest.length).replace(/\/$/, '')
 }
 
-/** Takes scheme and host off a request target in absolute form (RFC 9112, section 3.2.2). */
+/** Removes scheme and host from a request target in absolute form (RFC 9112, section 3.2.2). */
 function pathOf (target: string): string {
   return target.replace(/^(?:https?:\/\/[^/?#]*)?\/?/i, '/')
 }

@@ -1,13 +1,13 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
-/** How long a browser keeps the session cookie, in seconds. What ends a session is its record. */
+/** How long a browser keeps the session cookie, in seconds. A session ends earlier, when its record in the store does. */
 const sessionCookieMaxAge = 400 * 24 * 60 * 60
 
-/** The names of an instance's cookies. */
+/** The cookie names of one instance of the plugin. */
 export interface CookieNames {
   session: string
-  /** What the name of every flow cookie starts with. */
+  /** The prefix of the name of every flow cookie. */
   flowPrefix: string
   restart: string
 }
@@ -22,9 +22,9 @@ export interface CookieCodec {
 }
 
 /**
- * Loads the parser and the serializer, which @fastify/cookie hands out only when it is registered.
- * It is registered on a stand-in, which inherits from the instance and keeps what is decorated to itself.
- * Whether, when and how the app registers @fastify/cookie therefore makes no difference.
+ * Loads the parser and the serializer of @fastify/cookie, which provides them only when it is registered.
+ * It is registered on a stand-in object that inherits from the Fastify instance and keeps all decorators to itself.
+ * The app may therefore register @fastify/cookie too, at any time and with any options.
  */
 export async function loadCookieCodec (fastify: FastifyInstance): Promise<CookieCodec> {
   const ignored = { value: () => standIn }
@@ -34,9 +34,10 @@ export async function loadCookieCodec (fastify: FastifyInstance): Promise<Cookie
     decorateReply: ignored,
     addHook: ignored
   })
-  // Up to 11.1.4 the plugin calls back. Since 11.1.5 it is asynchronous, and its functions fail before it has loaded its parser.
+  // Up to version 11.1.4, @fastify/cookie calls the callback. From 11.1.5 on, it returns a promise, and its functions fail
+  // before that promise has resolved.
   await new Promise((resolve) => { resolve(Reflect.apply(fastifyCookie, undefined, [standIn, {}, resolve])) })
-  // Only the two functions are kept, and not the stand-in.
+  // The two functions are returned in a new object, so that the stand-in can be freed.
   const { parseCookie, serializeCookie } = standIn
   return { parseCookie, serializeCookie }
 }
@@ -46,10 +47,10 @@ export class Cookies {
   readonly names: CookieNames
   readonly #codec: CookieCodec
   readonly #secure: boolean
-  /** What a session cookie begins with: no browser puts a blank before the `=`. */
+  /** The beginning of a session cookie in the `Cookie` header. No browser puts a blank before the `=`. */
   readonly #sessionStart: string
 
-  /** With `secure`, the names get `__Host-`: no other host can plant such a cookie. */
+  /** With `secure`, the names begin with `__Host-`, so that no other host can plant such a cookie. */
   constructor (codec: CookieCodec, baseName: string, secure: boolean) {
     this.#codec = codec
     const name = secure ? `__Host-${baseName}` : baseName
@@ -63,7 +64,7 @@ export class Cookies {
     return header === undefined ? {} : this.#codec.parseCookie(header)
   }
 
-  /** Tells, for next to nothing, whether it is worth looking for a session id. */
+  /** Tells, without parsing the header, whether a request may have a session cookie. This is cheap enough for every request. */
   mayHaveSession (request: FastifyRequest): boolean {
     return request.headers.cookie?.includes(this.#sessionStart) ?? false
   }
@@ -80,7 +81,7 @@ export class Cookies {
     this.set(reply, this.names.session, id, sessionCookieMaxAge)
   }
 
-  /** Ends the session cookie where the browser sent one. */
+  /** Deletes the session cookie in the browser, if the browser sent one. */
   endSession (request: FastifyRequest, reply: FastifyReply): void {
     if (this.read(request)[this.names.session] !== undefined) this.end(reply, this.names.session)
   }

@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 
 /**
- * Tells whether a browser asked for a page: a document navigation by its fetch metadata
- * (https://www.w3.org/TR/fetch-metadata/), or, where a browser sends none, a request that accepts HTML.
- * A service worker that passes a navigation on sends `empty` for its destination.
+ * Tells whether a browser navigates to a page. Its fetch metadata says so (https://www.w3.org/TR/fetch-metadata/). If a
+ * browser sends no fetch metadata, a request that accepts HTML counts as a navigation.
+ * The destination `empty` is accepted too, because a service worker that forwards a navigation sends it.
  */
 export function isNavigation (request: FastifyRequest): boolean {
   const { 'sec-fetch-mode': mode, 'sec-fetch-dest': destination, accept } = request.headers
@@ -11,7 +11,7 @@ export function isNavigation (request: FastifyRequest): boolean {
   return mode === 'navigate' && (destination === 'document' || destination === 'empty')
 }
 
-/** Tells whether a browser fetches ahead of a click that may never come. */
+/** Tells whether a browser prefetches a page before the user has clicked. The click may never come. */
 export function isPrefetch (request: FastifyRequest): boolean {
   const { 'sec-purpose': secPurpose, purpose } = request.headers
   return isAhead(secPurpose) || isAhead(purpose)
@@ -21,7 +21,7 @@ function isAhead (purpose: string | string[] | undefined): boolean {
   return purpose !== undefined && String(purpose).toLowerCase().includes('prefetch')
 }
 
-/** Tells whether a page of another site led here. */
+/** Tells whether a page of another site caused the request. */
 export function isCrossSite (request: FastifyRequest): boolean {
   return request.headers['sec-fetch-site'] === 'cross-site'
 }

@@ -1,8 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 
 /**
- * Marks a route of the plugin in its `config`.
- * The symbol is registered, so that sibling instances and other copies of the plugin recognise each other's routes.
+ * The key that marks a route of the plugin in the route's `config`.
+ * `Symbol.for` makes it the same symbol in all instances and copies of the plugin, so that they recognise each other's routes.
  */
 export const ownRoute = Symbol.for('fastify-webflow-oauth.route')
 
@@ -13,7 +13,7 @@ declare module 'fastify' {
   }
 }
 
-/** Tells whether a request is for a route of the plugin, of whichever instance or copy. */
+/** Tells whether a request is for a route of the plugin, in any instance or copy of the plugin. */
 export function isOwnRoute (request: FastifyRequest): boolean {
   return request.routeOptions.config[ownRoute] === true
 }

@@ -19,7 +19,10 @@ const policy = [
   'frame-ancestors \'none\''
 ].join('; ')
 
-/** What a page says. Nothing of it comes from a request but the `returnTo` of a verified flow, in `tryAgain`. */
+/**
+ * The content of a page. Nothing in it comes from the request, except that `tryAgain` may hold the `returnTo` of a verified
+ * flow.
+ */
 export interface Page {
   status: number
   title: string
@@ -32,13 +35,13 @@ export interface Page {
   reloads?: boolean
 }
 
-/** Sends a small static page under a policy of its own. */
+/** Sends a small static page with a strict content security policy. Does nothing if the request was already answered. */
 export function sendPage (reply: FastifyReply, page: Page): FastifyReply {
   if (reply.sent) return reply
   return passGate(reply, () => reply.code(page.status).headers(pageHeaders).send(renderPage(page)))
 }
 
-/** The headers that a page needs. */
+/** The headers of a page. */
 export const pageHeaders = {
   'content-type': 'text/html; charset=utf-8',
   'content-security-policy': policy,

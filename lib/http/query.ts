@@ -1,24 +1,24 @@
 import type { FastifyRequest } from 'fastify'
 import { WebflowOAuthError } from '../errors.ts'
 
-/** What Webflow sends back through the browser (RFC 6749, section 4.1.2). */
+/** The parameters that Webflow sends back through the browser (RFC 6749, section 4.1.2). */
 export type CallbackQuery =
   | { code: string, error: null, state: string | null }
   | { code: null, error: string, state: string | null }
 
-/** Reads the parameters of a request from its raw URL: an app's query parser may hide a repetition. */
+/** Reads the parameters of a request from its raw URL, because the app's query parser may hide that one is repeated. */
 export function readQuery (request: FastifyRequest): URLSearchParams {
   const [, query = ''] = /^[^?#]*\?([^#]*)/.exec(request.originalUrl) ?? []
   return new URLSearchParams(query)
 }
 
-/** Reads a parameter that is given exactly once; null otherwise. */
+/** Reads a parameter; null unless the query has it exactly once. */
 export function readOnce (query: URLSearchParams, name: string): string | null {
   const [value = null, ...more] = query.getAll(name)
   return more.length === 0 ? value : null
 }
 
-/** Parses a callback. Throws `WEBFLOW_OAUTH_INVALID_CALLBACK` when it is not one that Webflow makes. */
+/** Parses a callback. Throws `WEBFLOW_OAUTH_INVALID_CALLBACK` when Webflow would not send such a callback. */
 export function parseCallback (request: FastifyRequest): CallbackQuery {
   const query = readQuery(request)
   for (const name of ['code', 'state', 'error', 'error_description']) {

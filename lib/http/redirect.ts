@@ -2,8 +2,8 @@ import type { FastifyReply } from 'fastify'
 import { passGate } from './reply-gate.ts'
 
 /**
- * Redirects, unless the request was answered meanwhile: Fastify's `handlerTimeout` may have done so, and
- * would log the URL of the request, with code and state, if it were answered twice.
+ * Redirects, unless the request has already been answered, for example by Fastify's `handlerTimeout`. When a request is
+ * answered twice, Fastify logs its URL, with code and state.
  */
 export function redirect (reply: FastifyReply, url: string, status: 302 | 303): FastifyReply {
   return reply.sent ? reply : passGate(reply, () => reply.redirect(url, status))

@@ -2,15 +2,15 @@ import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 
-/** What a reply knows of the answers that were sent through it. */
+/** Controls which answers a reply may send, and remembers the last one. */
 export interface ReplyGate {
-  /** Whether anybody may send. While it is closed, errors pass, and so do the plugin's own answers. */
+  /** Whether everybody may send. While the gate is closed, only errors and the plugin's own answers pass. */
   isOpen: boolean
-  /** Whether an answer of the plugin's own is being sent. */
+  /** Whether the plugin is sending an answer of its own right now. */
   isPassing: boolean
-  /** The hook that may have answered, for the log. */
+  /** The name of the app's hook that may try to answer too late, for the log. */
   hook: string | null
-  /** What was sent last; an error on its way to an error handler too. */
+  /** The last payload that was sent. It may be an error that an error handler will answer. */
   lastSent: unknown
   /** Called for each answer that passes. */
   onSend: (() => void) | null
@@ -19,8 +19,9 @@ export interface ReplyGate {
 const gates = new WeakMap<FastifyReply, ReplyGate>()
 
 /**
- * Puts a gate before `reply.send`, once for each reply, and returns it.
- * An answer that comes too late is dropped. Fastify itself would log the URL of the request then, with code and state.
+ * Wraps `reply.send` with a gate, once for each reply, and returns the gate.
+ * The gate drops answers that come too late. Without the gate, Fastify would log the URL of the request for such an answer,
+ * with code and state.
  */
 export function gateOf (reply: FastifyReply): ReplyGate {
   const known = gates.get(reply)
@@ -42,7 +43,7 @@ export function gateOf (reply: FastifyReply): ReplyGate {
   return gate
 }
 
-/** Sends an answer of the plugin's own, also through a gate that is closed to hooks. */
+/** Sends an answer of the plugin's own, even while the gate is closed. */
 export function passGate<T> (reply: FastifyReply, answer: () => T): T {
   const gate = gates.get(reply)
   if (gate === undefined) return answer()
@@ -54,13 +55,13 @@ export function passGate<T> (reply: FastifyReply, answer: () => T): T {
   }
 }
 
-/** Opens the gate of a reply, if it has one: an error handler of the app answers next. */
+/** Opens the gate of a reply, if it has one, so that the app's error handler can answer. */
 export function openGate (reply: FastifyReply): void {
   const gate = gates.get(reply)
   if (gate !== undefined) gate.isOpen = true
 }
 
-/** What was sent last through the gate of a reply; undefined without a gate. */
+/** Returns the last payload that passed the gate of a reply; undefined without a gate. */
 export function lastSentThrough (reply: FastifyReply): unknown {
   return gates.get(reply)?.lastSent
 }

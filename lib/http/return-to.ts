@@ -1,27 +1,27 @@
-/** How many characters `returnTo` may have, percent-encoded. */
+/** The most characters that `returnTo` may have in its percent-encoded form. */
 const maxLength = 2048
 
-/** Where `returnTo` may lead. */
+/** The rules for where `returnTo` may lead. */
 export interface ReturnRules {
   /** The origin of `redirectUri`, against which paths are resolved. */
   origin: string
   allowedOrigins: ReadonlySet<string>
-  /** The plugin's own paths, normalised: nothing leads back into the flow. */
+  /** The normalised paths of the plugin's own routes. `returnTo` must not lead to them, or the flow would begin again. */
   ownPaths: ReadonlySet<string>
 }
 
-/** What becomes of a `returnTo`. */
+/** The result of judging a `returnTo`. */
 export type ReturnTarget =
-  /** `href` is the absolute URL, `shortest` the spelling of it that takes the fewest bytes in a flow cookie. */
+  /** `href` is the absolute URL. `shortest` is the spelling of it that takes the fewest bytes in a flow cookie. */
   | { kind: 'good', href: string, shortest: string }
-  /** It may be followed, but has more than 2,048 characters. */
+  /** The target is allowed, but has more than 2,048 characters. */
   | { kind: 'too long' }
-  /** It is no http(s) URL, is on a foreign origin, holds a user name or a password, or is one of the plugin's own routes. */
+  /** The target is no http(s) URL, is on a foreign origin, holds a user name or a password, or is one of the plugin's own routes. */
   | { kind: 'refused' }
 
 /**
- * Judges `returnTo`. Its percent-encoded form may have 2,048 characters: counted are path, query and fragment for a
- * page on the origin of `redirectUri`, and the whole URL for a page on another allowed origin.
+ * Judges `returnTo`. Its percent-encoded form may have 2,048 characters. On the origin of `redirectUri`, only path, query
+ * and fragment count; on another allowed origin, the whole URL counts.
  */
 export function judgeReturnTo (value: string, { origin, allowedOrigins, ownPaths }: ReturnRules): ReturnTarget {
   if (value === '' || !URL.canParse(value, origin)) return { kind: 'refused' }
@@ -33,20 +33,20 @@ export function judgeReturnTo (value: string, { origin, allowedOrigins, ownPaths
   const { href } = url
   const resolved = url.origin === origin ? href.slice(origin.length) : href
   if (resolved.length > maxLength) return { kind: 'too long' }
-  // A path that begins with two slashes would be read as a host: only its whole URL leads there again.
+  // A path that begins with two slashes would be read as a host name. Such a path is kept as a whole URL.
   const spelling = resolved.startsWith('//') ? href : resolved
   return { kind: 'good', href, shortest: Buffer.byteLength(value) < spelling.length ? value : spelling }
 }
 
 /**
- * Resolves `returnTo` to an absolute URL (WHATWG URL); null when it may not be followed.
+ * Resolves `returnTo` to an absolute URL (WHATWG URL); null when the plugin must not redirect to it.
  */
 export function resolveReturnTo (value: string, rules: ReturnRules): string | null {
   const target = judgeReturnTo(value, rules)
   return target.kind === 'good' ? target.href : null
 }
 
-/** Brings the spellings of a path that a router may take for one to one, path parameters left aside. */
+/** Brings all spellings of a path that a router may treat alike to one spelling, without path parameters (`;a=b`). */
 export function normalizePath (path: string): string {
   return plainPath(path.replace(/;.*$/, ''))
 }
