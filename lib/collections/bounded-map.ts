@@ -1,4 +1,4 @@
-/** A map that forgets what was set longest ago when it is full. */
+/** A map with a size limit. When it is full, it forgets the entry that was set longest ago. */
 export class BoundedMap<Value> {
   readonly #values = new Map<string, Value>()
   readonly #limit: number

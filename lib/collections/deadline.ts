@@ -1,11 +1,11 @@
-// A process that was blocked or frozen loses one slice of its time at the most, however long it was away.
+// The time is split into slices. However long the process is blocked or frozen, that uses up one slice at most.
 const slices = 10
 
 /**
- * Calls `onTimeout` after so many milliseconds in which this process was running; returns a function that cancels it.
+ * Calls `onTimeout` after so many milliseconds in which this process was running. Returns a function that cancels the call.
  *
- * Time in which the process was blocked or frozen hardly counts. Node runs overdue timers before it reads the answers
- * that wait in its sockets, so that one long timer would take a healthy server for a dead one.
+ * Time in which the process was blocked or frozen hardly counts. After such a time, Node runs overdue timers before it reads
+ * the answers that wait in its sockets. With one long timer, a healthy server would look like a dead one.
  */
 export function startDeadline (milliseconds: number, onTimeout: () => void): () => void {
   const slice = Math.ceil(milliseconds / slices)
@@ -16,7 +16,7 @@ export function startDeadline (milliseconds: number, onTimeout: () => void): () 
     timer = setTimeout(() => {
       left -= slice
       if (left > 0) wait()
-      // Immediates run after the sockets were read.
+      // Node reads the sockets before it runs immediates, so a waiting answer still arrives first.
       else lastLook = setImmediate(onTimeout)
     }, Math.min(slice, left))
   }

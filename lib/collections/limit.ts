@@ -1,4 +1,4 @@
-/** Lets so many tasks run at a time; the others wait for their turn, in the order in which they came. */
+/** Runs at most `atOnce` tasks at a time. The others wait for their turn, in the order in which they came. */
 export class Limit {
   readonly #waiting: Array<() => void> = []
   #free: number

@@ -1,4 +1,7 @@
-/** Waits for all of several tasks, though one may fail, and then fails as it did: none goes on behind the back of who waits. */
+/**
+ * Waits until all tasks have settled. Then rejects with the error of the first task that failed, or resolves with all
+ * results. Unlike with `Promise.all`, no task is still running when the caller goes on.
+ */
 export async function settleAll<T> (tasks: ReadonlyArray<Promise<T>>): Promise<T[]> {
   await Promise.allSettled(tasks)
   return await Promise.all(tasks)

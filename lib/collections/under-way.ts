@@ -1,8 +1,9 @@
-// A store that restarts is back by then.
+// In milliseconds. Together they are long enough for a store to restart.
 const pauses = [250, 1000, 4000, 15_000]
 
 /**
- * Work that goes on behind an answer, such as a deletion that the store carries out late. Closing waits for it.
+ * Work that continues after the answer was sent, such as a deletion that the store carries out late. When the app closes,
+ * the plugin waits for it.
  */
 export class UnderWay {
   readonly #tasks = new Set<Promise<unknown>>()
@@ -24,8 +25,8 @@ export class UnderWay {
   }
 
   /**
-   * Runs a task in the background until it succeeds: at once, and again after growing pauses. Closing waits for the try
-   * that is running, and for no pause. Calls `onGivenUp` with the last error when no try has succeeded.
+   * Runs a task in the background: at once, and again after growing pauses until it succeeds. When the app closes, the
+   * plugin waits for a running try, but not for a pause. Calls `onGivenUp` with the last error when all tries have failed.
    */
   insist (task: () => Promise<unknown>, onGivenUp: (error: unknown) => void, tries = 0): void {
     this.add(task()).catch((error: unknown) => {
