@@ -17,82 +17,85 @@ import { checkStatus, confirmEnded, type TokenStatus } from './tokens/status.ts'
 import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
 import { reportedStatus } from './webflow/reported-status.ts'
 
-/** Names a token outside a request: its `id`, or with `identify` the user it belongs to. */
+/** Identifies a token outside a request: by the `id` of the token, or with `identify` by the user to whom it belongs. */
 export type TokenReference = string | { user: string }
 
-/** How an authorization is begun by the app's own route. */
+/** The options of `startAuthorization`. */
 export interface StartAuthorizationOptions {
-  /** Where to go in the end, by the rules of the authorize route. Defaults to `successRedirect`. */
+  /** Where the browser goes in the end, by the same rules as on the authorize route. Defaults to `successRedirect`. */
   returnTo?: string | undefined
-  /** What to ask for instead of the plugin's scope. */
+  /** The scope to request. Defaults to the plugin's option `scope`. */
   scope?: readonly Scope[] | undefined
-  /** The user the token will belong to, for clients whose callback navigation cannot carry their bearer token. Needs `identify`. */
+  /**
+   * The user to whom the token will belong. Give it for clients that sign in with a bearer token, because the browser's
+   * navigation to the callback does not carry that token. Needs the option `identify`.
+   */
   user?: string | undefined
 }
 
-/** What became of a revocation. */
+/** The result of a revocation. */
 export interface Revocation {
-  /** Whether there was a token, which is now forgotten. */
+  /** Whether there was a token. If there was one, the plugin has forgotten it. */
   revoked: boolean
-  /** What Webflow said; `failed` only with `force`. Absent when there was no token. */
+  /** What Webflow answered. `failed` is possible only with `force`. Absent when there was no token. */
   upstream?: 'revoked' | 'already_revoked' | 'failed'
 }
 
-/** What the plugin decorates the instance with, as `fastify.webflowOAuth`. */
+/** The interface of `fastify.webflowOAuth`. */
 export interface WebflowOAuth {
   /**
    * Creates a hook for `preValidation` or `preHandler` that lets only requests with a token pass.
-   * The others get 401 `WEBFLOW_OAUTH_TOKEN_REQUIRED` or 403 `WEBFLOW_OAUTH_SCOPE_MISSING`.
+   * Other requests fail with 401 `WEBFLOW_OAUTH_TOKEN_REQUIRED` or 403 `WEBFLOW_OAUTH_SCOPE_MISSING`.
    */
   requireToken (options?: RequireTokenOptions): RequireTokenHook
   /** Returns the caller's token; throws `WEBFLOW_OAUTH_TOKEN_REQUIRED` when there is none. */
   tokenOf (request: AnyRequest): WebflowToken
-  /** Begins a flow from a route of the app's own: sets the flow cookie and resolves with the URL to redirect to. */
+  /** Begins a flow from one of the app's routes: sets the flow cookie and resolves with the URL to which the app must redirect. */
   startAuthorization (request: AnyRequest, reply: AnyReply, options?: StartAuthorizationOptions): Promise<string>
-  /** Finds a token outside a request, for jobs and webhooks; null when there is none. Counts as use. */
+  /** Finds a token outside a request, for jobs and webhooks; null when there is none. The token counts as used. */
   getToken (reference: TokenReference): Promise<WebflowToken | null>
   /**
-   * Finds the tokens that open a site or a workspace, or that a user of Webflow granted: one for each authorization,
-   * the newest first. Counts as use. A site that is opened by the grant of its workspace alone is found by `workspaceId`,
-   * and not by its own id.
-   *
-   * Before it looks, it asks Webflow about at most 20 of the tokens of which Webflow has not told yet; the next search
-   * goes on with the next 20. Instead of an empty list it rejects with `WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE` when Webflow
-   * could not be reached about one of them, and with `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when a token under the id cannot
-   * be read. While the store is down it rejects always.
+   * Finds the tokens that open a site or a workspace, or that a Webflow user granted. Returns one token for each
+   * authorization, the newest first. The tokens count as used.
+   * An empty list means that there is no such token. If no token was found and Webflow or the store could not be asked, the
+   * call rejects, for example with `WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE` or `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+   * If a token opens a site only through a grant of the whole workspace, search by `workspaceId`: the site's own id does
+   * not find the token.
    */
   findTokens (query: TokenQuery): Promise<WebflowToken[]>
   /**
-   * Walks over all tokens, reading a page at a time. Counts as use. A token that is written meanwhile may come twice.
-   * Rejects in the end with `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if some could not be read.
+   * Iterates over all tokens and reads them from the store a page at a time. Each token counts as used. A token that is
+   * written during the iteration may be returned twice. If some tokens could not be read, the iteration returns all others
+   * first and then rejects with `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
    */
   listTokens (): AsyncGenerator<WebflowToken, void, undefined>
   /**
-   * Asks Webflow whether a token still works, and refreshes what it opens; answers are remembered for a minute.
-   * Null when there is no such token. The token is kept, whatever Webflow says.
+   * Asks Webflow whether a token still works, and updates what the token opens. Answers are remembered for a minute.
+   * Null when there is no such token. The plugin keeps the token, whatever Webflow answers.
    */
   checkToken (target: WebflowToken | TokenReference): Promise<TokenStatus | null>
   /**
-   * For the moment in which the Data API refused a token: Webflow is asked once more, and if the token has ended,
-   * it is forgotten and `onDisconnect` runs. With `reported`, what the app's client threw or returned, only a 401
-   * counts; a 403 refreshes the scope, anything else is ignored. Null when there was nothing to ask.
+   * Call this when the Data API has refused a token. The plugin asks Webflow whether the token has ended. If so, it forgets
+   * the token and runs `onDisconnect`. `reported` is the value that the app's client threw or returned: a 401 leads to that
+   * question, a 403 only updates the scope, and any other status is ignored. Defaults to a 401.
+   * Null when there was no token or nothing to ask.
    */
   reportUnauthorized (target: WebflowToken | TokenReference, reported?: unknown): Promise<TokenStatus | null>
   /**
-   * Revokes all tokens that match, eight at a time, and tells of each what happened. Every other record that holds one
-   * of these access tokens goes too. What Webflow could not be told is kept: calling again finishes the work.
+   * Revokes all tokens that match a query, a few at a time, and returns the result for each. If Webflow could not be told
+   * about a token, the plugin keeps that token. Call this again to finish the work.
    */
   revokeAll (query: TokenQuery): Promise<TokenRevocation[]>
   /**
-   * Revokes a token at Webflow and forgets it. Rejects when Webflow fails, and keeps the token;
-   * with `force` it is forgotten all the same.
+   * Revokes a token at Webflow and forgets it. If Webflow fails, the call rejects and the plugin keeps the token. With
+   * `force`, the plugin forgets the token even if Webflow fails.
    */
   revoke (target: WebflowToken | TokenReference, options?: { force?: boolean | undefined }): Promise<Revocation>
-  /** Forgets the caller's token and ends the session cookie; Webflow is not told. For the app's own logout. */
+  /** Forgets the caller's token and deletes the session cookie, for the app's own logout. Webflow is not told. */
   endSession (request: AnyRequest, reply: AnyReply): Promise<void>
 }
 
-/** Creates what `fastify.webflowOAuth` is. */
+/** Creates `fastify.webflowOAuth`. */
 export function createApi (parts: Parts): WebflowOAuth {
   const { callers, cookies, identity, records, settings, untold } = parts
   const statusParts = { ...parts, introspect: settings.introspect }
@@ -103,13 +106,13 @@ export function createApi (parts: Parts): WebflowOAuth {
     return refuseOption('token', 'must be a token\'s id or `{ user }`')
   }
   const requireUser = (user: unknown): string => {
-    if (!identity.byUser) return refuseOption('user', 'needs the option `identify`: without it tokens belong to browser sessions')
+    if (!identity.byUser) return refuseOption('user', 'needs the option `identify`: without that option, tokens belong to browser sessions')
     if (!isUser(user)) return refuseOption('user', `must be a well-formed string that is not empty, of at most ${maxUserLength} bytes`)
     return user
   }
   const getToken = async (reference: unknown): Promise<WebflowToken | null> => {
     const tokenId = tokenIdOf(reference)
-    // Nothing but a hash ever becomes a key.
+    // Only strings in the form of a token id are used as a store key.
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
@@ -118,7 +121,7 @@ export function createApi (parts: Parts): WebflowOAuth {
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
-    if (!settings.introspect) return refuseOption('introspect', 'is false: nobody knows what tokens open')
+    if (!settings.introspect) return refuseOption('introspect', 'is false: the plugin then does not know what tokens open. Leave it out to find tokens by what they open')
     return resolveQuery(query)
   }
 

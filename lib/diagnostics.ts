@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { WebflowOAuthError, isError, type ErrorCode } from './errors.ts'
 
-/** What every message says: whose app it is about, for processes that serve several. */
+/** The base of every message. `clientId` names the app, because one process may serve several apps. */
 interface Message {
   clientId: string
 }
@@ -9,13 +9,16 @@ interface Message {
 /** How a call ended, and how long it took. */
 export interface CallEnd<Outcome extends string> extends Message {
   outcome: Outcome | 'failed'
-  /** The code of the error; null without one, and for an error of the app's own. */
+  /** The plugin's code of the error; null on success, and for an error of the app itself. */
   code: ErrorCode | null
   /** In milliseconds. */
   duration: number
 }
 
-/** What begins a flow: the authorize route, a guard that redirects, `startAuthorization`, or an install that came without a `state`. */
+/**
+ * What began a flow. `authorize`: the authorize route. `guard`: a guard that redirects. `app`: `startAuthorization`.
+ * `install`: a callback without `state`, after an install that began at Webflow.
+ */
 export type FlowTrigger = 'authorize' | 'guard' | 'app' | 'install'
 
 /** A flow has begun. */
@@ -24,37 +27,42 @@ export interface FlowStart extends Message {
 }
 
 /**
- * A flow has ended, or a callback was refused, such as one with a foreign `state`: a flow that is refused unharmed may
- * still connect. A repeated callback that gets the same answer is no message.
+ * A flow has ended, or a callback was refused, for example because of a foreign `state`. A flow whose callback was refused
+ * may still connect later. A repeated callback that gets the same answer publishes no message.
  */
 export interface FlowEnd extends CallEnd<'connected'> {
-  /** The reason of the error, one of those that the documentation lists; null without. */
+  /** The reason of the error, from the list in the documentation; null when the error has none. */
   reason: string | null
-  /** How long ago the flow began, in milliseconds: mostly the time that a person took. Null where the browser has no such flow. */
+  /**
+   * How long ago the flow began, in milliseconds. Most of it is the time that a person took. Null when the browser has no
+   * such flow.
+   */
   elapsed: number | null
 }
 
-/** A code was sent to Webflow. */
+/** A call to Webflow that exchanged a code has ended. */
 export type Exchange = CallEnd<'issued'>
 
-/** A token was sent to Webflow to be revoked. */
+/** A call to Webflow that revoked a token has ended. */
 export type Revoke = CallEnd<'revoked' | 'already_revoked'>
 
 /** A call to the store failed. */
 export interface StoreFailure extends Message {
   method: StoreMethod
-  /** It rejected, did not answer in time, or was not made, since the store is given a second of rest after a timeout. */
+  /**
+   * `error`: the store rejected. `timeout`: the store did not answer in time. `resting`: the plugin did not call the store,
+   * because it had timed out less than a second ago.
+   */
   reason: 'error' | 'timeout' | 'resting'
   /** In milliseconds. */
   duration: number
 }
 
-/** The calls of a store. */
+/** The name of a method of the store. */
 export type StoreMethod = 'get' | 'set' | 'delete' | 'find'
 
 /**
- * Why Webflow ended a token: `revoked`, by the user or by Webflow; `superseded`, because the same user
- * has connected again.
+ * Why Webflow ended a token. `revoked`: the user or Webflow revoked it. `superseded`: the same user has connected again.
  */
 export type DisconnectReason = 'revoked' | 'superseded'
 
@@ -63,7 +71,10 @@ export interface Disconnect extends Message {
   reason: DisconnectReason
 }
 
-/** Is told what happens on a channel. An intersection, for which TypeScript lets Node's channel of `unknown` stand in. */
+/**
+ * A function that receives the messages of a channel. It is an intersection with `object`, because otherwise TypeScript
+ * would not accept Node's channel, whose messages are `unknown`, as a `DiagnosticsChannel`.
+ */
 export type DiagnosticsListener<T> = ((message: T, name: string | symbol) => void) & object
 
 /** A channel of `node:diagnostics_channel`, with the type of its messages. */
@@ -75,7 +86,7 @@ export interface DiagnosticsChannel<T> {
   publish (message: T): void
 }
 
-/** The channels on which the plugin tells what happens. */
+/** The diagnostics channels of the plugin. */
 export interface Diagnostics {
   readonly flowStart: DiagnosticsChannel<FlowStart>
   readonly flowEnd: DiagnosticsChannel<FlowEnd>
@@ -86,9 +97,9 @@ export interface Diagnostics {
 }
 
 /**
- * The channels on which the plugin tells what happens, for metrics and traces. They belong to the process: all
- * instances publish on them. Messages hold no secret and no personal data, and all but numbers are words of short
- * lists. Whoever knows the names can use `node:diagnostics_channel` as well.
+ * The channels on which the plugin publishes what happens, for metrics and traces. All instances in a process publish on
+ * the same channels. Messages hold no secrets and no personal data; apart from `clientId` and numbers, all their values are
+ * words from short lists. An app can also subscribe by name, with `node:diagnostics_channel`.
  */
 export const diagnostics: Diagnostics = Object.freeze({
   flowStart: channel('fastify-webflow-oauth:flow:start'),
@@ -99,7 +110,7 @@ export const diagnostics: Diagnostics = Object.freeze({
   disconnect: channel('fastify-webflow-oauth:disconnect')
 })
 
-/** The code of an error of ours; null for one of the app's. */
+/** Returns the code of an error of the plugin; null for any other value. */
 export function ownCode (error: unknown): ErrorCode | null {
   return isError(error) && error instanceof WebflowOAuthError ? error.code : null
 }

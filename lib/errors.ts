@@ -17,7 +17,7 @@ const statusCodes = {
   WEBFLOW_OAUTH_CROSS_SITE: 403
 } as const
 
-/** The closed list of codes that the plugin's errors carry. */
+/** A code of the plugin's errors. The list is closed. */
 export type ErrorCode = keyof typeof statusCodes
 
 /** Why a callback's `state` was refused: the `reason` of `WEBFLOW_OAUTH_STATE_INVALID`. */
@@ -31,29 +31,29 @@ export type StateReason =
   | 'other_browser'
   | 'other_user'
 
-/** What may accompany an error. */
+/** Optional details of an error. */
 export interface ErrorDetails {
-  /** A word from a closed list that says which case of the code it is. */
+  /** A word from a closed list that names the case, if the code covers several. */
   reason?: string | undefined
-  /** The error behind this one, already reduced to its name and code. */
+  /** The error that caused this one, already reduced by `describeForeign`. */
   cause?: Error | undefined
-  /** The status where it is not the code's own: an argument may come from a stranger. */
+  /** A status other than the code's usual one, for example 400 when the wrong argument came from a client. */
   statusCode?: number | undefined
 }
 
 /**
- * The one error class of the plugin.
+ * The only error class of the plugin.
  *
- * Message, cause and stack never hold a code, a state, a token, a secret, a cookie or the body of an
- * answer: it may be logged and shown as it is.
+ * Its message, cause and stack never hold an authorization code, a state, a token, a secret, a cookie or the body of an
+ * answer. An app may log it and show it as it is.
  */
 export class WebflowOAuthError extends Error {
   override readonly name = 'WebflowOAuthError'
   /** Which failure it is. */
   readonly code: ErrorCode
-  /** The HTTP status that answers it; Fastify uses it. */
+  /** The HTTP status of the answer. Fastify reads it. */
   readonly statusCode: number
-  /** Which case of the code it is, where there are several. */
+  /** Which case of the code this is, if the code covers several. */
   declare readonly reason?: string
 
   constructor (code: ErrorCode, message: string, { reason, cause, statusCode }: ErrorDetails = {}) {
@@ -63,7 +63,10 @@ export class WebflowOAuthError extends Error {
     if (reason !== undefined) this.reason = reason
   }
 
-  /** The same as `statusCode`, under the name that http-errors gives it: NestJS keeps the status of an error that has both and `expose`. */
+  /**
+   * The same as `statusCode`, under the name that http-errors uses. NestJS keeps the status of an error only if the error
+   * has `statusCode`, `status` and `expose`.
+   */
   get status (): number {
     return this.statusCode
   }
@@ -74,12 +77,12 @@ export class WebflowOAuthError extends Error {
   }
 }
 
-/** Throws the error for an option, or an argument, that cannot be used: which one, what is wrong with it, and the remedy. */
+/** Throws the error for a wrong option or argument. `problem` says what is wrong with it and gives the remedy. */
 export function refuseOption (option: string, problem: string, details?: ErrorDetails): never {
   throw new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', `\`${option}\` ${problem}${problem.endsWith('?') ? '' : '.'}`, details)
 }
 
-/** Refuses what is misspelled among the options of a call. */
+/** Refuses unknown, perhaps misspelled, options of a call. */
 export function refuseUnknown (options: object, known: readonly string[]): void {
   for (const name of Object.keys(options)) {
     if (!known.includes(name)) refuseOption(name, `is not an option here: there are ${known.join(', ')}`)
@@ -92,7 +95,7 @@ export function isErrorCode (value: unknown): value is ErrorCode {
 }
 
 const words = /^[A-Za-z_][\w.-]{0,63}$/
-// What Fastify and loggers read of an error.
+// The members of an error that Fastify and loggers read.
 const readByOthers = ['name', 'message', 'stack', 'code', 'cause', 'statusCode', 'status', 'headers', 'validation', 'toJSON']
 
 /** Tells whether a value is an Error. Never throws, whereas `instanceof` throws for a revoked Proxy. */
@@ -100,14 +103,14 @@ export function isError (value: unknown): value is Error {
   return attempt(() => value instanceof Error) === true
 }
 
-/** Reads a member of a foreign value; undefined when there is none, and when reading it throws. Never throws. */
+/** Reads a member of a foreign value; undefined when the member is missing or reading it throws. Never throws. */
 export function readMember (value: unknown, name: string): unknown {
   return attempt(() => Object(value)[name])
 }
 
 /**
- * Reduces a foreign error to its name, its code and the places in the code it came from. Never throws, whatever it is given.
- * The message is dropped: ioredis puts keys and values there, an HTTP client the request.
+ * Reduces a foreign error to its name, its code and the lines of its stack. Never throws, for any value.
+ * The message is dropped, because it may hold secrets: ioredis puts keys and values into it, and HTTP clients the request.
  */
 export function describeForeign (thrown: unknown): Error {
   if (!isError(thrown)) return withoutStack(new Error('Something that is not an Error was thrown.'))
@@ -117,24 +120,27 @@ export function describeForeign (thrown: unknown): Error {
   const description = new Error(code === null ? word : `${word} ${code}`)
   if (typeof name !== 'string' || typeof message !== 'string' || typeof stack !== 'string') return withoutStack(description)
   const head = `${name}: ${message}\n`
-  // Only a stack that begins as Node writes it tells where the message ends.
+  // The stack repeats the message. Only if the stack begins as Node writes it, it is clear where the message ends.
   if (!stack.startsWith(head)) return withoutStack(description)
   description.stack = `Error: ${description.message}\n${stack.slice(head.length)}`
   return description
 }
 
-/** Reads the `code` of an error where it is a plain word, as Node, undici and Fastify give it. */
+/** Reads the `code` of an error; null unless it is a plain word, like the codes of Node, undici and Fastify. */
 export function codeOf (error: Error): string | null {
   const code = readMember(error, 'code')
   return typeof code === 'string' && words.test(code) ? code : null
 }
 
-/** The HTTP status that an error asks for, by the names that Fastify knows; 500 when it asks for none. */
+/** Reads the HTTP status of an error from the members that Fastify reads too; 500 when it has none. */
 export function statusOf (error: Error): number {
   return [readMember(error, 'statusCode'), readMember(error, 'status')].find(isFailureStatus) ?? 500
 }
 
-/** Makes an error of what was thrown that may be handed on: an Error which throws when it is read would fail whoever logs or answers it. */
+/**
+ * Returns an Error for a thrown value. It is the value itself if that is an Error whose members can be read. An Error with
+ * members that throw is replaced, because it would break Fastify and loggers.
+ */
 export function toError (thrown: unknown): Error {
   const isReadable = isError(thrown) && attempt(() => readByOthers.map((name) => Reflect.get(thrown, name))) !== undefined
   return isReadable ? thrown : describeForeign(thrown)

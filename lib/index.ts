@@ -36,23 +36,24 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     /**
-     * The caller's connection to Webflow, or null when there is none. It is there from `preValidation` on; reading it
-     * earlier throws `WEBFLOW_OAUTH_TOKEN_NOT_LOADED`, and while the store fails `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
+     * The caller's connection to Webflow, or null when there is none. It is available from `preValidation` on. Reading it
+     * earlier throws `WEBFLOW_OAUTH_TOKEN_NOT_LOADED`. If the store failed, reading it throws
+     * `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
      */
     readonly webflowToken: WebflowToken | null
   }
   interface FastifyContextConfig {
-    /** False leaves the caller's token unloaded on this route. Defaults to true. */
+    /** Whether the plugin loads the caller's token on this route. Defaults to true. */
     webflowToken?: boolean
   }
 }
 
 /**
- * Connects an app to Webflow: registers the authorize, callback and revoke routes, decorates requests
- * with `webflowToken` and the instance with `webflowOAuth`.
+ * Connects an app to Webflow. Registers the authorize, callback and revoke routes, and decorates requests with
+ * `webflowToken` and the Fastify instance with `webflowOAuth`.
  */
 export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions & Pick<RegisterOptions, 'logLevel' | 'logSerializers'>) => {
-  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
+  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: register each app in a scope of its own, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   checkSetup(fastify, settings, options)
@@ -69,15 +70,15 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
   if (context.identity.byUser) fastify.addHook('preHandler', (request, _reply, done) => { context.callers.loadAgain(request, done) })
   fastify.addHook('onListen', (done) => {
-    // Nobody waits for it, and a call that cannot have it tells why.
+    // Failures are ignored here: the first call to Webflow meets the same error and reports it.
     Promise.allSettled([context.webflow.prepare()])
     done()
   })
   const closing = new Closing(context, fastify)
   fastify.addHook('onClose', async () => { await context.webflow.close() })
-  // Hooks of `onClose` run in reverse order: these come first.
+  // Fastify runs `onClose` hooks in reverse order, so these hooks run before the client closes.
   closing.addHooks(fastify)
-  // Fastify applies these two to a scope, and a wrapped plugin has none.
+  // Fastify applies these two options to a scope. A plugin wrapped by fastify-plugin has no scope, so they go to the routes.
   const { logLevel, logSerializers } = options
   fastify.register(registerRoutes, {
     parts: context,
@@ -90,13 +91,13 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
 
 export default webflowOAuth
 
-/** The cookies that the instances on one server use, so that no two share a name on a host. */
+/** The cookie names in use on each server, so that no two instances use the same name on one host. */
 const reserved = new WeakMap<object, Set<string>>()
 
 function reserveCookies ({ server }: FastifyInstance, { cookieName, host }: Settings): void {
   const names = reserved.get(server) ?? new Set<string>()
-  // Cookies ignore ports.
+  // Browsers send a cookie to all ports of its host.
   const name = `${cookieName} ${host.replace(/:\d+$/, '')}`
-  if (names.has(name)) refuseOption('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too`)
+  if (names.has(name)) refuseOption('cookieName', `is taken: another instance on this server uses \`${cookieName}\` too. Give each instance a name of its own`)
   reserved.set(server, names.add(name))
 }
