@@ -32,14 +32,15 @@ export function redirect (location: string): Answer {
   return { status: 302, headers: { location, 'cache-control': 'no-store' }, body: '' }
 }
 
-/** Makes a page that runs no script, loads nothing and cannot be framed. */
+/** Makes the response for a page that runs no script, loads nothing and cannot be framed. */
 export function page (status: number, content: Html): Answer {
   return {
     status,
     headers: {
       'content-type': 'text/html; charset=utf-8',
       'cache-control': 'no-store',
-      // No `form-action`: Chromium applies it to the redirect after the form too, which leads to the app's origin.
+      // `form-action` is left out, because Chromium would also apply it to the redirect after the form, and that redirect
+      // leads to the app's origin.
       'content-security-policy': `default-src 'none'; style-src ${styleSource}; base-uri 'none'; frame-ancestors 'none'`,
       'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff'

@@ -2,7 +2,7 @@ import type { App, Config } from './options.ts'
 import { readForm, readParameters } from './parameters.ts'
 import { isKnownScope } from './scope.ts'
 
-/** A request that may be put before the user. */
+/** A valid authorization request, which the user can approve or deny. */
 export interface AuthorizationRequest {
   readonly app: App
   readonly scope: readonly string[]
@@ -11,7 +11,10 @@ export interface AuthorizationRequest {
   readonly state: string | null
 }
 
-/** A request to consent to, an error the app is told by redirect, or one that only the person in front of it is shown. */
+/**
+ * The result of reading an authorization request. `request`: the request is valid. `error`: a redirect to `location` tells
+ * the app about the error. `refused`: only the user sees the error, on a page.
+ */
 export type Reading =
   | { readonly kind: 'request', readonly request: AuthorizationRequest }
   | { readonly kind: 'error', readonly location: string }
@@ -19,7 +22,7 @@ export type Reading =
 
 /**
  * Reads an authorization request (RFC 6749 section 4.1.1).
- * Nothing is sent to a redirect URI before it is known to be the app's.
+ * No error is redirected before the redirect URI has been checked: a wrong URI may belong to somebody else.
  */
 export function readAuthorizationRequest (query: URLSearchParams, { apps, behavior }: Config): Reading {
   const parameters = readParameters(readForm(query), ['response_type', 'client_id', 'redirect_uri', 'scope', 'state'])
@@ -36,7 +39,7 @@ export function readAuthorizationRequest (query: URLSearchParams, { apps, behavi
     return refused(`The redirect_uri ${redirectUri} is not registered. It must equal, to the letter: ${app.redirectUris.join(' or ')}.`)
   }
 
-  // An empty state is a state: what was sent comes back.
+  // An empty state is sent back like any other state, so it must stay distinct from a missing one.
   const request = { app, redirectUri, redirectUriSent: redirectUriSent !== undefined, state: query.get('state') }
   const error = (code: string, description: string): Reading => ({ kind: 'error', location: errorLocation(request, code, description) })
   if (responseType === undefined) return error('invalid_request', 'The parameter response_type is missing')
@@ -64,7 +67,7 @@ export function errorLocation (request: Omit<AuthorizationRequest, 'scope'>, err
 function locationOf ({ redirectUri, state }: Omit<AuthorizationRequest, 'scope'>, parameters: Record<string, string>): string {
   const query = new URLSearchParams(parameters)
   if (state !== null) query.set('state', state)
-  // Joined as text: URL would rewrite the query that the registered URI may have.
+  // The query is appended as text, because `URL` would rewrite a query that the registered URI already has.
   return `${redirectUri}${redirectUri.includes('?') ? '&' : '?'}${query.toString()}`
 }
 

@@ -4,7 +4,7 @@ import type { Selection } from './selection.ts'
 
 const codeLifetime = 15 * 60 * 1000
 
-/** What one user has ever allowed one app. */
+/** Everything that one user has allowed one app so far. */
 export interface Grant {
   readonly id: string
   readonly createdAt: number
@@ -16,7 +16,7 @@ export interface Grant {
   readonly tokens: Set<AccessToken>
 }
 
-/** A token that works. */
+/** An access token. */
 export interface AccessToken {
   readonly id: string
   readonly value: string
@@ -27,14 +27,14 @@ export interface AccessToken {
   readonly expiresAt: number
 }
 
-/** A user's consent, from which a code is made. */
+/** A user's consent. A code is issued for it. */
 export interface Consent {
   readonly user: User
   readonly app: App
   readonly scope: readonly string[]
   readonly selection: Selection
   readonly redirectUri: string
-  /** Whether the request named the redirect URI, and the token request must name it again. */
+  /** Whether the authorization request named the redirect URI. If it did, the token request must name it again. */
   readonly redirectUriSent: boolean
 }
 
@@ -43,12 +43,12 @@ interface AuthorizationCode extends Consent {
   token: AccessToken | null
 }
 
-/** What comes of a code: a token, or a reason for `invalid_grant`. */
+/** The result of exchanging a code: a token, or the description of an `invalid_grant` error. */
 export type Exchange =
   | { readonly kind: 'token', readonly token: AccessToken }
   | { readonly kind: 'rejected', readonly description: string }
 
-/** Keeps the codes, the tokens and what they stand for. */
+/** Keeps the grants, the codes and the tokens. */
 export class Authorizations {
   readonly #config: Config
   readonly #grants = new Map<string, Grant>()
@@ -76,7 +76,7 @@ export class Authorizations {
     return value
   }
 
-  /** Exchanges a code, once, for a token of the app it was issued to. */
+  /** Exchanges a code for a token. This works once, and only for the app to which the code was issued. */
   exchange (app: App, value: string, redirectUri: string | undefined): Exchange {
     const code = this.#codes.get(value)
     if (code === undefined || code.app !== app || code.expiresAt <= this.#config.now()) {
@@ -93,7 +93,7 @@ export class Authorizations {
     return { kind: 'token', token: code.token }
   }
 
-  /** Finds a token that works. */
+  /** Finds a token; undefined when it is unknown, ended or expired. */
   find (value: string): AccessToken | undefined {
     const token = this.#tokens.get(value)
     if (token === undefined || token.expiresAt > this.#config.now()) return token
@@ -101,14 +101,17 @@ export class Authorizations {
     return undefined
   }
 
-  /** Ends a token, and its siblings where the behavior says so; the last to go takes the grant with it. */
+  /**
+   * Ends a token. With `revocationEndsSiblings`, it also ends the user's other tokens of the app. When the last token of a
+   * grant has ended, the grant ends too.
+   */
   revoke (token: AccessToken): void {
     const { grant } = token
     for (const other of this.#config.behavior.revocationEndsSiblings ? grant.tokens : [token]) this.#end(other)
     if (grant.tokens.size === 0) this.#grants.delete(grantKey(grant.user, grant.app))
   }
 
-  /** Ends all that the user allowed the app, codes included. */
+  /** Ends everything that the user allowed the app: the tokens, the grant and the codes. */
   uninstall (user: User, app: App): void {
     for (const token of this.grantOf(user, app)?.tokens ?? []) this.#end(token)
     this.#grants.delete(grantKey(user, app))
@@ -119,7 +122,7 @@ export class Authorizations {
 
   #issue (code: AuthorizationCode): AccessToken {
     const { behavior, now } = this.#config
-    // The grant may have gone since the consent, with the last of its tokens.
+    // The grant may have ended since the consent, together with its last token. In that case it is made again.
     const grant = this.#widenGrant(code)
     const [old] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
     if (old !== undefined && behavior.repeatedAuthorization === 'same') {

@@ -8,7 +8,7 @@ import { defaultSelection, select } from './selection.ts'
 import type { Selection } from './selection.ts'
 import type { Webflow } from './webflow.ts'
 
-/** Answers `GET /oauth/authorize`: the consent page, or where to go instead. */
+/** Answers `GET /oauth/authorize` with the consent page, an error page or a redirect. */
 export function authorize (webflow: Webflow, { query }: Call): Answer {
   const reading = readAuthorizationRequest(query, webflow.config)
   switch (reading.kind) {
@@ -18,7 +18,7 @@ export function authorize (webflow: Webflow, { query }: Call): Answer {
   }
 }
 
-/** Answers `POST /oauth/authorize`, the consent page's form; its URL still holds the authorization request. */
+/** Answers `POST /oauth/authorize`, the form of the consent page. The URL of the form still holds the authorization request. */
 export function decide (webflow: Webflow, { query, body }: Call): Answer {
   const reading = readAuthorizationRequest(query, webflow.config)
   if (reading.kind === 'refused') return page(400, errorPage(reading.message))
@@ -34,12 +34,12 @@ export function decide (webflow: Webflow, { query, body }: Call): Answer {
   return page(400, consentPage({ ...viewOf(webflow, request, query), selection, message: approval.message }))
 }
 
-/** Where an approval leads, or what is wrong with what was picked. */
+/** The result of an approval: the URL to which the browser goes, or what is wrong with the selection. */
 export type Approval =
   | { readonly kind: 'approved', readonly location: string }
   | { readonly kind: 'refused', readonly message: string }
 
-/** Records that the user approves and tells where the browser goes. */
+/** Records that the user approves, and returns the URL to which the browser goes. */
 export function approve ({ authorizations, config, user }: Webflow, request: AuthorizationRequest, selection: Selection): Approval {
   const picked = select(config.workspaces, selection)
   if (picked.kind === 'refused') return picked
@@ -47,7 +47,7 @@ export function approve ({ authorizations, config, user }: Webflow, request: Aut
   return { kind: 'approved', location: codeLocation(request, code) }
 }
 
-/** Tells where the browser goes after the user denies. */
+/** Returns the URL to which the browser goes after the user has denied. */
 export function deny ({ config }: Webflow, request: AuthorizationRequest): string {
   return errorLocation(request, config.behavior.denialError, 'The user denied the request')
 }

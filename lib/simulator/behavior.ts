@@ -1,76 +1,77 @@
-/** The errors the revocation endpoint is documented to give. */
+/** The errors that Webflow documents for its revocation endpoint. */
 export type RevocationErrorCode = 'invalid_client' | 'invalid_token' | 'invalid_request'
 
 /**
- * What nobody outside Webflow knows for certain: one switch for each guess.
- * Run an app's tests under the other settings to learn what it silently relies on.
+ * How the simulator behaves where nobody outside Webflow knows Webflow's behavior for certain. There is one switch for each
+ * guess. Run an app's tests with other settings too, to learn whether the app relies on a guess.
  */
 export interface Behavior {
   /**
-   * What a second authorization by the same user gives the app: a `new` token beside the old one, the `same` token
-   * again, or a new one that ends the old (`new-ends-old`). Unknown; defaults to `new`.
+   * Which token the app gets when the same user authorizes it a second time: a `new` token beside the old one, the `same`
+   * token again, or a new token that ends the old one (`new-ends-old`). Webflow's behavior is unknown. Defaults to `new`.
    */
   readonly repeatedAuthorization: 'new' | 'same' | 'new-ends-old'
   /**
-   * Whether a user who already consented to all that is asked is shown the consent page again (`show`) or is sent
-   * straight back with a code (`skip`). Seen to vary; defaults to `show`.
+   * What happens when the user has already consented to all requested scopes: the user sees the consent page again (`show`),
+   * or goes straight back to the app with a code (`skip`). Webflow has been seen to do both. Defaults to `show`.
    */
   readonly repeatedConsent: 'show' | 'skip'
   /**
-   * Where the user is sent when the request names no `redirect_uri` and several are registered: to the `first`, or
-   * to an error page (`refuse`). That it may be left out is seen, which one is taken is not; defaults to `first`.
+   * Where the user goes when the request names no `redirect_uri` and the app has registered several: to the `first` one, or
+   * to an error page (`refuse`). Webflow has been seen to accept requests without `redirect_uri`, but nobody knows which
+   * URI it then uses. Defaults to `first`.
    */
   readonly omittedRedirectUri: 'first' | 'refuse'
   /**
-   * What a request without `scope` asks for: all that the app has `configured`, or nothing, which is an
-   * `invalid_scope` error (`refuse`). Unknown; defaults to `configured`.
+   * What a request without `scope` means: it asks for all scopes that the app has `configured`, or it is answered with the
+   * error `invalid_scope` (`refuse`). Webflow's behavior is unknown. Defaults to `configured`.
    */
   readonly omittedScope: 'configured' | 'refuse'
-  /** The `error` of a user's denial. Near certain, not documented; defaults to `access_denied`. */
+  /** The `error` that the app gets when the user denies. The default is almost certain, but not documented. Defaults to `access_denied`. */
   readonly denialError: string
   /**
-   * What the token endpoint says to wrong credentials: `invalid_grant` with status 400, as documented, or
-   * `invalid_client` with status 401, as RFC 6749 section 5.2 has it. Defaults to `invalid_grant`.
+   * How the token endpoint answers wrong credentials: with `invalid_grant` and status 400, as Webflow documents, or with
+   * `invalid_client` and status 401, as RFC 6749 section 5.2 says. Defaults to `invalid_grant`.
    */
   readonly wrongCredentials: 'invalid_grant' | 'invalid_client'
   /**
-   * Whether a code that is presented twice ends the token it was exchanged for, as RFC 6749 section 4.1.2
-   * recommends. Unknown; defaults to false.
+   * Whether the token that was issued for a code ends when the code is presented again, as RFC 6749 section 4.1.2
+   * recommends. Webflow's behavior is unknown. Defaults to false.
    */
   readonly reusedCodeEndsToken: boolean
-  /** Whether the token response carries `scope`, space separated. Not documented; defaults to false. */
+  /** Whether the token response has the member `scope`, separated by spaces. Webflow does not document it. Defaults to false. */
   readonly scopeInTokenResponse: boolean
   /**
-   * Life of an access token, in seconds: sent as `expires_in`, and kept. Not documented; defaults to null, a token
-   * that does not expire and an answer that does not say.
+   * How long an access token lives, in seconds. The token response says so in `expires_in`. With null, tokens do not expire
+   * and the response has no `expires_in`. Webflow does not document it. Defaults to null.
    */
   readonly expiresIn: number | null
-  /** The member that tells of a successful revocation; an old SDK types `didRevoke`. Defaults to `did_revoke`. */
+  /** The name of the member that reports a successful revocation. An old Webflow SDK declares `didRevoke`. Defaults to `did_revoke`. */
   readonly revokedMember: 'did_revoke' | 'didRevoke'
   /**
-   * Statuses of the revocation endpoint's errors, which are documented without any.
-   * Default to 401 for `invalid_client` and 400 for the others.
+   * The HTTP statuses of the revocation endpoint's errors. Webflow documents the errors without a status.
+   * Defaults to 401 for `invalid_client` and 400 for the others.
    */
   readonly revocationErrorStatus: Readonly<Record<RevocationErrorCode, number>>
-  /** Whether revoking one token ends the user's other tokens of the app. Unknown; defaults to false. */
+  /** Whether revoking one token also ends the user's other tokens of the app. Webflow's behavior is unknown. Defaults to false. */
   readonly revocationEndsSiblings: boolean
   /**
-   * What an authorization, with its id and its date, stands for in an introspection: one `token`, or the `grant` of a
-   * user to an app, however many tokens it has. Unknown; defaults to `token`.
+   * Whose id and date an introspection reports as the authorization: those of the `token`, or those of the `grant` of the
+   * user to the app, which all tokens of that grant share. Webflow's behavior is unknown. Defaults to `token`.
    */
   readonly authorizationOf: 'token' | 'grant'
-  /** Whether an introspection names the user who made the grant; every field is optional. Defaults to true. */
+  /** Whether an introspection lists the user who made the grant. Webflow documents the field as optional. Defaults to true. */
   readonly introspectionListsUsers: boolean
-  /** What stands between scopes in an introspection; both are seen. Defaults to a comma. */
+  /** The separator between scopes in an introspection. Both have been seen. Defaults to a comma. */
   readonly introspectionScopeSeparator: ',' | ' '
   /**
-   * Whether the introspection of a workspace grant names the workspace's sites in `siteIds` too.
-   * That the list is empty is likely, not known; defaults to false.
+   * Whether the introspection of a workspace grant also lists the workspace's sites in `siteIds`.
+   * Webflow probably leaves the list empty, but nobody knows. Defaults to false.
    */
   readonly workspaceGrantListsSites: boolean
 }
 
-/** The switches a caller sets; what is left out keeps its default. */
+/** The switches that a caller sets. The others keep their defaults. */
 export type BehaviorOptions = Partial<Omit<Behavior, 'revocationErrorStatus'>> & {
   readonly revocationErrorStatus?: Partial<Readonly<Record<RevocationErrorCode, number>>>
 }
@@ -94,7 +95,7 @@ const defaults: Behavior = {
   workspaceGrantListsSites: false
 }
 
-/** What each switch can be set to. */
+/** The allowed values of each switch: a list, or a function that tests a value. */
 const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unknown) => boolean)>> = {
   repeatedAuthorization: ['new', 'same', 'new-ends-old'],
   repeatedConsent: ['show', 'skip'],
@@ -114,7 +115,10 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   workspaceGrantListsSites: [true, false]
 }
 
-/** Completes the switches; throws a TypeError for a name or a value that is none, since a misspelt switch would test nothing. */
+/**
+ * Fills in the defaults of the switches. Throws a TypeError for an unknown name or value: a test with a misspelt switch would
+ * otherwise pass without testing anything.
+ */
 export function completeBehavior (options: BehaviorOptions): Behavior {
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   for (const [name, value] of given) {
@@ -130,7 +134,7 @@ export function completeBehavior (options: BehaviorOptions): Behavior {
   })
 }
 
-/** Some of the errors, each with a status that an answer can have. */
+/** Tells whether a value maps errors of the revocation endpoint to HTTP statuses. */
 function isStatuses (value: unknown): boolean {
   return typeof value === 'object' && value !== null && Object.entries(value).every(([error, status]) =>
     Object.hasOwn(defaults.revocationErrorStatus, error) && Number.isInteger(status) && status >= 200 && status <= 599)

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { readBody } from './parameters.ts'
 import type { Body } from './parameters.ts'
 
-/** What a request asks, read from the raw URL and the raw body. */
+/** A request, read from its raw URL and raw body. */
 export interface Call {
   readonly path: string
   readonly query: URLSearchParams
@@ -10,7 +10,7 @@ export interface Call {
   readonly authorization: string | undefined
 }
 
-/** Reads what a request asks. */
+/** Reads a request. */
 export function callOf ({ url, headers, body }: FastifyRequest): Call {
   return {
     ...splitUrl(url),
@@ -19,7 +19,7 @@ export function callOf ({ url, headers, body }: FastifyRequest): Call {
   }
 }
 
-/** Parts a URL, absolute or not, into what is before the question mark and the query. */
+/** Splits a URL, absolute or not, at the question mark. */
 export function splitUrl (url: string): { path: string, query: URLSearchParams } {
   const start = url.indexOf('?')
   const end = start < 0 ? url.length : start

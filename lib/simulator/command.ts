@@ -22,20 +22,20 @@ The environment may set WEBFLOW_CLIENT_ID and WEBFLOW_CLIENT_SECRET. Without, th
 at every start, and printed.
 `
 
-/** What a command came to. */
+/** The result of a command. */
 export interface Command {
   readonly exitCode: number
-  /** What runs now, and has to be closed. */
+  /** The running simulator, which the caller must close; null if none was started. */
   readonly simulator: Simulator | null
 }
 
-/** Where a command prints. */
+/** The functions with which a command prints. */
 export interface Output {
   readonly log: (text: string) => void
   readonly error: (text: string) => void
 }
 
-/** Runs the command line `fastify-webflow-oauth`, whose only command is `simulator`. Never throws: what is wrong is printed. */
+/** Runs the command line `fastify-webflow-oauth`. Its only command is `simulator`. Prints errors and never throws. */
 export async function runCommand (args: readonly string[], env: Readonly<Record<string, string | undefined>>, output: Output = console): Promise<Command> {
   try {
     const { values, positionals } = parse(args)
@@ -110,7 +110,7 @@ and Webflow's SDK by
   return simulator
 }
 
-/** A credential that is the same at every start, so that the app's settings stay. */
+/** Makes up a credential. It is the same at every start, so that the app's settings need not change. */
 function madeUp (what: string): string {
   return createHash('sha256').update(`the ${what} of a simulator`).digest('hex')
 }

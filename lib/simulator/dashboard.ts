@@ -7,10 +7,10 @@ import { isFaultName } from './faults.ts'
 import { dashboardPage, errorPage } from './pages.ts'
 import type { Webflow } from './webflow.ts'
 
-/** How many of the latest requests are listed. */
+/** How many of the latest requests the dashboard lists. */
 const listed = 10
 
-/** Answers `GET /`: who is signed in, the apps, what to break, and what was asked of late. */
+/** Answers `GET /` with the dashboard: the signed-in user, the apps, the faults and the latest requests. */
 export function dashboard ({ faults, recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
   return page(200, dashboardPage({
     user,
@@ -21,7 +21,7 @@ export function dashboard ({ faults, recorder, webflow: { authorizations, config
   }))
 }
 
-/** Answers `GET /install/:clientId`, the App Install URL that Webflow recommends: a bare authorize link, without `state`. */
+/** Answers `GET /install/:clientId` like the App Install URL that Webflow recommends: with an authorize link without `state`. */
 export function install ({ config }: Webflow, clientId: string): Answer {
   const app = config.apps.get(clientId)
   if (app === undefined) return unknownApp()
@@ -29,7 +29,7 @@ export function install ({ config }: Webflow, clientId: string): Answer {
   return redirect(`/oauth/authorize?${query.toString()}`)
 }
 
-/** Answers `POST /uninstall/:clientId`: the app is not told. */
+/** Answers `POST /uninstall/:clientId`. Like Webflow, it does not tell the app. */
 export function uninstall ({ authorizations, config, user }: Webflow, clientId: string): Answer {
   const app = config.apps.get(clientId)
   if (app === undefined) return unknownApp()
@@ -37,7 +37,7 @@ export function uninstall ({ authorizations, config, user }: Webflow, clientId: 
   return redirect('/')
 }
 
-/** Answers `POST /sign-in` with a `user`'s id: everything that follows is that user's doing. */
+/** Answers `POST /sign-in`. The body has the id of a `user`, who is then signed in for all that follows. */
 export function signIn (webflow: Webflow, { body }: Call): Answer {
   const { user: id } = body.fields
   const user = typeof id === 'string' ? webflow.config.users.get(id) : undefined
@@ -46,7 +46,7 @@ export function signIn (webflow: Webflow, { body }: Call): Answer {
   return redirect('/')
 }
 
-/** Answers `POST /fail` with an `endpoint` and a `fault`: the next call fails. */
+/** Answers `POST /fail`. The body has an `endpoint` and a `fault`, and the next call to that endpoint fails. */
 export function breakNext ({ faults }: Wiring, { body }: Call): Answer {
   const { endpoint, fault } = body.fields
   if (!isEndpointName(endpoint) || !isFaultName(fault)) return page(400, errorPage('There is no such endpoint, or no such fault.'))

@@ -6,7 +6,7 @@ import type { Call } from './call.ts'
 import type { App, Config, Site, Workspace } from './options.ts'
 import type { Webflow } from './webflow.ts'
 
-/** Answers `GET /v2/token/introspect`: what a token stands for. */
+/** Answers `GET /v2/token/introspect` with what a token opens. */
 export function introspect (webflow: Webflow, call: Call): Answer {
   return withToken(webflow, call, null, (token) => {
     const { config } = webflow
@@ -31,7 +31,7 @@ export function introspect (webflow: Webflow, call: Call): Answer {
   })
 }
 
-/** Answers `GET /v2/token/authorized_by`: who made the grant. */
+/** Answers `GET /v2/token/authorized_by` with the user who made the grant. */
 export function authorizedBy (webflow: Webflow, call: Call): Answer {
   return withToken(webflow, call, 'authorized_user:read', ({ grant }) => {
     const { id, email, firstName, lastName } = grant.user
@@ -39,7 +39,7 @@ export function authorizedBy (webflow: Webflow, call: Call): Answer {
   })
 }
 
-/** Answers `GET /v2/sites`: the sites that a token opens. */
+/** Answers `GET /v2/sites` with the sites that a token opens. */
 export function sites (webflow: Webflow, call: Call): Answer {
   return withToken(webflow, call, 'sites:read', ({ grant }) => ({
     sites: webflow.config.workspaces.flatMap((workspace) => workspace.sites

@@ -11,19 +11,19 @@ import { readForm } from './parameters.ts'
 import type { RequestRecorder } from './requests.ts'
 import type { Webflow } from './webflow.ts'
 
-/** What stands between an endpoint's handler and the wire. */
+/** The parts that each endpoint's route handler uses. */
 export interface Wiring {
   readonly webflow: Webflow
   readonly recorder: RequestRecorder
   readonly faults: Faults
-  /** Cuts delays short when the simulator closes. */
+  /** Aborted when the simulator closes, to end delays at once. */
   readonly closing: AbortSignal
 }
 
-/** A function from what is asked to what is answered. */
+/** A function that computes the answer to a call. */
 export type Handler = (webflow: Webflow, call: Call) => Answer
 
-/** Makes the route handler of an endpoint: records the request, lets a fault strike, answers. */
+/** Makes the route handler of an endpoint. It records the request, applies the next fault if there is one, and answers. */
 export function endpoint (name: EndpointName, handler: Handler, { webflow, recorder, faults, closing }: Wiring) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const call = callOf(request)
@@ -51,7 +51,7 @@ export function send (reply: FastifyReply, { status, headers, body }: Answer): F
 }
 
 function reset ({ raw }: FastifyRequest, reply: FastifyReply): FastifyReply {
-  // A request that a test injected has no real socket.
+  // A request that a test makes with `inject` has no real socket.
   if (raw.socket instanceof Socket) raw.socket.resetAndDestroy()
   else reply.raw.destroy()
   return reply

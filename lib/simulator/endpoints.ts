@@ -1,4 +1,4 @@
-/** The endpoints an app talks to. */
+/** The names of the endpoints that an app calls. */
 export const endpointNames = ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy', 'sites'] as const
 
 /** The name of an endpoint. */

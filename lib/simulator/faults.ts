@@ -3,28 +3,31 @@ import { endpointNames, isEndpointName } from './endpoints.ts'
 import type { EndpointName } from './endpoints.ts'
 
 /**
- * What goes wrong with a call. A delay comes first and may stand alone; then `hang` goes before `reset`, and `reset`
- * before an answer.
+ * What goes wrong with a call. A `delay` is applied first, and may be the only member. If several of the others are given,
+ * `hang` wins over `reset`, and `reset` wins over an answer.
  */
 export interface Fault {
   /** The answer's status. Defaults to 200 beside `body` or `headers`. */
   readonly status?: number
-  /** The answer's body: text as it is, anything else as JSON. Defaults to nothing. */
+  /** The answer's body. A string is sent as it is, an object as JSON. Defaults to an empty body. */
   readonly body?: string | object
   readonly headers?: Readonly<Record<string, string>>
-  /** Time before anything else happens, in real milliseconds. */
+  /** How long the simulator waits before anything else happens, in real milliseconds. */
   readonly delay?: number
   /** Never answers and keeps the connection open. */
   readonly hang?: boolean
   /** Ends the connection with a TCP reset. */
   readonly reset?: boolean
-  /** Handles the call all the same, first, so that only its answer is lost: the code is spent, the token revoked. Defaults to false. */
+  /**
+   * Whether the call is carried out before the fault, so that only its answer is lost. The code is then spent, or the token
+   * revoked. Defaults to false.
+   */
   readonly handled?: boolean
-  /** How many calls it strikes. Defaults to 1; `Infinity` is all that follow. */
+  /** How many calls fail. Defaults to 1. With `Infinity`, all following calls fail. */
   readonly times?: number
 }
 
-/** The faults that are asked for most, by name. */
+/** The most common faults, by name. */
 export const namedFaults = {
   slow: { delay: 3000 },
   silent: { hang: true },
@@ -46,13 +49,13 @@ export function isFaultName (name: unknown): name is FaultName {
 
 const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'delay', 'hang', 'reset', 'handled', 'times'])
 
-/** Faults waiting for calls, in the order in which they were asked for. */
+/** The faults that wait for calls, in the order in which they were added. */
 export class Faults {
   readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, name: string, left: number }>>> = {
     authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []
   }
 
-  /** Queues a fault; throws a TypeError when the endpoint or a number makes no sense. */
+  /** Queues a fault. Throws a TypeError when the endpoint, a member or a number is not valid. */
   add (endpoint: EndpointName, wanted: Fault | FaultName): void {
     if (!isEndpointName(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
     const fault = typeof wanted === 'string' ? faultOf(wanted) : wanted
@@ -66,12 +69,12 @@ export class Faults {
     this.#queues[endpoint].push({ fault, name: typeof wanted === 'string' ? wanted : 'a fault', left: times })
   }
 
-  /** What strikes next, by endpoint. */
+  /** The next fault of each endpoint, in words. */
   get waiting (): string[] {
     return endpointNames.flatMap((endpoint) => this.#queues[endpoint].slice(0, 1).map(({ name }) => `${endpoint} (${name})`))
   }
 
-  /** Takes the fault that strikes a call now. */
+  /** Takes the next fault of an endpoint from its queue; null when there is none. */
   take (endpoint: EndpointName): Fault | null {
     const queue = this.#queues[endpoint]
     const [next] = queue
@@ -83,11 +86,11 @@ export class Faults {
 }
 
 function faultOf (name: string): Fault {
-  if (!isFaultName(name)) throw new TypeError(`The simulator has no fault of this name: choose one of ${Object.keys(namedFaults).join(', ')}, or describe one`)
+  if (!isFaultName(name)) throw new TypeError(`The simulator has no fault of this name: choose one of ${Object.keys(namedFaults).join(', ')}, or give an object that describes a fault`)
   return namedFaults[name]
 }
 
-/** Makes the answer that a fault gives in place of the endpoint's, or null when it gives none. */
+/** Makes the answer that a fault gives instead of the endpoint's answer; null when the fault gives none. */
 export function answerOf ({ status, body, headers }: Fault): Answer | null {
   if (status === undefined && body === undefined && headers === undefined) return null
   return {

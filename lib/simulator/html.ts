@@ -1,9 +1,9 @@
-/** Markup that is safe to send as it is. */
+/** Markup that is already escaped. */
 export interface Html {
   readonly text: string
 }
 
-/** Builds markup from a template: strings that go into it are escaped, markup and lists of markup are not. */
+/** Builds markup from a template. Strings in the template are escaped; markup and lists of markup are inserted unchanged. */
 export function html (parts: TemplateStringsArray, ...values: ReadonlyArray<string | Html | readonly Html[]>): Html {
   return { text: String.raw({ raw: parts }, ...values.map(markup)) }
 }

@@ -9,9 +9,12 @@ export interface AppOptions {
   readonly clientSecret: string
   /** Defaults to `My Amazing App`. */
   readonly name?: string
-  /** Compared exactly; absolute, without a fragment, https or http on loopback. The first serves requests that name none. */
+  /**
+   * The registered redirect URIs, compared exactly. Each is absolute, without a fragment, and https, or http on a loopback
+   * host. A request that names no redirect URI gets the first one.
+   */
   readonly redirectUris: readonly string[]
-  /** Scopes the app has configured; it cannot ask for others. */
+  /** The scopes that the app has configured. It cannot request others. */
   readonly scope: readonly string[]
 }
 
@@ -37,31 +40,31 @@ export interface Workspace {
   readonly sites: readonly Site[]
 }
 
-/** What a simulated Webflow is made of. */
+/** The options of `createSimulator`. */
 export interface SimulatorOptions {
-  /** The one app registered; `apps` instead for several. */
+  /** The registered app. For several apps, give `apps` instead. */
   readonly app?: AppOptions
   readonly apps?: readonly AppOptions[]
   /** Who is signed in. Defaults to Ada Lovelace. */
   readonly user?: User
-  /** Whom a person can sign in as on the simulator's pages, beside `user`. Defaults to Ada Lovelace and Grace Hopper. */
+  /** The other users as whom a person can sign in on the simulator's pages. Defaults to Ada Lovelace and Grace Hopper. */
   readonly users?: readonly User[]
-  /** What the user may pick from. Defaults to two workspaces, with two sites and one. */
+  /** The workspaces and sites that a user can pick. Defaults to one workspace with two sites and one with one site. */
   readonly workspaces?: readonly Workspace[]
   readonly behavior?: BehaviorOptions
-  /** The time in Unix milliseconds, for codes and tokens to die by. Defaults to `Date.now`. */
+  /** Returns the time in Unix milliseconds, by which codes and tokens expire. Defaults to `Date.now`. */
   readonly now?: () => number
-  /** Fastify's logger option. Lines name method and path, never a parameter. Defaults to false. */
+  /** Fastify's option `logger`. Log lines hold the method and the path, but no parameters. Defaults to false. */
   readonly logger?: NonNullable<FastifyServerOptions['logger']>
 }
 
-/** The options, checked and complete. */
+/** The options after checking, with their defaults. */
 export interface Config {
   readonly apps: ReadonlyMap<string, App>
-  /** The app meant where none is named: the first. */
+  /** The first app, which is used when a call names none. */
   readonly defaultApp: App
   readonly user: User
-  /** Whom a person can sign in as, by id. */
+  /** The users as whom a person can sign in, by id. */
   readonly users: ReadonlyMap<string, User>
   readonly workspaces: readonly Workspace[]
   readonly behavior: Behavior
@@ -69,7 +72,7 @@ export interface Config {
   readonly logger: NonNullable<FastifyServerOptions['logger']>
 }
 
-/** An app, complete. */
+/** An app with its defaults. */
 export type App = Required<AppOptions> & { readonly defaultRedirectUri: string }
 
 const optionNames: ReadonlySet<string> = new Set(['app', 'apps', 'user', 'users', 'workspaces', 'behavior', 'now', 'logger'])
@@ -106,7 +109,7 @@ const studios: readonly Workspace[] = [
   }
 ]
 
-/** Checks and completes the options; throws a TypeError that names the option at fault. */
+/** Checks the options and fills in the defaults. Throws a TypeError that names the wrong option. */
 export function completeOptions (options: SimulatorOptions): Config {
   for (const name of Object.keys(options)) {
     if (!optionNames.has(name)) throw new TypeError(`The simulator has no option \`${name}\`: choose among ${[...optionNames].join(', ')}`)
@@ -115,7 +118,7 @@ export function completeOptions (options: SimulatorOptions): Config {
   const [defaultApp] = list
   if (defaultApp === undefined) throw new TypeError('`app` is missing: the simulator needs an app to authorize')
   const apps = new Map(list.map((app) => [app.clientId, app]))
-  if (apps.size < list.length) throw new TypeError('`apps` has two apps of one `clientId`')
+  if (apps.size < list.length) throw new TypeError('`apps` has two apps with the same `clientId`')
   const { user = ada, users = [ada, grace], workspaces = studios } = options
   assertUser(user)
   if (!Array.isArray(users)) throw new TypeError('`users` is not a list')
@@ -125,7 +128,7 @@ export function completeOptions (options: SimulatorOptions): Config {
     apps,
     defaultApp,
     user,
-    // The one who is signed in comes first, and stands for all of that id.
+    // `user` is given twice: the first time to be listed first, the second time to win over a user with the same id in `users`.
     users: new Map([user, ...users, user].map((each) => [each.id, each])),
     workspaces,
     behavior: completeBehavior(options.behavior ?? {}),
@@ -139,7 +142,7 @@ function completeApp (app: AppOptions): App {
   if (typeof app.clientSecret !== 'string' || app.clientSecret === '') throw new TypeError('`clientSecret` of an app is missing')
   if (!Array.isArray(app.redirectUris)) throw new TypeError('`redirectUris` of an app is not a list')
   if (!Array.isArray(app.scope)) throw new TypeError('`scope` of an app is not a list')
-  if (!app.scope.every(isScopeToken)) throw new TypeError('`scope` of an app is a list of scopes such as \'sites:read\', each at most 100 characters without blank, comma, quote or backslash')
+  if (!app.scope.every(isScopeToken)) throw new TypeError('`scope` of an app is a list of scopes such as \'sites:read\', each of at most 100 characters and without blank, comma, quote or backslash')
   const [defaultRedirectUri] = app.redirectUris
   if (defaultRedirectUri === undefined) throw new TypeError('`redirectUris` of an app is empty')
   for (const redirectUri of app.redirectUris) assertRedirectUri(redirectUri)
@@ -148,7 +151,7 @@ function completeApp (app: AppOptions): App {
 
 /** Throws a TypeError unless a value is a user. */
 export function assertUser (user: unknown): asserts user is User {
-  if (!hasStrings(user, ['id', 'email', 'firstName', 'lastName'])) throw new TypeError('A user is an object of `id`, `email`, `firstName` and `lastName`')
+  if (!hasStrings(user, ['id', 'email', 'firstName', 'lastName'])) throw new TypeError('A user is an object of `id`, `email`, `firstName` and `lastName`, all of them strings')
 }
 
 function assertWorkspaces (workspaces: unknown): asserts workspaces is Workspace[] {
@@ -157,7 +160,7 @@ function assertWorkspaces (workspaces: unknown): asserts workspaces is Workspace
     const sites: unknown = hasStrings(workspace, ['id', 'displayName']) && Reflect.get(Object(workspace), 'sites')
     return Array.isArray(sites) && sites.every((site) => hasStrings(site, ['id', 'displayName', 'shortName']))
   }
-  if (!list.every(isWorkspace)) throw new TypeError('`workspaces` is a list of `id`, `displayName` and `sites`, each with `id`, `displayName` and `shortName`')
+  if (!list.every(isWorkspace)) throw new TypeError('`workspaces` is a list of `id`, `displayName` and `sites`, and each site has `id`, `displayName` and `shortName`')
 }
 
 function hasStrings (value: unknown, names: readonly string[]): boolean {
@@ -170,6 +173,6 @@ function assertRedirectUri (redirectUri: string): void {
   const url = URL.canParse(redirectUri) ? new URL(redirectUri) : null
   const secure = url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.test(url.hostname))
   if (!secure || redirectUri.includes('#')) {
-    throw new TypeError(`\`redirectUris\` has ${JSON.stringify(redirectUri)}: Webflow takes https, or http on localhost, without a fragment`)
+    throw new TypeError(`\`redirectUris\` has ${JSON.stringify(redirectUri)}: Webflow accepts https, or http on localhost, without a fragment`)
   }
 }

@@ -9,16 +9,16 @@ import { describeScope } from './scope.ts'
 import type { Selection } from './selection.ts'
 import { style } from './style.ts'
 
-/** What the consent page shows. */
+/** The content of the consent page. */
 export interface ConsentView {
   readonly request: AuthorizationRequest
   readonly user: User
   readonly workspaces: readonly Workspace[]
-  /** What is ticked. */
+  /** The ticked sites and workspaces. */
   readonly selection: Selection
-  /** Where the decision is sent. */
+  /** The URL to which the form is sent. */
   readonly action: string
-  /** What was wrong with the last decision. */
+  /** What was wrong with the last decision; null at first. */
   readonly message: string | null
 }
 
@@ -55,7 +55,7 @@ function checkbox (name: string, value: string, text: string, checked: boolean):
   return html`<label><input type="checkbox" name="${name}" value="${value}"${checked ? html` checked` : ''}> ${text}</label>`
 }
 
-/** Draws the page that ends an authorization without going back to the app. */
+/** Draws the error page. It ends an authorization without a redirect to the app. */
 export function errorPage (message: string): Html {
   return layout('This link does not work', html`
     <h1>This link does not work</h1>
@@ -63,15 +63,15 @@ export function errorPage (message: string): Html {
     <p class="soft">The app is not told. Its developer has to correct the link.</p>`)
 }
 
-/** What the dashboard shows. */
+/** The content of the dashboard. */
 export interface DashboardView {
   readonly user: User
-  /** Whom a person can sign in as instead. */
+  /** The other users as whom a person can sign in. */
   readonly others: readonly User[]
   readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
-  /** What strikes next, by endpoint. */
+  /** The next fault of each endpoint, in words. */
   readonly broken: readonly string[]
-  /** What was asked of late, the latest first. */
+  /** The latest requests, newest first. */
   readonly requests: readonly RecordedRequest[]
 }
 

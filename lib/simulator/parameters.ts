@@ -1,12 +1,12 @@
-/** A query or body by name: form fields that repeat are lists, JSON values are whatever they are. */
+/** The fields of a query or body, by name. A form field that is repeated is a list. A JSON value keeps its type. */
 export type Fields = Readonly<Record<string, unknown>>
 
-/** What a body holds, or why it could not be read; it then has no fields. */
+/** The fields of a body, or a description of why the body could not be read. In the second case, `fields` is empty. */
 export type Body =
   | { readonly kind: 'fields', readonly fields: Fields }
   | { readonly kind: 'malformed', readonly fields: Fields, readonly description: string }
 
-/** The named parameters, or which of them is at fault. Those that are absent or empty are left out (RFC 6749 section 3.2). */
+/** The values of the named parameters, or which one is wrong. Absent and empty parameters are left out (RFC 6749 section 3.2). */
 export type Parameters<Name extends string> =
   | { readonly kind: 'parameters', readonly values: Readonly<Partial<Record<Name, string>>> }
   | { readonly kind: 'malformed', readonly description: string }
@@ -44,11 +44,11 @@ function malformed (description: string): Body {
   return { kind: 'malformed', fields: {}, description }
 }
 
-/** Takes the named parameters out of the fields; each must be one string, others are ignored. */
+/** Reads the named parameters from the fields. Each must be a single string. Other fields are ignored. */
 export function readParameters<Name extends string> (fields: Fields, names: readonly Name[]): Parameters<Name> {
   const values: Partial<Record<Name, string>> = {}
   for (const name of names) {
-    // Own fields only: a body has no `constructor` unless somebody sent one.
+    // Without `hasOwn`, inherited members such as `constructor` would count as fields that somebody has sent.
     const value = Object.hasOwn(fields, name) ? fields[name] : undefined
     if (value === undefined || value === '') continue
     if (typeof value !== 'string') return { kind: 'malformed', description: `The parameter ${name} must be one string` }

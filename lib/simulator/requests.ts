@@ -2,15 +2,18 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { EndpointName } from './endpoints.ts'
 import type { Fields } from './parameters.ts'
 
-/** A request an endpoint received. It holds secrets and tokens as they were sent: do not print it. */
+/** A request that an endpoint received. Do not print it: it holds the secrets and tokens that were sent. */
 export interface RecordedRequest {
   readonly method: string
   /** The path, without the query. */
   readonly path: string
   readonly headers: IncomingHttpHeaders
-  /** The query of a GET, the parsed body of a POST; a form field sent twice is a list, an unreadable body is empty. */
+  /**
+   * The query of a GET or the parsed body of a POST. A form field that was sent twice is a list. An unreadable body counts as
+   * empty.
+   */
   readonly parameters: Fields
-  /** When it came, in Unix milliseconds. */
+  /** When the request arrived, in Unix milliseconds. */
   readonly at: number
 }
 

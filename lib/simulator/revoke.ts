@@ -5,7 +5,7 @@ import type { Call } from './call.ts'
 import { readParameters } from './parameters.ts'
 import type { Webflow } from './webflow.ts'
 
-/** Answers `POST /oauth/revoke_authorization`, which is not RFC 7009: an unknown token is an error. */
+/** Answers `POST /oauth/revoke_authorization`. Unlike in RFC 7009, an unknown token is an error. */
 export function revoke ({ authorizations, config }: Webflow, { body }: Call): Answer {
   const { revocationErrorStatus, revokedMember } = config.behavior
   const error = (code: RevocationErrorCode, description: string): Answer => oauthError(revocationErrorStatus[code], code, description)

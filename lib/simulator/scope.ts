@@ -1,6 +1,6 @@
 const readWrite = ['read', 'write']
 
-/** What the known scopes are about, in words for the consent page, and the verbs that each has. */
+/** The things that the known scopes are about, each with a phrase for the consent page and its verbs. */
 const things: ReadonlyMap<string, { phrase: string, verbs: readonly string[] }> = new Map([
   ['authorized_user', { phrase: 'your name and email address', verbs: ['read'] }],
   ['app_subscriptions', { phrase: 'your subscriptions to the app', verbs: ['read'] }],
@@ -26,20 +26,26 @@ const things: ReadonlyMap<string, { phrase: string, verbs: readonly string[] }> 
   ['workspace_members', { phrase: 'members of the workspace', verbs: ['write'] }]
 ])
 
-/** All scopes that Webflow is known to have. */
+/** All scopes that the simulator knows. */
 export const allScopes = [...things].flatMap(([name, { verbs }]) => verbs.map((verb) => `${name}:${verb}`))
 
-/** Tells whether Webflow is known to have the scope. */
+/** Tells whether the simulator knows a scope. */
 export function isKnownScope (scope: string): boolean {
   return allScopes.includes(scope)
 }
 
-/** Tells whether a value can be a scope at all: a scope-token (RFC 6749, section 3.3) without a comma, which separates scopes in an introspection. */
+/**
+ * Tells whether a value can be a scope: a scope-token (RFC 6749, section 3.3) of at most 100 characters. Commas are refused,
+ * because they separate scopes in an introspection.
+ */
 export function isScopeToken (value: unknown): value is string {
   return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
 }
 
-/** Says in plain words what a list of scopes allows, one phrase for each thing and each verb beyond reading and writing. */
+/**
+ * Says in plain words what a list of scopes allows. Reading and writing the same thing become one phrase; each other verb
+ * has a phrase of its own.
+ */
 export function describeScope (scope: readonly string[]): string[] {
   const asked = new Set(scope)
   const described = scope.map((name) => {

@@ -1,23 +1,23 @@
 import type { Workspace } from './options.ts'
 
-/** What a user picks on the consent page: sites of one workspace, or one workspace. */
+/** The user's choice on the consent page: sites of one workspace, or one whole workspace. */
 export interface SitesOrWorkspace {
   readonly siteIds?: readonly string[]
   readonly workspaceId?: string
 }
 
-/** What a user allows access to. */
+/** The ids of the sites and workspaces to which a user allows access. */
 export interface Selection {
   readonly siteIds: readonly string[]
   readonly workspaceIds: readonly string[]
 }
 
-/** A pick as made, and what is wrong with it, if anything. */
+/** The result of checking a selection: the selection itself, or what is wrong with it. */
 export type Picked =
   | { readonly kind: 'selection', readonly selection: Selection }
   | { readonly kind: 'refused', readonly message: string }
 
-/** Judges what was picked by Webflow's rule: several sites of one workspace, or one workspace. */
+/** Checks a selection by Webflow's rule: it may have several sites of one workspace, or one whole workspace. */
 export function select (workspaces: readonly Workspace[], selection: Selection): Picked {
   const { siteIds, workspaceIds } = selection
   if (siteIds.length + workspaceIds.length === 0) return refused('Pick at least one site, or a workspace.')
@@ -31,7 +31,7 @@ export function select (workspaces: readonly Workspace[], selection: Selection):
   return { kind: 'selection', selection }
 }
 
-/** Names what is picked when nothing is said: the first site there is. */
+/** Returns the selection for a caller that names none: the first site. */
 export function defaultSelection (workspaces: readonly Workspace[]): Selection {
   return { siteIds: workspaces.flatMap(({ sites }) => sites.map(({ id }) => id)).slice(0, 1), workspaceIds: [] }
 }

@@ -30,7 +30,7 @@ export function createServer (wiring: Wiring): FastifyInstance {
     frameworkErrors: (_error, request, reply) => send(reply, refusal(400, request.url))
   })
 
-  // Bodies stay text until an endpoint reads them: each has its own words for a bad one.
+  // Bodies are passed on as text. Each endpoint parses its body itself, because each has its own error for a bad body.
   server.removeAllContentTypeParsers()
   server.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body))
   server.setErrorHandler<FastifyError>((error, request, reply) => {
@@ -70,13 +70,13 @@ function refusal (status: number, url: string): Answer {
     : dataApiError(status, 'bad_request', description)
 }
 
-// In place of Fastify's own, which logs the raw packet and with it whatever was sent.
+// Replaces Fastify's own handler, which logs the raw packet, with any secrets in it.
 function clientErrorHandler ({ code }: { code: string }, socket: Socket): void {
   const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }
 
-// The `req` of Fastify's own lines holds the whole URL, and with it the state.
+// Fastify's own log lines hold the whole URL in `req`, and with it the state. These options log only method and path.
 function discreet (logger: Config['logger']): Config['logger'] {
   if (logger === false) return false
   const options = logger === true ? {} : logger

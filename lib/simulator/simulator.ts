@@ -15,41 +15,53 @@ import type { SitesOrWorkspace } from './selection.ts'
 import { createServer } from './server.ts'
 import type { Webflow } from './webflow.ts'
 
-/** A local Webflow. */
+/** A simulated Webflow on this machine. */
 export interface Simulator {
-  /** The Fastify instance that serves it, for `inject()`. */
+  /** The Fastify instance that serves the simulator, for `inject()`. */
   readonly server: FastifyInstance
-  /** Its origin, `http://127.0.0.1:port`; the Data API is under `/v2` of it. Throws before `listen` and after `close`. */
+  /**
+   * The origin of the simulator, such as `http://127.0.0.1:4000`. The Data API is below its path `/v2`. Throws before
+   * `listen` and after `close`.
+   */
   readonly url: string
-  /** The URLs an app sends people and requests to, in the shape of the plugin's option. Throws before `listen`. */
+  /** The simulator's URLs, in the form of the plugin's option `endpoints`. Throws before `listen` and after `close`. */
   readonly endpoints: Readonly<Record<'authorize' | 'token' | 'revoke' | 'introspect' | 'authorizedBy', string>>
-  /** What each endpoint was asked, oldest first, with secrets and tokens as sent; the last 1000. */
+  /** The last 1000 requests to each endpoint, oldest first. They hold secrets and tokens as they were sent. */
   readonly requests: RecordedRequests
-  /** Listens, on a free port of 127.0.0.1 unless told otherwise, and resolves with `url`. */
+  /** Starts to listen and resolves with `url`. Defaults to a free port of 127.0.0.1. */
   listen (options?: { readonly port?: number, readonly host?: string }): Promise<string>
-  /** Stops at once, whatever is still hanging. */
+  /** Stops the simulator at once, even if calls are still waiting for an answer. */
   close (): Promise<void>
   /**
-   * Follows an authorize URL, of the simulator or of webflow.com, and approves with the first site there is or what is
-   * picked; resolves with the URL the browser is sent to, which is an error's where Webflow would redirect with one.
-   * Rejects where Webflow would show an error page.
+   * Opens an authorize URL, of the simulator or of webflow.com, and approves. `pick` defaults to the first site.
+   * Resolves with the URL to which the browser would go. This is a URL with an `error` if Webflow would redirect with one.
+   * Rejects if Webflow would show an error page.
    */
   approve (authorizeUrl: string, pick?: SitesOrWorkspace): Promise<string>
-  /** Follows an authorize URL and denies; resolves and rejects as `approve` does. */
+  /** Opens an authorize URL and denies. Resolves and rejects like `approve`. */
   deny (authorizeUrl: string): Promise<string>
-  /** Installs the app, the first one unless named, from Webflow's side; resolves with a callback URL that has `code` and no `state`. */
+  /**
+   * Installs an app from Webflow's side and approves. `clientId` defaults to that of the first app. Resolves with a callback
+   * URL that has a `code` and no `state`.
+   */
   install (options?: SitesOrWorkspace & { readonly clientId?: string }): Promise<string>
-  /** Ends every token and all that the signed-in user granted to the app, the first one unless named, behind the app's back. */
+  /**
+   * Ends everything that the signed-in user granted to an app, including all tokens, without telling the app. `clientId`
+   * defaults to that of the first app.
+   */
   uninstall (clientId?: string): void
-  /** Ends one token behind the app's back; tells whether it was alive. */
+  /** Ends one token without telling the app. Returns whether the token was still valid. */
   revokeToken (accessToken: string): boolean
-  /** Makes somebody else the user of all that follows. Throws a TypeError for what is no user. */
+  /** Signs in another user for all that follows. Throws a TypeError when the value is not a user. */
   signIn (user: User): void
-  /** Makes the next call, or the next `times` calls, to an endpoint fail; faults queue up. Throws a TypeError for a fault that makes no sense. */
+  /**
+   * Makes the next call to an endpoint fail, or the next `times` calls. Further faults wait in a queue. Throws a TypeError
+   * when the endpoint or the fault is not valid.
+   */
   fail (endpoint: EndpointName, fault: Fault | FaultName): void
 }
 
-/** Creates a local Webflow; throws a TypeError that names the option at fault. */
+/** Creates a simulated Webflow. Throws a TypeError that names the wrong option. */
 export function createSimulator (options: SimulatorOptions): Simulator {
   const config = completeOptions(options)
   const webflow: Webflow = { config, authorizations: new Authorizations(config), user: config.user }
@@ -77,7 +89,7 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     if (statusCode === 404) throw new Error(`There is nothing to approve or deny at ${pathname}, status 404: pass the \`location\` to which the app has redirected. Has it?`)
     const reading = readAuthorizationRequest(searchParams, config)
     if (statusCode !== 200 || reading.kind !== 'request') {
-      throw new Error(`The authorize URL is answered with status ${statusCode}${reading.kind === 'refused' ? `: ${reading.message}` : ''}`)
+      throw new Error(`The authorize URL was answered with status ${statusCode}${reading.kind === 'refused' ? `: ${reading.message}` : ''}`)
     }
     return decide(reading.request)
   }

@@ -33,5 +33,5 @@ code { font: 0.875rem ui-monospace, monospace }
 footer { margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line) }
 `
 
-/** The style sheet's source expression for a content security policy. */
+/** The source expression that allows the style sheet in a content security policy. */
 export const styleSource = `'sha256-${createHash('sha256').update(style).digest('base64')}'`

@@ -1,10 +1,10 @@
 import type { Authorizations } from './authorizations.ts'
 import type { Config, User } from './options.ts'
 
-/** The simulated Webflow behind its endpoints. */
+/** The state of the simulated Webflow. All endpoints share it. */
 export interface Webflow {
   readonly config: Config
   readonly authorizations: Authorizations
-  /** Who is signed in. */
+  /** The signed-in user. */
   user: User
 }
