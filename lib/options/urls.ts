@@ -82,7 +82,7 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
   }
   for (const name of Object.keys(value)) {
-    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: the endpoints are ${endpointNames}`)
+    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: there are ${endpointNames}`)
   }
   return endpoints
 }
