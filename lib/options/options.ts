@@ -32,7 +32,7 @@ export interface WebflowOAuthOptions {
 
   /**
    * The secret from which the plugin derives its keys for cookies and stored values: at least 32 bytes, or a list of such
-   * secrets. Required. New values are made with the first secret; old values are accepted if any of them made them.
+   * secrets. Required. New values are made with the first secret. Values that were made with any of the secrets are accepted.
    * To rotate: append the new secret, deploy, move it to the front, deploy.
    * The client secret is refused, because Webflow signs webhooks with it.
    */

@@ -75,7 +75,7 @@ function checkPath (option: string, path: unknown): string {
   return pathname
 }
 
-/** Spells a URL's path for the router, which compares decoded paths and reads `:` and `*` as patterns. */
+/** Converts the path of a URL for the router. The router compares decoded paths and treats `:` and `*` as patterns. */
 function routePath (option: string, path: string): string {
   let stars = 0
   try {

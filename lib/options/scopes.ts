@@ -55,7 +55,7 @@ export function isScopeToken (value: unknown): value is Scope {
   return typeof value === 'string' && /^[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}$/.test(value)
 }
 
-/** Tells whether a value has the form of Webflow's scopes (`sites:read`). Such a value holds no markup, so a message may quote it. */
+/** Tells whether a value has the form of Webflow's scopes, like `sites:read`. It then holds no markup, so a message may quote it. */
 export function isScope (value: unknown): value is Scope {
   return typeof value === 'string' && /^[\w.-]{1,99}:[\w.-]{1,99}$/.test(value)
 }

@@ -1,4 +1,4 @@
-/** What Webflow says a token opens. */
+/** What a token opens, according to Webflow. */
 export interface Authorization {
   /** The id of the authorization at Webflow; null when Webflow does not say. */
   readonly id: string | null
