@@ -31,7 +31,7 @@ export interface Caller {
   tokenId: string | null
   /** The sealed value that the store returned. It is opened when somebody first reads the token. */
   sealed: string | null
-  /** The error that kept the token from being loaded, or null. Reading the token throws it: an outage must not look like a logout. */
+  /** The error with which loading failed, or null. Reading the token throws it, so that an outage does not look like a logout. */
   failure: unknown
   /** The opened token; undefined until somebody reads it. */
   token: WebflowToken | null | undefined

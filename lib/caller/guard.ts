@@ -123,7 +123,7 @@ function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknow
 }
 
 function misplaced (): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', '`requireToken()` was used where it cannot guard anything: it is a hook for `preValidation` or `preHandler`, and may be awaited in such a hook or in a handler.')
+  return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', '`requireToken()` was used where it cannot guard anything: use it as a hook for `preValidation` or `preHandler`, or await it in such a hook or in a handler.')
 }
 
 function isFunction (value: unknown): value is (error?: Error) => undefined {

@@ -26,8 +26,8 @@ export class Identity {
   }
 
   /**
-   * Asks the app who makes a request; null for nobody. Throws or rejects with `WEBFLOW_OAUTH_INVALID_OPTION` if `identify`
-   * throws or returns anything else.
+   * Calls `identify` to find out which user of the app makes a request; null for nobody. Throws or rejects with
+   * `WEBFLOW_OAUTH_INVALID_OPTION` if `identify` throws, or returns a value that is neither a user nor nobody.
    */
   identify (request: FastifyRequest): string | null | Promise<string | null> {
     let answer: unknown
@@ -83,7 +83,7 @@ function isThenable (value: unknown): value is PromiseLike<unknown> {
 }
 
 function rejectIdentify (error: unknown): never {
-  throw invalid('threw an error: for nobody it must answer null', describeForeign(error))
+  throw invalid('threw an error: it must return null when nobody is signed in', describeForeign(error))
 }
 
 function invalid (problem: string, cause?: Error): WebflowOAuthError {
