@@ -151,7 +151,7 @@ export class BrowserFlows {
     return resolveReturnTo(cookie.returnTo, this.#settings.returnRules) ?? this.#settings.successRedirect
   }
 
-  /** Marks the cookie of a flow as ended. The cookie then lives for one minute, in which a repeated callback gets the same answer. */
+  /** Marks the cookie of a flow as ended. The cookie lives for one more minute, in which a repeated callback gets the same answer. */
   end (reply: FastifyReply, { state, cookie }: OwnFlow, endedAt: number): void {
     const value = createFlowCookie(this.#cookieKeys, state, { ...cookie, endedAt })
     const left = endedAt + repeatAge - Date.now()

@@ -44,7 +44,7 @@ export function readFlowCookie (keys: readonly DerivedKey[], state: string, valu
 }
 
 /**
- * Reads when the flow of a cookie began and ended. It does not verify the cookie, because that takes the state. This is
+ * Reads when the flow of a cookie began and ended. It does not verify the cookie, because that would need the state. This is
  * good enough to count flows and to find the oldest: a browser that forges its own cookies deceives only itself.
  */
 export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | 'endedAt'> {

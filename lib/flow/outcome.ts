@@ -33,7 +33,7 @@ export function createOutcome (error: Error): FailedOutcome {
 
 /** Makes an error with the same status, code and reason as the error with which a flow ended. */
 export function restoreError ({ statusCode, code, reason }: FailedOutcome): Error {
-  const message = 'The attempt to connect has failed with this error before, and its callback was opened again. Begin again.'
+  const message = 'The attempt to connect has failed with this error before, and its callback was opened again. Start a new attempt at the authorize route.'
   if (isErrorCode(code)) return new WebflowOAuthError(code, message, { reason, statusCode })
   return Object.assign(new Error(message), { statusCode }, code === undefined ? {} : { code }, reason === undefined ? {} : { reason })
 }

@@ -5,14 +5,14 @@ import type { Settings } from '../options/resolve.ts'
 import type { FlowRecords } from './records.ts'
 
 const messages: Record<StateReason, string> = {
-  state_missing: 'Webflow sent no `state` back: does a gateway in between drop it, or was the install begun twice? Begin again at the authorize route.',
-  malformed: 'The `state` is not one of this app: it was cut, changed, or made with another `secret` or `clientId`. Do all replicas share one `secret`?',
+  state_missing: 'The callback has no `state`: does a gateway drop the parameter, or was the install begun twice? Begin again at the authorize route.',
+  malformed: 'The `state` is not valid for this app: it was cut or changed, or it was made with another `secret` or `clientId`. Do all replicas share one `secret`?',
   expired: 'The attempt to connect has expired: Webflow\'s page was open for too long, or an old link was used. Begin again.',
   already_used: 'The attempt to connect was finished before: the callback was opened a second time. Begin again if nothing is connected.',
-  host_mismatch: 'The callback came in under another host than that of `redirectUri`: cookies do not cross hosts.',
+  host_mismatch: 'The callback arrived under another host than the one in `redirectUri`, and browsers do not send cookies to another host.',
   cookie_missing: 'The browser sent no cookies at all: are they blocked, or does a proxy drop them?',
   other_browser: 'The attempt to connect was begun in another browser or profile, or its cookie has been deleted. Begin again and stay in one browser.',
-  other_user: 'The attempt to connect was begun by another user of this app than the one who is signed in now. Begin again.'
+  other_user: 'The attempt to connect was begun by one user of this app, but another user is signed in now. Begin again.'
 }
 
 /** Makes the error for a refused state. */
@@ -35,7 +35,7 @@ export async function explainMissingCookie ({ cookies, flowRecords, settings }: 
     return stateInvalid('host_mismatch', ` \`redirectUri\` names ${settings.host}${host === null ? '' : `, the request came in for ${host}`}. Use one host name throughout; behind a proxy that changes \`Host\`, set \`trustProxy\`.`)
   }
   return stateInvalid(Object.keys(cookies.read(request)).length === 0 ? 'cookie_missing' : 'other_browser',
-    ` Cookies do not cross hosts, so begin at ${settings.host}, the host of \`redirectUri\`.`)
+    ` Browsers do not send cookies to another host, so begin at ${settings.host}, the host of \`redirectUri\`.`)
 }
 
 /** Returns the host of a request in the spelling of a URL; null when the request names no valid host. */
