@@ -61,7 +61,7 @@ export function readIntrospection (answer: Answer): Introspection {
   if (status === 401 && code === 'not_authorized') return { kind: 'revoked' }
   if (status >= 400 && status <= 499) return { kind: 'refused' }
   const authorization = isSuccess(status) && isObject(body) && errorOf(body) === null ? parseAuthorization(body.authorization) : null
-  return authorization === null ? refuseData(answer, 'tell what a token opens') : { kind: 'active', authorization }
+  return authorization === null ? refuseData(answer, 'say what a token opens') : { kind: 'active', authorization }
 }
 
 /** Reads the answer to the question who authorized a token; null when the token lacks the scope for this question. */
@@ -70,7 +70,7 @@ export function readUser (answer: Answer): WebflowUser | null {
   // A 403 with a code comes from Webflow itself. A gateway's 403 has none.
   if (status === 403 && isObject(body) && typeof body.code === 'string') return null
   const user = isSuccess(status) && errorOf(body) === null ? parseUser(body) : null
-  return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'tell who authorized a token') : user
+  return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'say who authorized a token') : user
 }
 
 function parseGrant ({ status, body }: Answer): Grant | null {
@@ -105,9 +105,9 @@ function refuse (answer: Answer, clientId: string, purpose: string): never {
 /** Throws the error for an unsuccessful answer that does not concern the app's credentials. */
 function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
-    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}.`)
+    throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}. This is usually temporary: try again later.`)
   }
-  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and nothing that the plugin knows. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and a body that the plugin does not understand. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
 }
 
 /** Tells whether an HTTP status means success. */

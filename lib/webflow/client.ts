@@ -205,9 +205,9 @@ function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
 
 function unreachable (error: Error, call: Call, timeout: number): WebflowOAuthError {
   if (hasCode(error, timeouts)) return timedOut(call, timeout)
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Does this machine resolve its name, and may it connect there?`, { cause: describeForeign(error) })
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name, or does a firewall block the connection?`, { cause: describeForeign(error) })
 }
 
 function timedOut ({ endpoint }: Call, timeout: number): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms. If this happens often, raise \`timeout\`.`)
 }
