@@ -73,7 +73,7 @@ export class GuardedStore {
     const isResting = this.#circuit === 'open' || this.#circuit === 'probing'
     if (isResting && !whileResting) {
       publish('resting')
-      return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover.'))
+      return Promise.reject(unavailable('The token store did not answer a moment ago, so the plugin does not call it for a second. Is the store overloaded or unreachable?'))
     }
     const probes = this.#circuit === 'half-open'
     if (probes) this.#circuit = 'probing'
@@ -83,7 +83,7 @@ export class GuardedStore {
       const cancel = startDeadline(this.#timeout, () => {
         late = true
         if (probes || this.#circuit === 'closed') this.#rest()
-        reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms.`))
+        reject(unavailable(`The token store did not answer \`${method}\` within ${this.#timeout} ms. Is the store overloaded or unreachable?`))
         publish('timeout')
       })
       const settle = () => {
@@ -92,7 +92,7 @@ export class GuardedStore {
       }
       const fail = (error: unknown) => {
         settle()
-        reject(unavailable(`The token store failed to \`${method}\`.`, describeForeign(error)))
+        reject(unavailable(`The token store failed to \`${method}\`. Is the store running, and can this machine reach it?`, describeForeign(error)))
         if (!late) publish('error')
         afterFailure?.(null)
       }

@@ -5,7 +5,7 @@ export type Purpose = 'seal token' | 'mac state' | 'mac flow cookie' | 'mac user
 
 /** A key for one purpose. */
 export interface DerivedKey {
-  /** The name by which stored values refer to the key. It is derived from the secret, so reordering the secrets does not change it. */
+  /** The name by which stored values refer to the key. It depends on the secret only, not on the secret's place in the list. */
   id: string
   key: KeyObject
   /** Computes the HMAC-SHA-256 of a message. */
