@@ -1,7 +1,7 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
-/** How long a browser keeps the session cookie, in seconds. A session ends earlier, when its record in the store does. */
+/** How long a browser keeps the session cookie, in seconds. A session usually ends earlier, when its record in the store expires. */
 const sessionCookieMaxAge = 400 * 24 * 60 * 60
 
 /** The cookie names of one instance of the plugin. */

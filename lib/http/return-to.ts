@@ -16,7 +16,7 @@ export type ReturnTarget =
   | { kind: 'good', href: string, shortest: string }
   /** The target is allowed, but has more than 2,048 characters. */
   | { kind: 'too long' }
-  /** The target is no http(s) URL, is on a foreign origin, holds a user name or a password, or is one of the plugin's own routes. */
+  /** The target is not an http(s) URL, is on a foreign origin, holds a user name or a password, or is a route of the plugin. */
   | { kind: 'refused' }
 
 /**
