@@ -16,7 +16,7 @@ export interface Grant {
   readonly tokens: Set<AccessToken>
 }
 
-/** An access token. */
+/** An access token that the simulator has issued. */
 export interface AccessToken {
   readonly id: string
   readonly value: string

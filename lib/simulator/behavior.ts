@@ -27,7 +27,7 @@ export interface Behavior {
    * error `invalid_scope` (`refuse`). Webflow's behavior is unknown. Defaults to `configured`.
    */
   readonly omittedScope: 'configured' | 'refuse'
-  /** The `error` that the app gets when the user denies. The default is almost certain, but not documented. Defaults to `access_denied`. */
+  /** The `error` that the app gets when the user denies. Defaults to `access_denied`, which is almost certain but not documented. */
   readonly denialError: string
   /**
    * How the token endpoint answers wrong credentials: with `invalid_grant` and status 400, as Webflow documents, or with
@@ -46,7 +46,7 @@ export interface Behavior {
    * and the response has no `expires_in`. Webflow does not document it. Defaults to null.
    */
   readonly expiresIn: number | null
-  /** The name of the member that reports a successful revocation. An old Webflow SDK declares `didRevoke`. Defaults to `did_revoke`. */
+  /** The member that reports a successful revocation. An old Webflow SDK declares `didRevoke`. Defaults to `did_revoke`. */
   readonly revokedMember: 'did_revoke' | 'didRevoke'
   /**
    * The HTTP statuses of the revocation endpoint's errors. Webflow documents the errors without a status.

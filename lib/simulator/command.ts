@@ -9,17 +9,17 @@ const usage = `Usage: fastify-webflow-oauth simulator [options]
 Runs a Webflow on this machine, for an app to connect to and for a person to click through.
 
   --port <number>         where to listen; 0 for any free port (default 4000)
-  --host <address>        (default 127.0.0.1)
+  --host <address>        the address to listen on (default 127.0.0.1)
   --redirect-uri <uri>    as registered with the app; may be repeated
                           (default http://localhost:3000/webflow/callback)
-  --scope <names>         what the app has configured, separated by blanks or commas (default all that are known)
+  --scope <names>         the app's scopes, separated by blanks or commas (default all known scopes)
   --name <text>           the app's name (default My Amazing App)
-  --behavior <name=value> how Webflow behaves where nobody knows; may be repeated
+  --behavior <name=value> how the simulator behaves where Webflow's behavior is unknown; may be repeated
   --verbose               prints each request: method, path and status
   -h, --help
 
-The environment may set WEBFLOW_CLIENT_ID and WEBFLOW_CLIENT_SECRET. Without, the credentials are made up, the same
-at every start, and printed.
+The environment may set WEBFLOW_CLIENT_ID and WEBFLOW_CLIENT_SECRET. Without them, the command makes up credentials and
+prints them. They are the same at every start.
 `
 
 /** The result of a command. */

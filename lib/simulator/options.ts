@@ -7,7 +7,7 @@ import { isScopeToken } from './scope.ts'
 export interface AppOptions {
   readonly clientId: string
   readonly clientSecret: string
-  /** Defaults to `My Amazing App`. */
+  /** The name of the app. Defaults to `My Amazing App`. */
   readonly name?: string
   /**
    * The registered redirect URIs, compared exactly. Each is absolute, without a fragment, and https, or http on a loopback

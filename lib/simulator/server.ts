@@ -39,7 +39,7 @@ export function createServer (wiring: Wiring): FastifyInstance {
   })
   server.setNotFoundHandler((_request, reply) => send(reply, dataApiError(404, 'route_not_found', 'Route not found')))
 
-  // What a person decides here no page of another site decides for them.
+  // Forms that a page of another site sends are refused, so that no other site can approve or uninstall in the user's name.
   server.addHook('onRequest', async ({ headers, method }, reply) => {
     const site = headers['sec-fetch-site']
     if (method === 'POST' && site !== undefined && site !== 'same-origin' && site !== 'none') return send(reply, page(403, errorPage('This request came from another site.')))
