@@ -75,15 +75,16 @@ export interface WebflowOAuth {
    */
   checkToken (target: WebflowToken | TokenReference): Promise<TokenStatus | null>
   /**
-   * Call this when the Data API has refused a token. The plugin asks Webflow whether the token has ended. If so, it forgets
-   * the token and runs `onDisconnect`. `reported` is the value that the app's client threw or returned: a 401 leads to that
-   * question, a 403 only updates the scope, and any other status is ignored. Defaults to a 401.
+   * Call this when the Data API has refused a token. The plugin asks Webflow whether the token still works. If the token has
+   * ended, the plugin forgets it and runs `onDisconnect`.
+   * `reported` is the value that the app's client threw or returned. If it is given, its status decides: after a 401 the
+   * plugin asks Webflow as above, after a 403 it only updates the scope, and any other status is ignored.
    * Null when there was no token or nothing to ask.
    */
   reportUnauthorized (target: WebflowToken | TokenReference, reported?: unknown): Promise<TokenStatus | null>
   /**
-   * Revokes all tokens that match a query, a few at a time, and returns the result for each. If Webflow could not be told
-   * about a token, the plugin keeps that token. Call this again to finish the work.
+   * Revokes all tokens that match a query, a few at a time, and returns the result for each. If a token could not be
+   * revoked at Webflow, the plugin keeps it. Call this again to finish the work.
    */
   revokeAll (query: TokenQuery): Promise<TokenRevocation[]>
   /**

@@ -51,7 +51,7 @@ export interface StoreFailure extends Message {
   method: StoreMethod
   /**
    * `error`: the store rejected. `timeout`: the store did not answer in time. `resting`: the plugin did not call the store,
-   * because it had timed out less than a second ago.
+   * because a call had timed out a moment ago.
    */
   reason: 'error' | 'timeout' | 'resting'
   /** In milliseconds. */

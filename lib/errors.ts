@@ -49,7 +49,7 @@ export interface ErrorDetails {
  */
 export class WebflowOAuthError extends Error {
   override readonly name = 'WebflowOAuthError'
-  /** Which failure it is. */
+  /** The code of the failure, from a closed list. */
   readonly code: ErrorCode
   /** The HTTP status of the answer. Fastify reads it. */
   readonly statusCode: number
@@ -120,7 +120,7 @@ export function describeForeign (thrown: unknown): Error {
   const description = new Error(code === null ? word : `${word} ${code}`)
   if (typeof name !== 'string' || typeof message !== 'string' || typeof stack !== 'string') return withoutStack(description)
   const head = `${name}: ${message}\n`
-  // The stack repeats the message. Only if the stack begins as Node writes it, it is clear where the message ends.
+  // The stack begins with the message, which must be cut off. That is only possible if the stack begins as Node writes it.
   if (!stack.startsWith(head)) return withoutStack(description)
   description.stack = `Error: ${description.message}\n${stack.slice(head.length)}`
   return description

@@ -1,4 +1,4 @@
-// The time is split into slices. However long the process is blocked or frozen, that uses up one slice at most.
+// The time is split into slices. If the process is blocked or frozen, it loses one slice at most, however long that lasts.
 const slices = 10
 
 /**
