@@ -73,7 +73,7 @@ export class GuardedStore {
     const isResting = this.#circuit === 'open' || this.#circuit === 'probing'
     if (isResting && !whileResting) {
       publish('resting')
-      return Promise.reject(unavailable('The token store did not answer a moment ago, so the plugin does not call it for a second. Is the store overloaded or unreachable?'))
+      return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover: the plugin did not call it. Is the store overloaded or unreachable?'))
     }
     const probes = this.#circuit === 'half-open'
     if (probes) this.#circuit = 'probing'
