@@ -1178,6 +1178,11 @@ t.test('a flow whose claim was taken back while others waited is free again', as
   t.match(await waiting, { kind: 'claim', key })
 })
 
+t.test('a flow whose claims come and go all the time counts as used', async (t) => {
+  const { guarded } = createStores(keyringOf('old'), storeWith({ get: async () => null, set: async () => false }))
+  t.equal(await new FlowRecords(guarded, flowSettings, new UnderWay()).claimOrWait('state', Date.now(), false), null)
+})
+
 t.test('a record of a flow that says nothing stands for a claim of somebody', async (t) => {
   const { guarded } = createStores(keyringOf('old'))
   const flowRecords = new FlowRecords(guarded, flowSettings, new UnderWay())

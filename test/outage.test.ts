@@ -206,6 +206,53 @@ t.test('a token whose write failed is taken back although another replica has co
   t.strictSame((await tokensIn(store, app)).tokens, [])
 })
 
+t.test('a token whose write was not carried out leaves nothing to take back', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  store.lose('set', 'token:', { carriedOut: false })
+  t.equal((await browser.get(url)).json().code, outage)
+  await setImmediate()
+  t.strictSame((await tokensIn(store, app)).tokens, [])
+})
+
+t.test('a token that changes while it is taken back is taken back by the next try', async (t) => {
+  const webflow = await startWebflow(t)
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store } })
+  const browser = new Browser(app)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  store.lose('set', 'token:')
+  const { memory } = store
+  const remove = memory.delete.bind(memory)
+  memory.delete = async (...call) => {
+    memory.delete = remove
+    return call[0] === ''
+  }
+  t.equal((await browser.get(url)).json().code, outage)
+  t.equal((await tokensIn(store, app)).tokens.length, 1)
+  t.ok(await eventually(() => memory.size === 1))
+})
+
+t.test('a user who gets the very same token again keeps it, although its write was reported as failed', async (t) => {
+  const webflow = await startWebflow(t, { repeatedAuthorization: 'same' })
+  const store = new FaultyStore()
+  const app = await createApp(t, { webflow, options: { store, identify: byHeader } })
+  const browser = new Browser(app)
+  const headers = { 'x-user': 'ada' }
+  await connect(browser, webflow, { headers })
+  const { accessToken } = (await browser.get('/token', headers)).json()
+  for (const carriedOut of [true, false]) {
+    const url = await webflow.approve(String((await browser.navigate('/webflow/authorize', headers)).location))
+    store.lose('set', 'token:', { carriedOut })
+    t.equal((await browser.get(url, headers)).json().code, outage)
+    await setImmediate()
+    t.equal((await browser.get('/token', headers)).json().accessToken, accessToken)
+  }
+})
+
 t.test('a token that cannot be taken back is a line in the log', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())

@@ -31,23 +31,31 @@ export function startDeadline (milliseconds: number, onTimeout: () => void): () 
 export interface Deadline {
   /** Whether the time is over. */
   readonly isOver: boolean
-  /** Resolves when the time is over; stays pending when the deadline is cancelled before. */
+  /** Resolves when the time is over. Stays pending when the task ends before. */
   readonly expired: Promise<void>
 }
 
-/** Runs a task with a deadline of so many milliseconds; the deadline ends with the task. */
-export async function withDeadline<T> (milliseconds: number, task: (deadline: Deadline) => Promise<T>): Promise<T> {
-  let isOver = false
-  let cancel = (): void => {}
-  const expired = new Promise<void>((resolve) => {
-    cancel = startDeadline(milliseconds, () => {
-      isOver = true
-      resolve()
+class RunningDeadline implements Deadline {
+  isOver = false
+  readonly expired: Promise<void>
+  declare cancel: () => void
+
+  constructor (milliseconds: number) {
+    this.expired = new Promise((resolve) => {
+      this.cancel = startDeadline(milliseconds, () => {
+        this.isOver = true
+        resolve()
+      })
     })
-  })
+  }
+}
+
+/** Runs a task with a deadline of so many milliseconds. The deadline ends with the task. */
+export async function withDeadline<T> (milliseconds: number, task: (deadline: Deadline) => Promise<T>): Promise<T> {
+  const deadline = new RunningDeadline(milliseconds)
   try {
-    return await task({ expired, get isOver () { return isOver } })
+    return await task(deadline)
   } finally {
-    cancel()
+    deadline.cancel()
   }
 }

@@ -35,9 +35,8 @@ export interface Page {
   reloads?: boolean
 }
 
-/** Sends a small static page with a strict content security policy. Does nothing if the request was already answered. */
+/** Sends a small static page with a strict content security policy. */
 export function sendPage (reply: FastifyReply, page: Page): FastifyReply {
-  if (reply.sent) return reply
   return passGate(reply, () => reply.code(page.status).headers(pageHeaders).send(renderPage(page)))
 }
 

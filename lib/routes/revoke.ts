@@ -15,7 +15,6 @@ export async function revoke (parts: Parts, request: FastifyRequest, reply: Fast
   if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
   if (isNavigation(request)) return redirect(reply, parts.settings.revokeRedirect, 303)
-  if (reply.sent) return reply
   // Sent as text, so that no serializer of the app's changes it.
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(upstream === null ? { revoked: false } : { revoked: true, upstream }))
 }
