@@ -321,12 +321,14 @@ t.test('what a token opens', async (t) => {
   })
 
   t.test('an app that has closed asks no more', async (t) => {
-    const { app, install, webflow } = await startBench(t)
-    webflow.fail('introspect', { status: 503, times: Infinity })
+    const store = watchStore(new MemoryStore())
+    const { app, install, webflow } = await startBench(t, { options: { store } })
+    webflow.fail('introspect', { status: 503 })
     await install()
     await app.close()
+    const { get } = store.calls
     await setTimeout(1200)
-    t.equal(webflow.requests.introspect.length, 1)
+    t.equal(store.calls.get, get, 'the store is not read for it')
   })
 
   t.test('what is in a pause, or would begin one, is given up once the app has closed', async (t) => {
