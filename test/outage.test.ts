@@ -341,8 +341,13 @@ t.test('the wait for another callback ends in time while the store fails', async
   webflow.fail('token', { hang: true })
   const first = browser.clone().get(url)
   await eventually(() => webflow.requests.token.length === 1)
+  // The second callback sees that the flow is claimed. From then on the store fails.
+  const look = store.hold('get', 'flow:')
   store.lose('get', 'flow:', { times: 1000, carriedOut: false })
-  t.equal((await browser.clone().get(url)).json().code, outage)
+  const second = browser.clone().get(url)
+  await look.called
+  await look.carryOut()
+  t.equal((await second).json().code, outage)
   t.equal((await first).statusCode, 504)
 })
 

@@ -90,12 +90,12 @@ export class CheckedStore {
     }
   }
 
-  /** Reads the pages of a tag up to the last, from the cursor if there is one, and resolves with all their keys. */
-  async walk (tag: string, options: PageOptions = {}): Promise<string[]> {
+  /** Reads the pages of a tag up to the last, from the cursor if there is one, and resolves with all their keys. The cursor null stands behind the last page. */
+  async walk (tag: string, { cursor: first, ...options }: { limit?: number, cursor?: string | null } = {}): Promise<string[]> {
     const keys: string[] = []
     const seen = new Set<string>()
     let idle = 0
-    for (let cursor: string | null | undefined = options.cursor; cursor !== null;) {
+    for (let cursor: string | null | undefined = first; cursor !== null;) {
       const page = await this.page(tag, cursor === undefined ? options : { ...options, cursor })
       const before = seen.size
       for (const key of page.keys) seen.add(key)
