@@ -11,6 +11,8 @@ import { Closing } from '../lib/routes/closing.ts'
 import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow, type AppOptions } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 import { logged, recordingLogger } from './support/logs.ts'
+import { tick } from './support/clock.ts'
+import { turns, until } from './support/turns.ts'
 
 // Once for the whole file: a mocked timer that is cleared after a second `enable` would remove another timer.
 mock.timers.enable({ apis: ['setTimeout'] })
@@ -20,21 +22,11 @@ t.teardown(() => { mock.timers.reset() })
 const bound = 10_000 + 2 * 1000 + 5000
 const authorize = '/webflow/authorize?state=a-state&code=a-code'
 const forever = () => new Promise<never>(() => {})
-const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
-
-async function turns (): Promise<void> {
-  for (let count = 0; count < 20; count++) await turn()
-}
-
-async function until (hasHappened: () => boolean): Promise<void> {
-  while (!hasHappened()) await turn()
-  await turns()
-}
 
 /** Moves the clock in small steps, between which promises go on. */
 async function advance (milliseconds: number): Promise<void> {
   for (let left = milliseconds; left > 0; left -= 500) {
-    mock.timers.tick(Math.min(left, 500))
+    tick(Math.min(left, 500))
     await turns()
   }
 }

@@ -6,22 +6,11 @@ import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow, type AppOptions } from './support/app.ts'
 import { Browser, type Answer } from './support/browser.ts'
 import { logged } from './support/logs.ts'
+import { tick } from './support/clock.ts'
+import { turn, turns, until } from './support/turns.ts'
 
 const broken = '/webflow/callback?state=nonsense&code=x'
 type Hook = (request: FastifyRequest, reply: FastifyReply) => unknown
-
-const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
-
-/** Lets the promises and the streams of this process go on, without any timer. */
-async function turns (): Promise<void> {
-  for (let count = 0; count < 20; count++) await turn()
-}
-
-/** Waits until something has happened. */
-async function until (hasHappened: () => boolean): Promise<void> {
-  while (!hasHappened()) await turn()
-  await turns()
-}
 
 /** What was logged while something ran. */
 async function logOf<T> (run: () => Promise<T>): Promise<{ result: T, log: string }> {
@@ -55,10 +44,10 @@ async function giveUp (t: Test, browser: Browser, way: Way, isReached: () => boo
   let isAnswered = false
   const pending = way.open(browser).finally(() => { isAnswered = true })
   await until(isReached)
-  mock.timers.tick(499)
+  tick(499)
   await turns()
   t.equal(isAnswered, false, 'the hook has 500 ms')
-  mock.timers.tick(1)
+  tick(1)
   return await pending
 }
 
@@ -109,7 +98,7 @@ t.test('the flow of a hook that sent nothing has ended: its callback is repeated
   const again = browser.clone()
   const first = browser.navigate(url)
   await until(() => calls > 0)
-  mock.timers.tick(500)
+  tick(500)
   t.equal((await first).location, 'https://app.example.com/welcome')
   t.equal((await again.navigate(url)).location, 'https://app.example.com/welcome')
   t.equal(calls, 1)
@@ -146,9 +135,9 @@ t.test('a hook that returns the reply may send within 500 ms', async (t) => {
       const { result, log } = await logOf(async () => {
         const pending = way.open(browser)
         await until(() => isReached)
-        mock.timers.tick(499)
+        tick(499)
         await turns()
-        mock.timers.tick(5000)
+        tick(5000)
         return await pending
       })
       t.equal(result.statusCode, 202, `${way.name} ${name}`)
@@ -241,6 +230,7 @@ t.test('what a hook sends late is dropped while the usual answer is on its way, 
         sendings++
         await turn()
         late.send('late')
+        late.send(new Error('late'))
         late.send(file)
         await turn()
       })
@@ -265,7 +255,7 @@ t.test('a hook that ends without the reply and sends later is too late at once',
     })
     const { log } = await logOf(async () => {
       t.equal((await way.open(browser)).statusCode, way.status, way.name)
-      mock.timers.tick(10)
+      tick(10)
     })
     t.ok(isLate)
     t.match(log, dropped)
@@ -334,7 +324,7 @@ t.test('a logger that throws keeps nobody waiting and ends no process', async (t
     t.equal((await connect(new Browser(app), webflow)).statusCode, 303, name)
     t.equal((await new Browser(app).navigate(broken)).statusCode, 400)
     t.ok(late)
-    mock.timers.tick(10)
+    tick(10)
     await turns()
     t.match(thrown.join('\n'), expected)
   }
@@ -372,7 +362,7 @@ t.test('an error handler of the app answers after an `onFailure` that sent nothi
   })
   const pending = new Browser(app).get(broken)
   await until(() => isReached)
-  mock.timers.tick(500)
+  tick(500)
   t.strictSame((await pending).json(), { problem: 'WEBFLOW_OAUTH_STATE_INVALID', status: 200 }, 'the status is what it was before the hook')
 })
 
@@ -422,7 +412,7 @@ t.test('Fastify\'s `handlerTimeout` is answered once, whatever becomes of the ha
     const pending = connect(new Browser(app), webflow)
     await until(() => isReached)
     for (const step of [300, 100, 300, 400]) {
-      mock.timers.tick(step)
+      tick(step)
       await turns()
     }
     const answer = await pending

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs'
 import { mock } from 'node:test'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
@@ -83,6 +84,21 @@ t.test('a deadline', async (t) => {
     block(600)
     t.ok(await passed >= 750, 'of 600 ms at most one slice of 20 ms counted')
   })
+})
+
+t.test('a hook that has its answer ready keeps it although the process was blocked for longer than its 500 ms', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, {
+    webflow,
+    options: {
+      onSuccess: (_token, _request, reply) => {
+        readFile(new URL('../package.json', import.meta.url), () => { reply.send('an answer of the app') })
+        globalThis.setImmediate(() => { block(700) })
+        return reply
+      }
+    }
+  }))
+  t.equal((await connect(browser, webflow)).statusCode, 200)
 })
 
 t.test('work in the background', async (t) => {

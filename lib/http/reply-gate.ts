@@ -6,6 +6,8 @@ import { createSafeLogger } from '../collections/safe-logger.ts'
 export interface ReplyGate {
   /** Whether everybody may send. While the gate is closed, only errors and the plugin's own answers pass. */
   isOpen: boolean
+  /** Whether an answer of the plugin's own is on its way. While it is, nothing else passes a closed gate, errors included. */
+  hasPassed: boolean
   /** Whether the plugin is sending an answer of its own right now. */
   isPassing: boolean
   /** The name of the app's hook that may try to answer too late, for the log. */
@@ -26,11 +28,11 @@ const gates = new WeakMap<FastifyReply, ReplyGate>()
 export function gateOf (reply: FastifyReply): ReplyGate {
   const known = gates.get(reply)
   if (known !== undefined) return known
-  const gate: ReplyGate = { isOpen: true, isPassing: false, hook: null, lastSent: undefined, onSend: null }
+  const gate: ReplyGate = { isOpen: true, hasPassed: false, isPassing: false, hook: null, lastSent: undefined, onSend: null }
   gates.set(reply, gate)
   const { send } = reply
   reply.send = function (payload) {
-    if (this.sent || !(gate.isOpen || gate.isPassing || payload instanceof Error)) {
+    if (this.sent || !(gate.isOpen || gate.isPassing || (payload instanceof Error && !gate.hasPassed))) {
       createSafeLogger(this.log).warn({ hook: gate.hook }, 'webflow-oauth: an answer came too late and was dropped')
       // Nobody else would close the file behind it.
       if (payload instanceof Readable) payload.destroy()
@@ -52,13 +54,16 @@ export function passGate<T> (reply: FastifyReply, answer: () => T): T {
     return answer()
   } finally {
     gate.isPassing = false
+    gate.hasPassed = true
   }
 }
 
 /** Opens the gate of a reply, if it has one, so that the app's error handler can answer. */
 export function openGate (reply: FastifyReply): void {
   const gate = gates.get(reply)
-  if (gate !== undefined) gate.isOpen = true
+  if (gate === undefined) return
+  gate.isOpen = true
+  gate.hasPassed = false
 }
 
 /** Returns the last payload that passed the gate of a reply; undefined without a gate. */

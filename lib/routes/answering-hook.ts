@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { startDeadline } from '../collections/deadline.ts'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { describeForeign } from '../errors.ts'
 import { gateOf } from '../http/reply-gate.ts'
@@ -19,14 +20,14 @@ export async function answersByItself (name: string, request: FastifyRequest, re
   // and while a hook writes to `reply.raw`.
   const isAnswered = () => hasSent || reply.sent || reply.raw.headersSent
   const isGivenUp = await new Promise<boolean>((resolve) => {
-    let timer: NodeJS.Timeout | undefined
+    let cancel: (() => void) | undefined
     gate.isOpen = true
     gate.hook = name
     gate.onSend = () => { hasSent = true }
     // A reply is thenable. JavaScript calls `then` when a hook returns or awaits it, and that resolves only
     // once the response has finished. If nothing was sent, that may be never.
     reply.then = (fulfilled, rejected) => {
-      if (!isAnswered()) timer ??= setTimeout(() => { resolve(true) }, patience)
+      if (!isAnswered()) cancel ??= startDeadline(patience, () => { resolve(true) })
       then.call(reply, fulfilled, rejected)
     }
     const run = async () => {
@@ -36,7 +37,7 @@ export async function answersByItself (name: string, request: FastifyRequest, re
         // The app may have put a logger of its own here, and nobody would catch what that throws.
         createSafeLogger(request.log).error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
       } finally {
-        clearTimeout(timer)
+        cancel?.()
         resolve(false)
       }
     }
