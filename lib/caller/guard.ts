@@ -88,8 +88,11 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     if (isMisplaced(request, reply)) throw misplaced()
     if (await refuse(request, reply) === 'passed') return
     await reply
-    // The client may have disconnected before the answer was sent. The handler must not run in that case.
-    if (!reply.sent) throw tokenRequired(settings)
+    // The client may have disconnected before the answer was sent. The handler must not run in that case, and Fastify must
+    // not answer the error: the guard's own answer may still be in a hook of the app.
+    if (reply.sent) return
+    reply.hijack()
+    throw tokenRequired(settings)
   }
 
   function guard (request: FastifyRequest, reply: FastifyReply): Promise<void>
