@@ -26,7 +26,7 @@ export function build (): Build {
   }
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   cpSync(sealed ?? '', unsealed ?? '', { recursive: true })
-  writeFileSync(join(unsealed ?? '', 'lib/storage/seal.js'), 'export * from \'../test/benchmark/no-seal.js\'\n')
+  writeFileSync(join(unsealed ?? '', 'lib/storage/seal.js'), 'export * from \'../../test/benchmark/no-seal.js\'\n')
   process.once('exit', remove)
   return {
     program: (name, how = {}) => join((how.sealed === false ? unsealed : sealed) ?? '', 'test/benchmark', `${name}.js`),

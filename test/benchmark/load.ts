@@ -75,15 +75,27 @@ async function drain (socket: Socket, queue: Iterator<[number, string]>, heads: 
   })
 }
 
-/** Makes the requests of a round, as many as are asked for; what they need is made before, unmeasured. */
-export type Source = (count: number) => Promise<Request[]>
+/** A part of what is measured: requests, and the requests that follow from the answers to them. */
+export interface Work {
+  requests: readonly Request[]
+  next?: (heads: readonly string[]) => Request[]
+}
+
+/** Makes the work of a round, of the size that is asked for. What the work needs is made before, unmeasured. */
+export type Source = (count: number) => Promise<Work>
+
+/** Sends the requests of a round; resolves with how long each took, in milliseconds. */
+export async function sendWork (client: Client, { requests, next }: Work): Promise<number[]> {
+  const { heads, latencies } = await client.send(requests)
+  return next === undefined ? latencies : [...latencies, ...(await client.send(next(heads))).latencies]
+}
 
 /** What a contender is sent: prepared once for each process. */
 export type Plan = (client: Client) => Promise<Source>
 
 /** The same request each time. */
 export function always (path: string, cookie = ''): Plan {
-  return async () => async (count) => repeated(path, count, cookie)
+  return async () => async (count) => ({ requests: repeated(path, count, cookie) })
 }
 
 /** Requests of so many browsers with a session, at random; each was opened by a flow, or at `/login`. */
@@ -92,22 +104,22 @@ export function withSessions (path: string, { opened = 'flow', browsers = 1000 }
     const cookies = opened === 'flow'
       ? await connectBrowsers(client, browsers)
       : (await client.send(repeated('/login', browsers))).heads.map((head) => cookieHeader(cookiesOf(head)))
-    return async (count) => Array.from({ length: count }, () => ({ path, cookie: cookies[Math.floor(Math.random() * cookies.length)] ?? '' }))
+    return async (count) => ({ requests: Array.from({ length: count }, () => ({ path, cookie: cookies[Math.floor(Math.random() * cookies.length)] ?? '' })) })
   }
 }
 
 /** Requests of sessions that were in the store from the beginning, at random. */
 export function withFilledStore (path: string, tokens: number): Plan {
-  return async () => async (count) => Array.from({ length: count }, () => ({ path, cookie: `__Host-webflow=${sessionIdOf(Math.floor(Math.random() * tokens))}` }))
+  return async () => async (count) => ({ requests: Array.from({ length: count }, () => ({ path, cookie: `__Host-webflow=${sessionIdOf(Math.floor(Math.random() * tokens))}` })) })
 }
 
-/** Callbacks, each of a flow of its own that was begun before. */
-export function callbacks (authorizePath?: string): Plan {
+/** Whole flows: each begins at the authorize route, and ends with its callback. */
+export function wholeFlows (authorizePath = '/webflow/authorize'): Plan {
   return async (client) => {
     // That connecting works, and leads to a session.
     const cookies = await connectBrowsers(client, 10, authorizePath)
     await client.send(cookies.map((cookie) => ({ path: '/me', cookie })))
-    return async (count) => (await beginFlows(client, count, authorizePath)).map(({ path, cookies }) => ({ path, cookie: cookieHeader(cookies) }))
+    return async (count) => ({ requests: repeated(authorizePath, count), next: (heads) => heads.map(callbackOf).map(({ path, cookies }) => ({ path, cookie: cookieHeader(cookies) })) })
   }
 }
 
@@ -118,16 +130,20 @@ function repeated (path: string, count: number, cookie = ''): Request[] {
 async function connectBrowsers (client: Client, browsers: number, authorizePath?: string): Promise<string[]> {
   const flows = await beginFlows(client, browsers, authorizePath)
   const { heads } = await client.send(flows.map(({ path, cookies }) => ({ path, cookie: cookieHeader(cookies) })))
-  return heads.map((head, index) => cookieHeader([...flows[index]?.cookies ?? [], ...cookiesOf(head)]))
+  // The cookies of flows are gone a minute later.
+  return heads.map((head, index) => cookieHeader([...flows[index]?.cookies ?? [], ...cookiesOf(head)].filter(([name]) => !name.includes('_flow_'))))
 }
 
 async function beginFlows (client: Client, count: number, authorizePath = '/webflow/authorize') {
   const { heads } = await client.send(repeated(authorizePath, count))
-  return heads.map((head) => {
-    const { searchParams } = new URL(/\r\nlocation: (.*)\r\n/i.exec(head)?.[1] ?? '')
-    const query = new URLSearchParams({ code: 'a'.repeat(64), state: searchParams.get('state') ?? '' })
-    return { path: `${new URL(searchParams.get('redirect_uri') ?? '').pathname}?${query}`, cookies: cookiesOf(head) }
-  })
+  return heads.map(callbackOf)
+}
+
+/** Makes the callback that follows an answer of the authorize route, as Webflow would. */
+function callbackOf (head: string) {
+  const { searchParams } = new URL(/\r\nlocation: (.*)\r\n/i.exec(head)?.[1] ?? '')
+  const query = new URLSearchParams({ code: 'a'.repeat(64), state: searchParams.get('state') ?? '' })
+  return { path: `${new URL(searchParams.get('redirect_uri') ?? '').pathname}?${query}`, cookies: cookiesOf(head) }
 }
 
 function cookiesOf (head: string): Array<readonly [string, string]> {

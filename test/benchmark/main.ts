@@ -17,12 +17,12 @@ import { fileURLToPath } from 'node:url'
 import { findRedis } from '../support/redis-server.ts'
 import { build } from './build.ts'
 import { coldStart, memory, redisMemory } from './groups/footprint.ts'
-import { authorize, callback, redis, scale, session, tls } from './groups/requests.ts'
+import { authorize, flow, redis, scale, session, tls } from './groups/requests.ts'
 import { quantile, type Bench } from './measure.ts'
 import { middleHalf, printMeasured, printRows, printTable, type Findings } from './report.ts'
 
 const groups: Record<string, (bench: Bench) => Promise<Findings>> = {
-  authorize, callback, tls, session, redis, scale, memory, 'redis-memory': redisMemory, 'cold-start': coldStart
+  authorize, flow, tls, session, redis, scale, memory, 'redis-memory': redisMemory, 'cold-start': coldStart
 }
 const names = [...Object.keys(groups), 'find-tokens']
 

@@ -1,6 +1,6 @@
 import type { Build } from './build.ts'
 import { startChild } from './child.ts'
-import { concurrency, createClient, type Plan, type Request } from './load.ts'
+import { concurrency, createClient, sendWork, type Plan, type Work } from './load.ts'
 import type { Setup, Usage } from './setup.ts'
 
 /** Something that is measured: a program, and what it is sent. */
@@ -90,21 +90,20 @@ async function startRunner ({ build }: Bench, { contender, cpu, p50, p99, connec
   const client = createClient(server.started.port)
   const source = await contender.plan(client)
   /** Sends some requests first, so that every connection is open before those that count. */
-  const prepare = async (requests: number): Promise<Request[]> => {
-    const all = await source(requests + 2 * concurrency)
-    await client.send(all.slice(requests))
-    return all.slice(0, requests)
+  const prepare = async (count: number): Promise<Work> => {
+    await sendWork(client, await source(2 * concurrency))
+    return await source(count)
   }
   return {
     async warmUp (count: number): Promise<void> {
-      await client.send(await source(count))
+      await sendWork(client, await source(count))
     },
     async run (count: number): Promise<void> {
-      const requests = await prepare(count)
+      const work = await prepare(count)
       const { connections: connectedBefore } = await webflow.ask()
       // No collection of garbage first: after one that is forced, Node is several times slower for thousands of requests.
       const { cpu: before } = await server.ask('usage')
-      const { latencies } = await client.send(requests)
+      const latencies = await sendWork(client, work)
       const { cpu: after } = await server.ask('usage')
       const { connections: connectedAfter } = await webflow.ask()
       cpu.push((after - before) / count)
@@ -113,9 +112,9 @@ async function startRunner ({ build }: Bench, { contender, cpu, p50, p99, connec
       connections.push((connectedAfter - connectedBefore) * 1000 / count)
     },
     async profile (count: number): Promise<Usage['profile']> {
-      const requests = await prepare(count)
+      const work = await prepare(count)
       await server.ask('profile')
-      await client.send(requests)
+      await sendWork(client, work)
       return (await server.ask('profiled')).profile
     },
     async stop (): Promise<void> {
