@@ -80,14 +80,13 @@ export class CallerTokens {
       if (isOptedOut(request)) return done()
       return this.#loadUser(request, done)
     }
-    const mayHaveSession = this.#cookies.mayHaveSession(request)
-    if (mayHaveSession && isOptedOut(request)) return done()
-    const tokenId = mayHaveSession ? this.sessionTokenId(request) : null
-    if (tokenId === null) {
+    const sessionId = this.#cookies.readSession(request)
+    if (sessionId === null) {
       request[callerSlot] = this.#nobody
       return done()
     }
-    this.#loadToken(request, null, tokenId).then(done)
+    if (isOptedOut(request)) return done()
+    this.#loadToken(request, null, this.#identity.sessionTokenId(sessionId), done)
   }
 
   /** Calls `identify` again if it named nobody before: a hook of the app may have signed the user in meanwhile. */
@@ -137,7 +136,7 @@ export class CallerTokens {
     const caller = this.#callerOf(request)
     if (caller !== undefined && caller.user !== null) return caller.user
     const user = await this.#identity.identify(request)
-    if (user !== null && caller !== undefined) await this.#loadToken(request, user, this.#identity.userTokenId(user))
+    if (user !== null && caller !== undefined) await new Promise<void>((resolve) => { this.#loadToken(request, user, this.#identity.userTokenId(user), resolve) })
     return user
   }
 
@@ -160,7 +159,7 @@ export class CallerTokens {
     }
     const found = (user: string | null) => {
       if (user !== null) {
-        this.#loadToken(request, user, this.#identity.userTokenId(user)).then(done)
+        this.#loadToken(request, user, this.#identity.userTokenId(user), done)
       } else {
         this.#set(request, { token: null })
         done()
@@ -176,11 +175,24 @@ export class CallerTokens {
     else found(user)
   }
 
-  #loadToken (request: FastifyRequest, user: string | null, tokenId: string): Promise<void> {
-    return this.#records.readSealed(tokenId).then(
+  #loadToken (request: FastifyRequest, user: string | null, tokenId: string, done: () => void): void {
+    let sealed: string | null | undefined
+    try {
+      sealed = this.#records.readSealedSync(tokenId)
+    } catch (failure) {
+      this.#set(request, { user, tokenId, failure })
+      return done()
+    }
+    if (sealed === undefined) return this.#loadLater(request, user, tokenId, done)
+    request[callerSlot] = { by: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined }
+    done()
+  }
+
+  #loadLater (request: FastifyRequest, user: string | null, tokenId: string, done: () => void): void {
+    this.#records.readSealed(tokenId).then(
       (sealed) => { this.#set(request, { user, tokenId, sealed }) },
       (failure: unknown) => { this.#set(request, { user, tokenId, failure }) }
-    )
+    ).then(done)
   }
 
   #callerOf (request: FastifyRequest): Caller | undefined {

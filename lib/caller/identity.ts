@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { BoundedMap } from '../collections/bounded-map.ts'
 import { WebflowOAuthError, describeForeign } from '../errors.ts'
 import type { Settings } from '../options/resolve.ts'
 import { mac, storeId, verifyMac, type DerivedKey, type Keyring } from '../storage/keyring.ts'
@@ -13,6 +14,8 @@ export class Identity {
   readonly #clientId: string
   readonly #identify: Settings['identify']
   readonly #keys: readonly DerivedKey[]
+  /** The ids of tokens by session ids: hashing an id takes longer than all else that a request with a session costs. */
+  readonly #sessionTokenIds = new BoundedMap<string>(1000)
 
   constructor ({ clientId, identify }: Settings, keyring: Keyring) {
     this.#clientId = clientId
@@ -42,7 +45,12 @@ export class Identity {
 
   /** Returns the id of the token of a browser session. */
   sessionTokenId (sessionId: string): string {
-    return storeId(this.#clientId, sessionId)
+    const known = this.#sessionTokenIds.get(sessionId)
+    if (known !== undefined) return known
+    const tokenId = storeId(this.#clientId, sessionId)
+    // The session id is a slice of the `Cookie` header, and V8 would keep the whole header with it: a copy by way of a Buffer is not.
+    this.#sessionTokenIds.set(Buffer.from(sessionId, 'latin1').toString('latin1'), tokenId)
+    return tokenId
   }
 
   /**

@@ -4,6 +4,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 /** How long a browser keeps the session cookie, in seconds. A session usually ends earlier, when its record in the store expires. */
 const sessionCookieMaxAge = 400 * 24 * 60 * 60
 
+const sessionIdFormat = /^[\w-]{43}$/
+
 /** The cookie names of one instance of the plugin. */
 export interface CookieNames {
   session: string
@@ -47,8 +49,7 @@ export class Cookies {
   readonly names: CookieNames
   readonly #codec: CookieCodec
   readonly #secure: boolean
-  /** The beginning of a session cookie in the `Cookie` header. No browser puts a blank before the `=`. */
-  readonly #sessionStart: string
+  readonly #parsed = new WeakMap<FastifyRequest, RequestCookies>()
 
   /** With `secure`, the names begin with `__Host-`, so that no other host can plant such a cookie. */
   constructor (codec: CookieCodec, baseName: string, secure: boolean) {
@@ -56,25 +57,28 @@ export class Cookies {
     const name = secure ? `__Host-${baseName}` : baseName
     this.names = { session: name, flowPrefix: `${name}_flow_`, restart: `${name}_restart` }
     this.#secure = secure
-    this.#sessionStart = `${name}=`
   }
 
+  /** Reads all cookies of a request. */
   read (request: FastifyRequest): RequestCookies {
+    const known = this.#parsed.get(request)
+    if (known !== undefined) return known
     const header = request.headers.cookie
-    return header === undefined ? {} : this.#codec.parseCookie(header)
+    const cookies = header === undefined ? {} : this.#codec.parseCookie(header)
+    this.#parsed.set(request, cookies)
+    return cookies
   }
 
-  /** Tells, without parsing the header, whether a request may have a session cookie. This is cheap enough for every request. */
-  mayHaveSession (request: FastifyRequest): boolean {
-    return request.headers.cookie?.includes(this.#sessionStart) ?? false
-  }
-
-  /** Reads the session id; null when there is none. */
+  /** Reads the session id; null when there is none. Parses the header only if it is unusual: this runs for every request. */
   readSession (request: FastifyRequest): string | null {
     const header = request.headers.cookie
-    if (header === undefined || !this.mayHaveSession(request)) return null
-    const id = this.#codec.parseCookie(header)[this.names.session]
-    return id !== undefined && /^[\w-]{43}$/.test(id) ? id : null
+    if (header === undefined) return null
+    const { session } = this.names
+    const plain = findPlain(header, session)
+    if (plain === null) return null
+    // The parser decodes escapes, and knows which of several cookies of one name counts.
+    const id = sessionIdFormat.test(plain) ? plain : this.read(request)[session]
+    return id !== undefined && sessionIdFormat.test(id) ? id : null
   }
 
   setSession (reply: FastifyReply, id: string): void {
@@ -100,4 +104,19 @@ export class Cookies {
   end (reply: FastifyReply, name: string): void {
     this.set(reply, name, '', 0)
   }
+}
+
+/** Finds the value of a cookie without parsing the others; null when there is none. The value is empty if the parser must decide. */
+function findPlain (header: string, name: string): string | null {
+  for (let start = header.indexOf(name); start >= 0; start = header.indexOf(name, start + 1)) {
+    const equals = start + name.length
+    const next = header[equals]
+    if (next === ' ' || next === '\t') return ''
+    // Part of a longer name, such as that of a flow cookie, or of a value.
+    if (next !== '=') continue
+    if (start > 0 && !header.startsWith('; ', start - 2)) return ''
+    const end = header.indexOf(';', equals)
+    return header.slice(equals + 1, end < 0 ? header.length : end)
+  }
+  return null
 }

@@ -35,16 +35,40 @@ export class GuardedStore {
   readonly #store: TokenStore
   readonly #timeout: number
   readonly #clientId: string
+  readonly #get: TokenStore['get']
+  readonly #hasSync: boolean
   #circuit: Circuit = 'closed'
 
   constructor (store: TokenStore, timeout: number, clientId: string) {
     this.#store = store
+    this.#get = store.get
+    this.#hasSync = hasSync(store)
     this.#timeout = timeout
     this.#clientId = clientId
   }
 
   get (key: string, { whileResting }: Pick<CallOptions, 'whileResting'> = {}): Promise<string | null> {
     return this.#call('get', () => this.#store.get(key), isStringOrNull, { whileResting })
+  }
+
+  /**
+   * Reads a key at once, for the hot path; undefined when `get` must be asked. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if
+   * the store throws, or returns something else than its contract says. That begins no rest, because nothing has hung.
+   */
+  getSync (key: string): string | null | undefined {
+    // A test may replace `get` later, to make the store fail.
+    if (!this.#hasSync || this.#circuit !== 'closed' || this.#store.get !== this.#get) return undefined
+    let value: unknown
+    try {
+      value = this.#store.getSync?.(key)
+      if (value === undefined || isStringOrNull(value)) return value
+      // A promise that nobody waits for would end the process when it rejects.
+      Promise.resolve(value).catch(() => {})
+      throw notAnAnswer()
+    } catch (error) {
+      diagnostics.storeFailure.publish({ clientId: this.#clientId, method: 'get', reason: 'error', duration: 0 })
+      throw failed('getSync', error)
+    }
   }
 
   /** Reads many keys, in their order: by one call where the store has one for that. */
@@ -92,13 +116,13 @@ export class GuardedStore {
       }
       const fail = (error: unknown) => {
         settle()
-        reject(unavailable(`The token store failed to \`${method}\`. Is the store running, and can this machine reach it?`, describeForeign(error)))
+        reject(failed(method, error))
         if (!late) publish('error')
         afterFailure?.(null)
       }
       try {
         Promise.resolve(run()).then((value) => {
-          if (!isAnswer(value)) return fail(new TypeError('not an answer of a token store'))
+          if (!isAnswer(value)) return fail(notAnAnswer())
           settle()
           resolve(value)
           if (late) afterFailure?.(value)
@@ -118,6 +142,23 @@ export class GuardedStore {
 /** Makes the error for a failed call to the store. */
 export function unavailable (message: string, cause?: Error): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_STORE_UNAVAILABLE', message, { cause })
+}
+
+/** Tells whether a store has a `getSync` that goes with its `get`. A subclass that overrides `get` alone changes what `getSync` should return. */
+function hasSync (store: TokenStore): boolean {
+  for (let owner: object | null = store; owner !== null; owner = Object.getPrototypeOf(owner)) {
+    if (Object.hasOwn(owner, 'getSync')) return true
+    if (Object.hasOwn(owner, 'get')) return false
+  }
+  return false
+}
+
+function failed (method: string, error: unknown): WebflowOAuthError {
+  return unavailable(`The token store failed to \`${method}\`. Is the store running, and can this machine reach it?`, describeForeign(error))
+}
+
+function notAnAnswer (): TypeError {
+  return new TypeError('not an answer of a token store')
 }
 
 function isStringOrNull (value: unknown): value is string | null {

@@ -47,6 +47,11 @@ export class SealedStore {
     return this.#store.get(key, callOptions)
   }
 
+  /** Reads a value at once without opening it; undefined when `getSealed` must be asked. */
+  getSealedSync (key: string): string | null | undefined {
+    return this.#store.getSync(key)
+  }
+
   /** Reads the sealed values of many keys, in their order. */
   getManySealed (keys: readonly string[]): Promise<Array<string | null>> {
     return this.#store.getMany(keys)

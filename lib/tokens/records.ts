@@ -80,12 +80,12 @@ export class TokenRecords {
    * The store is called even in its rest: Webflow has issued the token already.
    */
   async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
-    const text = serializeRecord(record)
     for (let tries = 0; tries < maxTries; tries++) {
-      const current = await this.readSealed(tokenId, { whileResting: true })
+      // The first try does not read what is not expected to be there.
+      const current = tries === 0 && replaced === null ? null : await this.readSealed(tokenId, { whileResting: true })
       const standing = current === null ? null : this.#standing(tokenId, current)
       // ioredis sends a command again whose answer was lost: what stands there may be this very record.
-      if (standing !== null && tries > 0 && serializeRecord(standing.record) === text) return standing
+      if (standing !== null && tries > 0 && serializeRecord(standing.record) === serializeRecord(record)) return standing
       if (standing !== null && replaced !== undefined && hasOvertaken(standing.record, record, replaced)) return standing
       const merged = standing === null ? record : keepTold(record, standing.record)
       const sealed = await this.#set(tokenId, merged, current, {
@@ -104,6 +104,13 @@ export class TokenRecords {
   async readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
     const sealed = await this.#store.getSealed(storeKey(tokenId), callOptions)
     // Revoked by another process, perhaps: then this one keeps it no longer either.
+    if (sealed === null) this.#opened.delete(tokenId)
+    return sealed
+  }
+
+  /** Reads the sealed value at once, if the store can; undefined when `readSealed` must be asked. */
+  readSealedSync (tokenId: string): string | null | undefined {
+    const sealed = this.#store.getSealedSync(storeKey(tokenId))
     if (sealed === null) this.#opened.delete(tokenId)
     return sealed
   }
