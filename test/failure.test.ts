@@ -550,10 +550,10 @@ t.test('a flow that has expired, failed for the store, or met a rate limit still
   const webflow = await startWebflow(t)
   const store = new MemoryStore()
   let isDown = false
-  const { get } = store
-  store.get = async (key) => {
+  const { set } = store
+  store.set = async (...call) => {
     if (isDown) throw new Error('down')
-    return await get.call(store, key)
+    return await set.apply(store, call)
   }
   const app = await createApp(t, { webflow, options: { store }, before: (app) => { app.addHook('onRequest', async (request, reply) => { if (request.headers['x-limit'] !== undefined) limit(reply) }) } })
   const browser = new Browser(app)

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { takeRandom } from '../collections/random.ts'
 import { refuseOption } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import { judgeReturnTo, resolveReturnTo } from '../http/return-to.ts'
@@ -102,7 +102,7 @@ export class BrowserFlows {
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
     const target = judgeReturnTo(returnTo ?? '', returnRules)
-    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null, seed: randomBytes(32).toString('base64url') }
+    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null, seed: takeRandom(32).toString('base64url') }
     const { value, isCut } = this.#create(state, flow)
     // A foreign URL is dropped without a warning, because anybody could send such URLs to fill the log. The warning does not
     // contain the URL.
@@ -119,7 +119,7 @@ export class BrowserFlows {
   /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when the flow cookie of a guard has no room for a scope, even without `returnTo`. */
   assertFits (scope: readonly string[]): void {
     const hash = 'x'.repeat(43)
-    this.#create('', { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
+    this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
   }
 
   /** The authorization request; without a state for those who only look. */

@@ -1,4 +1,4 @@
-import { hash, randomFillSync } from 'node:crypto'
+import { takeRandom } from '../collections/random.ts'
 import { mac, verifyMac, type DerivedKey } from '../storage/keyring.ts'
 
 const randomLength = 32
@@ -6,18 +6,13 @@ const timeLength = 8
 const macLength = 32
 // 72 bytes are a multiple of three, so they have only one spelling in base64url: no second string decodes to the same state.
 const shape = /^[\w-]{96}$/
-// Each call for random bytes is expensive, whatever their number. One call fills this pool for a hundred states. Bytes are
-// wiped from the pool when a state takes them.
-const pool = Buffer.alloc(100 * randomLength)
-let taken = pool.length
 
 /**
  * Makes a `state` (RFC 6749, section 10.12): 32 random bytes, the time, and a MAC over both. The callback can therefore
  * check, without cookie or store, that this app made the state and how old it is.
  */
 export function createState (keys: readonly DerivedKey[], now: number): string {
-  const content = Buffer.alloc(randomLength + timeLength)
-  takeRandom(content)
+  const content = Buffer.concat([takeRandom(randomLength)], randomLength + timeLength)
   content.writeBigUInt64BE(BigInt(now), randomLength)
   return Buffer.concat([content, mac(keys, content)]).toString('base64url')
 }
@@ -31,23 +26,15 @@ export function readState (keys: readonly DerivedKey[], state: string): number |
   return Number(content.readBigUInt64BE(randomLength))
 }
 
-/** Returns the part of a flow cookie's name that depends on the flow: the first 16 characters of a hash of its state. */
+/**
+ * Returns the part of a flow cookie's name that depends on the flow: the first 12 of the random bytes of its state. The other
+ * 20 random bytes and the MAC are not in the name.
+ */
 export function flowHandle (state: string): string {
-  return hash('sha256', state, 'base64url').slice(0, 16)
+  return state.slice(0, 16)
 }
 
 /** Tells whether a string has the form of a flow handle. */
 export function isFlowHandle (value: string): boolean {
   return /^[\w-]{16}$/.test(value)
-}
-
-/** Moves random bytes from the pool to the beginning of a state. */
-function takeRandom (content: Buffer): void {
-  if (taken === pool.length) {
-    randomFillSync(pool)
-    taken = 0
-  }
-  pool.copy(content, 0, taken, taken + randomLength)
-  pool.fill(0, taken, taken + randomLength)
-  taken += randomLength
 }

@@ -1,3 +1,5 @@
+import type { EventEmitter } from 'node:events'
+
 /**
  * The part of an undici Dispatcher that the plugin uses. Every Agent, ProxyAgent and MockAgent of undici 5 to 8 has it.
  * The plugin declares this interface itself, because the types of two undici versions are incompatible. At run time,
@@ -14,7 +16,8 @@ export interface DispatcherRequest {
   method: 'GET' | 'POST'
   headers: Record<string, string>
   body: string | null
-  signal: AbortSignal
+  /** Emits `abort`. */
+  signal: EventEmitter
   /** 0 means no timeout. */
   headersTimeout: number
   /** 0 means no timeout. */
@@ -25,5 +28,13 @@ export interface DispatcherRequest {
 /** The part of a response that the plugin reads. */
 export interface DispatcherResponse {
   statusCode: number
-  body: AsyncIterable<Uint8Array>
+  body: ResponseBody
+}
+
+/** The part of a response's body that the plugin uses: a stream. */
+export interface ResponseBody {
+  on (event: 'data', listener: (chunk: Uint8Array) => void): unknown
+  on (event: 'end', listener: () => void): unknown
+  on (event: 'error', listener: (error: Error) => void): unknown
+  destroy (): unknown
 }

@@ -1,4 +1,3 @@
-import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { isNavigation } from '../http/navigation.ts'
@@ -51,7 +50,7 @@ export class Closing {
   /** Follows a request until its response has finished, or its connection has closed. */
   follow (reply: FastifyReply): void {
     this.#open.set(reply, new Promise((resolve) => {
-      finished(reply.raw, () => {
+      reply.raw.once('close', () => {
         this.#open.delete(reply)
         resolve()
       })

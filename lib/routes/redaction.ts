@@ -1,6 +1,8 @@
 import { inspect } from 'node:util'
 
 const hidden = '[hidden]'
+/** Shorter values of `code` and `state` would be part of ordinary words. */
+const shortestSecret = 8
 const hiddenNames = new Set<unknown>(['authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie'])
 
 function isHiddenName (name: unknown): boolean {
@@ -20,22 +22,24 @@ export interface RawUrls {
 export function createCleaner (request: RawUrls): (text: string) => string {
   let secrets: readonly string[] | undefined
   return (text) => {
-    secrets ??= findSecrets(request)
     let clean = text
-    for (const secret of secrets) clean = clean.replaceAll(secret, hidden)
+    if (text.length >= shortestSecret) {
+      secrets ??= findSecrets(request)
+      for (const secret of secrets) clean = clean.replaceAll(secret, hidden)
+    }
     if (clean.includes('?')) clean = clean.replace(/\?[^\s"'`]+/g, '')
     if (clean.includes('\r\n')) clean = clean.replace(/^((?:set-)?cookie|(?:proxy-)?authorization):.*$/gim, `$1: ${hidden}`)
     return clean
   }
 }
 
-/** Finds `code` and `state` in the URLs of a request, decoded and as they were written. Shorter values would be part of ordinary words. */
+/** Finds `code` and `state` in the URLs of a request, decoded and as they were written. */
 function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
   const text = `${url}&${originalUrl}`
   const query = new URLSearchParams(text.replaceAll(/[?;#]/g, '&'))
   const decoded = [...query.getAll('code'), ...query.getAll('state')]
   const written = [...text.matchAll(/[?&;](?:code|state)=([^&;#]*)/g)].map(([, value = '']) => value)
-  return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= 8)
+  return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= shortestSecret)
 }
 
 /** What `util.inspect` prints for a view: it looks past a Proxy, at the object that the Proxy was made for. */

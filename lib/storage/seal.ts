@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { takeRandom } from '../collections/random.ts'
 import { newestOf, type DerivedKey } from './keyring.ts'
 
 const ivLength = 12
@@ -30,7 +31,7 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
 
   return {
     seal (place, text) {
-      const iv = randomBytes(ivLength)
+      const iv = takeRandom(ivLength)
       const cipher = createCipheriv('aes-256-gcm', newest.key, iv, { authTagLength: tagLength }).setAAD(Buffer.from(place))
       const data = Buffer.concat([cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()])
       // V8 keeps a concatenated string as a tree of its parts, which takes a third more memory. Stores keep the value for a

@@ -1,9 +1,10 @@
+import { EventEmitter } from 'node:events'
 import type { Agent } from 'undici'
 import { startDeadline } from '../collections/deadline.ts'
 import { parseJson } from '../collections/json.ts'
 import { diagnostics, ownCode, type CallEnd, type DiagnosticsChannel } from '../diagnostics.ts'
 import { WebflowOAuthError, codeOf, describeForeign, isError, readMember, toError, type ErrorCode } from '../errors.ts'
-import type { Dispatcher } from '../options/dispatcher.ts'
+import type { Dispatcher, ResponseBody } from '../options/dispatcher.ts'
 import type { Endpoints } from '../options/endpoints.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
 import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './answers.ts'
@@ -124,16 +125,19 @@ export class WebflowClient {
   }
 
   async #call (call: Call, timeout: number): Promise<Answer> {
-    const controller = new AbortController()
+    // undici takes an EventEmitter, too, which is much cheaper than an AbortController.
+    const signal = new EventEmitter()
+    let isOver = false
     return await new Promise((resolve, reject) => {
       const cancel = startDeadline(timeout, () => {
         reject(timedOut(call, timeout))
-        controller.abort()
+        isOver = true
+        signal.emit('abort')
       })
-      this.#send(call, controller.signal)
+      this.#send(call, signal)
         .catch((error: unknown) => {
-          if (!isNeverSent(error) || controller.signal.aborted) throw error
-          return this.#send(call, controller.signal)
+          if (!isNeverSent(error) || isOver) throw error
+          return this.#send(call, signal)
         })
         .then(resolve, (thrown: unknown) => {
           const error = toError(thrown)
@@ -143,7 +147,7 @@ export class WebflowClient {
     })
   }
 
-  async #send ({ endpoint, method, headers, body, maxLength }: Call, signal: AbortSignal): Promise<Answer> {
+  async #send ({ endpoint, method, headers, body, maxLength }: Call, signal: EventEmitter): Promise<Answer> {
     const { origin, pathname, search } = new URL(this.#options.endpoints[endpoint])
     const dispatcher = this.#options.dispatcher ?? await this.#ownDispatcher()
     const response = await dispatcher.request({
@@ -178,16 +182,23 @@ export class WebflowClient {
   }
 }
 
-/** Reads a body as text; null when it is too long. In that case leaving the loop makes undici close the connection. */
-async function readBody (body: AsyncIterable<Uint8Array>, maxLength: number): Promise<string | null> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body) {
-    length += chunk.length
-    if (length > maxLength) return null
-    chunks.push(chunk)
-  }
-  return decoder.decode(Buffer.concat(chunks))
+/** Reads a body as text; null when it is too long. The connection is then closed. Events are faster than an async iterator. */
+function readBody (body: ResponseBody, maxLength: number): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    const chunks: Uint8Array[] = []
+    let length = 0
+    body.on('data', (chunk) => {
+      length += chunk.length
+      if (length <= maxLength) {
+        chunks.push(chunk)
+      } else {
+        resolve(null)
+        body.destroy()
+      }
+    })
+    body.on('end', () => { resolve(decoder.decode(Buffer.concat(chunks))) })
+    body.on('error', reject)
+  })
 }
 
 /** Tells whether a call failed before a connection was opened. A second try then cannot send the request twice. */

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { createHash } from 'node:crypto'
 import { mock } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -111,7 +112,7 @@ export async function startParts (t: Test, webflow: (accessToken: string, path: 
       try {
         const { statusCode = 200, body: answer } = await webflow(accessToken, path)
         const text = typeof answer === 'string' ? answer : JSON.stringify(answer)
-        return { statusCode, body: (async function * () { yield Buffer.from(text) })() }
+        return { statusCode, body: Readable.from([Buffer.from(text)]) }
       } finally {
         underWay--
       }
