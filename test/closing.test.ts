@@ -84,7 +84,7 @@ t.test('a request that hangs gets 503 when the time for closing is over, whereve
       t.equal(headers['cache-control'], 'no-store')
       t.equal(headers['referrer-policy'], 'no-referrer')
     }
-    t.equal(log.split('"path":"/webflow/authorize","msg":"webflow-oauth: a request was still under way when the app closed').length - 1, 2, 'one line each, with the path')
+    t.equal(log.split('"path":"/webflow/authorize","msg":"webflow-oauth: a request was still unanswered when the app closed').length - 1, 2, 'one line each, with the path')
     t.notMatch(log, /a-state|a-code/)
   }
 })
@@ -110,7 +110,7 @@ t.test('a callback whose hook hangs gets 503 with its session cookie, and a link
     t.equal(statusCode, 503)
     t.match(body, '<a href="https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fapp.example.com%2Fwelcome%3Fa%3D%2522b">Try again</a>')
     t.equal([...browser.cookies.keys()].includes('__Host-webflow'), name === 'onSuccess', 'the token is stored, so that its cookie is sent')
-    t.match(log, '"tasks":1,"msg":"webflow-oauth: tasks were still under way when the app closed')
+    t.match(log, '"tasks":1,"msg":"webflow-oauth: tasks were still running when the app closed')
   }
 })
 

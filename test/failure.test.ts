@@ -132,7 +132,7 @@ t.test('a person reads what to do, the developer finds code, reason and remedy i
     t.equal(headers['content-security-policy'], `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`)
     t.notMatch(body, 'http-equiv="refresh"')
     const [, line] = lines
-    t.match(lines[0]?.msg, '`beforeStore` refused a token')
+    t.match(lines[0]?.msg, '`beforeStore` threw an error, so a token that Webflow has issued is not stored')
     if (status < 500) t.match(line, { level: 30, code, reason: reason ?? null, msg: 'webflow-oauth: the remedy' })
     else t.match(line, { level: 50, err: { code, message: 'the remedy' }, msg: 'webflow-oauth: a request failed' })
   }

@@ -368,7 +368,7 @@ t.test('any other error is AUTHORIZATION_FAILED, with the reason where RFC 6749 
     t.equal(answer.statusCode, 400)
     t.equal(answer.json().code, 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED')
     t.equal(answer.json().reason, reason)
-    t.match(answer.json().message, ['server_error', 'temporarily_unavailable'].includes(error) ? 'Begin again later.' : 'It was asked for sites:read cms:read: compare that')
+    t.match(answer.json().message, ['server_error', 'temporarily_unavailable'].includes(error) ? 'This is a temporary failure: try again later.' : 'The app asked for the scope sites:read cms:read: compare it')
     t.notMatch(answer.body, 'script')
     t.notMatch(answer.body, 'free text')
   }

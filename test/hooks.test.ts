@@ -72,7 +72,7 @@ t.test('a hook that returns the reply and sends nothing gets the usual answer af
       const { result, log } = await logOf(() => giveUp(t, browser, way, () => isReached))
       t.equal(result.statusCode, way.status, `${way.name} ${name}: the usual status`)
       t.equal(result.headers['x-hook'], 'seen', 'the headers of the hook stay')
-      t.match(log, `webflow-oauth: \`${way.name}\` returned the reply and sent nothing within 500 ms`)
+      t.match(log, `webflow-oauth: \`${way.name}\` returned the reply but sent nothing within 500 ms`)
       if (way.name === 'onSuccess') {
         t.equal(result.location, 'https://app.example.com/welcome')
         t.equal((await browser.get('/token')).json().connected, true)

@@ -335,7 +335,7 @@ t.test('what could not be recorded or dropped is a line in the log, with the id 
   broken = true
   const previous = (await browser.get('/token')).json().id
   t.equal((await connectAgain()).statusCode, 303)
-  t.match(lines, [{ msg: /outcome of a flow could not be recorded/ }, { msg: /token of the previous session could not be dropped/, tokenId: previous, err: { code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' } }])
+  t.match(lines, [{ msg: /the store could not record how a flow ended/ }, { msg: /could not delete the token of the previous session/, tokenId: previous, err: { code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' } }])
   t.equal(lines.length, 2)
   t.not(previous, id)
 })

@@ -4,28 +4,27 @@ import { createSafeLogger } from '../collections/safe-logger.ts'
 import { describeForeign } from '../errors.ts'
 import { gateOf } from '../http/reply-gate.ts'
 
-/** How long a hook that returned the reply may take to send something, in milliseconds. */
+/** How long the plugin waits for an answer after a hook has returned the reply without sending one, in milliseconds. */
 const patience = 500
 
 /**
- * Runs a hook of the app's that may answer by itself; resolves whether it did. After a hook that did not,
- * the reply has its former status again, and what the hook sends later is dropped.
- * What the hook throws is logged and changes nothing.
+ * Runs one of the app's hooks that may answer the request, and resolves to true if the hook has answered.
+ * Otherwise the reply gets back the status that it had before, and anything that the hook sends later is dropped.
+ * An error of the hook is logged and has no other effect.
  */
 export async function answersByItself (name: string, request: FastifyRequest, reply: FastifyReply, hook: () => unknown): Promise<boolean> {
   const gate = gateOf(reply)
   const { statusCode, then } = reply
   let hasSent = false
-  // `reply.sent` alone does not tell: it stays false while an asynchronous `onSend` hook of the app is at work,
-  // and while a hook writes to `reply.raw`.
+  // `reply.sent` is not enough: it stays false while an asynchronous `onSend` hook runs and after a write to `reply.raw`.
   const isAnswered = () => hasSent || reply.sent || reply.raw.headersSent
   const isGivenUp = await new Promise<boolean>((resolve) => {
     let cancel: (() => void) | undefined
     gate.isOpen = true
     gate.hook = name
     gate.onSend = () => { hasSent = true }
-    // A reply is thenable. JavaScript calls `then` when a hook returns or awaits it, and that resolves only
-    // once the response has finished. If nothing was sent, that may be never.
+    // A reply is thenable. When a hook returns or awaits the reply, JavaScript calls `reply.then`, which resolves once
+    // the response has finished. If the hook has sent nothing, that never happens, so the wait needs a limit.
     reply.then = (fulfilled, rejected) => {
       if (!isAnswered()) cancel ??= startDeadline(patience, () => { resolve(true) })
       then.call(reply, fulfilled, rejected)
@@ -34,7 +33,7 @@ export async function answersByItself (name: string, request: FastifyRequest, re
       try {
         await hook()
       } catch (error) {
-        // The app may have put a logger of its own here, and nobody would catch what that throws.
+        // `request.log` may be a logger that a hook of the app has put there. An error that it throws would be caught by nobody.
         createSafeLogger(request.log).error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
       } finally {
         cancel?.()
@@ -46,7 +45,7 @@ export async function answersByItself (name: string, request: FastifyRequest, re
   reply.then = then
   gate.onSend = null
   if (isAnswered()) return true
-  if (isGivenUp) request.log.warn(`webflow-oauth: \`${name}\` returned the reply and sent nothing within ${patience} ms; the usual answer follows`)
+  if (isGivenUp) request.log.warn(`webflow-oauth: \`${name}\` returned the reply but sent nothing within ${patience} ms, so the plugin sends its usual answer. If the hook is to answer, call \`reply.send\` in it`)
   gate.isOpen = false
   if (reply.statusCode !== statusCode) reply.code(statusCode)
   return false

@@ -8,9 +8,9 @@ import type { Parts } from './parts.ts'
 /** Sends the browser to Webflow. */
 export async function authorize (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { settings } = parts
-  // Reviewers probe the install URL; nothing is begun for them.
+  // Webflow's reviewers check the install URL with HEAD. A check begins no flow.
   if (request.method === 'HEAD') return reply.redirect(parts.flows.authorizationUrl(settings.scope, null), 302)
-  // No 204: Chromium would use a prefetched one for the real click.
+  // Not 204: Chromium would reuse a prefetched 204 for the real click.
   if (isPrefetch(request)) return reply.code(503).send()
 
   const returnTo = readOnce(readQuery(request), 'returnTo')

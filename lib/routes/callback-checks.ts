@@ -12,39 +12,39 @@ import { parseCallback, type CallbackQuery } from '../http/query.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Parts } from './parts.ts'
 
-/** How long a browser remembers that an install was begun again, in seconds. */
+/** How long the cookie that marks a restarted install lives, in seconds. */
 const restartMaxAge = 60
 
 /** A callback that has passed all checks. */
 export interface Attempt {
   query: CallbackQuery
   flow: OwnFlow
-  /** The store id of the user's token; null where the token belongs to a new session. */
+  /** The store id of the user's token. Null without `identify`: the token then belongs to a new session. */
   userTokenId: string | null
 }
 
-/** The first callback of a flow, which may finish the flow. */
+/** The first callback of a flow. It has claimed the flow and will finish it. */
 export interface Claimed {
   kind: 'claimed'
   attempt: Attempt
   claim: Claim
 }
 
-/** A callback whose flow has ended a moment ago. */
+/** A repeated callback: its flow ended a moment ago, and it gets the same answer again. */
 export interface Repeated {
   kind: 'repeated'
   attempt: Attempt
   outcome: Outcome
   /** When the flow ended, in Unix milliseconds. */
   endedAt: number
-  /** The id of the session that the flow led to; null where it led to none. */
+  /** The id of the session that the flow began; null if the flow failed or the token belongs to a user. */
   sessionId: string | null
 }
 
-/** What the checks of a callback lead to. */
+/** The result of checking a callback. `answered` means that the reply is sent already. */
 export type Checked = { kind: 'answered', reply: FastifyReply } | Claimed | Repeated
 
-/** Checks a callback and claims its flow. The order of the checks is the contract: nothing is written before the last one has passed. */
+/** Checks a callback and claims its flow. The order of the checks is part of the contract: the store is not written to before all of them have passed. */
 export async function checkCallback (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<Checked> {
   const { cookies, flowRecords, flows, settings } = parts
   const query = parseCallback(request)
@@ -53,7 +53,7 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
   const flow = flows.recognise(request, query.state)
   if (flow === null) throw stateInvalid('malformed')
   const { cookie, expired, startedAt, state } = flow
-  // A flow that ended in time may be repeated for a moment, although it can no longer be claimed.
+  // An expired flow cannot be claimed. If it was claimed in time, its callback may still be repeated for a moment.
   if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw flowExpired(startedAt, settings.flowMaxAge)
   if (cookie === null) throw await explainMissingCookie(parts, request, state)
   const owner = await findOwner(parts, cookie, request)
@@ -67,10 +67,10 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
   return checked
 }
 
-/** Begins a flow for an install that began at Webflow, whose callback has no state of ours. The code is dropped: anybody could have sent it. */
+/** Begins a flow for an install that began at Webflow. Such a callback has no `state`, so its code could come from anybody and is dropped. */
 async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { cookies, settings } = parts
-  // The marker keeps a provider that loses states from sending the browser round and round.
+  // Without the marker, a provider that loses the state would send the browser round in circles.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
   const url = await beginAuthorization(parts, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
@@ -78,13 +78,13 @@ async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequ
   return redirect(reply, url, 302)
 }
 
-/** Whose token the flow leads to. */
+/** The owner of the token that the flow will store. `reload` means that the browser must reload the page to send the app's cookie. */
 type Owner =
   | {
     kind: 'owner'
     /** The store id of the user's token, or null for a new session. */
     tokenId: string | null
-    /** The keyed hash of the user, or null. The cookie of the ended flow holds it, so that nobody else repeats the callback. */
+    /** The keyed hash of the user, or null. It is kept in the flow cookie, so that no other user of the browser can repeat the callback. */
     user: string | null
   }
   | { kind: 'reload' }
@@ -97,17 +97,17 @@ async function findOwner ({ callers, identity }: Parts, cookie: FlowCookie, requ
     return { kind: 'owner', tokenId: identity.userTokenId(user), user: cookie.user ?? identity.hash(user) }
   }
   if (cookie.owner !== null) return { kind: 'owner', tokenId: cookie.owner, user: cookie.user }
-  // A SameSite=Strict cookie of the app is missing on the way from Webflow and present on a reload.
+  // Browsers leave out the app's SameSite=Strict cookies on the way back from Webflow, and send them on a reload.
   if (cookie.user !== null && isNavigation(request) && isCrossSite(request)) return { kind: 'reload' }
   throw new WebflowOAuthError('WEBFLOW_OAUTH_USER_REQUIRED',
-    'Nobody is signed in to whom the Webflow connection could belong. Sign in, then reload this URL: the attempt is unharmed until it expires.')
+    'Nobody is signed in to the app, so the Webflow connection has no owner. Sign in, then reload this URL: the attempt stays valid until it expires.')
 }
 
 function sendReload (reply: FastifyReply): FastifyReply {
   return sendPage(reply, { status: 200, title: 'Connecting Webflow', text: 'One moment, please. If nothing happens, reload this page.', reloads: true })
 }
 
-/** Finds the answer that a flow got when it ended. Refuses where the token has gone since: a session that has ended is not brought back. */
+/** Finds the answer that was given when the flow ended. Throws if the token no longer exists, so that a repeated callback never revives an ended session. */
 async function recallAnswer ({ flows, identity, records }: Parts, attempt: Attempt, { outcome, endedAt }: Done): Promise<Repeated> {
   if (outcome.kind === 'failed') return { kind: 'repeated', attempt, outcome, endedAt, sessionId: null }
   const session = attempt.userTokenId === null ? flows.sessionOf(attempt.flow, outcome.keyId) : null

@@ -10,18 +10,18 @@ import { answersByItself } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
 
-/** The errors of RFC 6749, section 4.1.2.1, that become the reason of ours. */
+/** The error codes of RFC 6749, section 4.1.2.1, that `AUTHORIZATION_FAILED` repeats as its `reason`. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
-/** The errors among them that pass by themselves. */
+/** The known error codes for temporary failures. */
 const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
 
-/** Finishes a claimed flow, and records how it ended, so that the same callback gets the same answer. */
+/** Finishes a claimed flow and records the outcome, so that a repeated callback gets the same answer. */
 export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, userTokenId } = attempt
   const { callers, cookies, flowRecords, flows, records, untold, settings: { onSuccess, timeout } } = parts
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
-    if (!recorded) request.log.warn('webflow-oauth: the outcome of a flow could not be recorded; its callback cannot be repeated')
+    if (!recorded) request.log.warn('webflow-oauth: the store could not record how a flow ended. If the browser repeats the callback, it gets an error')
   }
   const previous = userTokenId === null ? callers.sessionTokenId(request) : null
   flows.end(reply, flow, Date.now())
@@ -32,16 +32,16 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
     await settle({ kind: 'connected', keyId: session.keyId })
     if (previous !== null) {
       await records.drop(previous).catch((err: unknown) => {
-        request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the token of the previous session could not be dropped; it ends by itself')
+        request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the store could not delete the token of the previous session. The token stays there until it expires')
       })
     }
     untold.askSoon(stored)
     const checkEarlier = () => {
       parts.underWay.add(checkEarlierTokens({ ...parts, timeout }, stored).catch((err: unknown) => {
-        request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. One that Webflow has ended stays until it is reported')
+        request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. A token that Webflow has ended stays in the store until the app reports it')
       }))
     }
-    // The browser has its answer first.
+    // Only after the response, so that the browser does not wait for the check.
     reply.then(checkEarlier, checkEarlier)
     return answered ? reply : redirect(reply, flows.destination(flow), 303)
   } catch (thrown) {
@@ -51,16 +51,16 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
   }
 }
 
-/** Turns what Webflow answered into a stored token. */
+/** Exchanges the code for a token and stores the token. Throws if Webflow, `beforeStore` or the store refuses. */
 async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest) {
   const { callers, flows, identity, records, settings, untold, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const session = flows.newSession(flow)
   const tokenId = userTokenId ?? identity.sessionTokenId(session.sessionId)
-  // One deadline covers the exchange and the question what the token opens.
+  // The exchange and the introspection of the token share one deadline.
   const { replaced, record } = await withDeadline(settings.timeout, async (deadline) => {
     const [replaced, grant] = await Promise.all([
-      // Undefined where the earlier token cannot be read: then the new one is written over whatever stands there.
+      // Undefined if the earlier token cannot be read. The new token then replaces it without a comparison.
       userTokenId === null ? null : records.peek(userTokenId).catch(() => undefined),
       webflow.exchange(query.code)
     ])
@@ -73,15 +73,15 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
   try {
     await settings.beforeStore?.(issued, request)
   } catch (error) {
-    request.log.warn({ tokenId }, 'webflow-oauth: `beforeStore` refused a token: nothing is stored, though Webflow has issued it')
+    request.log.warn({ tokenId }, 'webflow-oauth: `beforeStore` threw an error, so a token that Webflow has issued is not stored')
     throw error
   }
   const stored = await records.write(tokenId, record, replaced).catch((err: unknown) => {
-    request.log.error({ tokenId, err }, 'webflow-oauth: a token that Webflow has issued could not be stored')
+    request.log.error({ tokenId, err }, 'webflow-oauth: a token that Webflow has issued could not be stored. The user must connect again')
     throw err
   })
   if (stored.record.accessToken !== record.accessToken) {
-    request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile: the one that Webflow has issued before is not kept')
+    request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile, so the token of this flow is not stored')
   }
   const token = new ProtectedToken(tokenId, stored.record)
   callers.replace(request, token)
@@ -93,6 +93,6 @@ function refusal (error: string, { cookie }: OwnFlow): WebflowOAuthError {
   const reason = knownErrors.has(error) ? error : undefined
   return new WebflowOAuthError('WEBFLOW_OAUTH_AUTHORIZATION_FAILED',
     `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. ${passingErrors.has(error)
-      ? 'Begin again later.'
-      : `It was asked for ${cookie.scope.join(' ')}: compare that with the app's settings at Webflow.`}`, { reason })
+      ? 'This is a temporary failure: try again later.'
+      : `The app asked for the scope ${cookie.scope.join(' ')}: compare it with the app's settings at Webflow.`}`, { reason })
 }

@@ -8,7 +8,7 @@ import { checkCallback, type Checked, type Repeated } from './callback-checks.ts
 import { finishFlow } from './callback-finish.ts'
 import type { Parts } from './parts.ts'
 
-/** Takes the browser back from Webflow: checks the callback, then finishes the flow or repeats the answer of the first time. */
+/** Answers the browser that comes back from Webflow. The first callback of a flow finishes the flow; a repeated one gets the same answer again. */
 export async function callback (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const calledAt = performance.now()
   const publishFailure = (error: unknown): never => {
@@ -27,7 +27,7 @@ export async function callback (parts: Parts, request: FastifyRequest, reply: Fa
   }
 }
 
-/** Answers the callback of a flow that has ended as it was answered then. */
+/** Answers a repeated callback as the first one was answered. */
 function repeatAnswer ({ cookies, flows }: Parts, { attempt: { flow }, outcome, endedAt, sessionId }: Repeated, reply: FastifyReply): FastifyReply {
   flows.end(reply, flow, endedAt)
   if (outcome.kind === 'failed') throw restoreError(outcome)
@@ -35,7 +35,7 @@ function repeatAnswer ({ cookies, flows }: Parts, { attempt: { flow }, outcome, 
   return redirect(reply, flows.destination(flow), 303)
 }
 
-/** Publishes that a callback was refused, or how its flow has ended. */
+/** Publishes on the diagnostics channel that a flow has ended or that its callback was refused. */
 function publishEnd ({ flows, settings }: Parts, request: FastifyRequest, calledAt: number, error: unknown): void {
   if (!diagnostics.flowEnd.hasSubscribers) return
   const state = readOnce(readQuery(request), 'state')

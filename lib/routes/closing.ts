@@ -6,48 +6,48 @@ import { gateOf } from '../http/reply-gate.ts'
 import { failurePage } from './failure.ts'
 import type { Parts } from './parts.ts'
 
-/** How long closing waits for requests beyond the time that their calls to Webflow and to the store may take, in milliseconds. */
+/** The time that closing allows a request beyond its calls to Webflow and to the store, in milliseconds. */
 const grace = 5000
 
-/** The instances on one server: Fastify closes them one after another, and their time begins together. */
+/** The plugin's instances by server. Fastify runs their hooks one after another, so the first hook starts the clock for all of them. */
 const instances = new WeakMap<object, Set<Closing>>()
 
 /**
- * Lets an app close without losing what is under way on the plugin's routes, and without waiting for ever.
- * After `timeout`, twice `storeTimeout` and 5 seconds, requests that are still open get 503.
+ * Delays the closing of an app until the requests and tasks of the plugin have finished, but not for ever.
+ * After `timeout`, twice `storeTimeout` and 5 seconds, requests that are still open get 503, and the app closes.
  */
 export class Closing {
   readonly #parts: Parts
   readonly #instances: Set<Closing>
-  /** The open requests on the plugin's routes. */
+  /** The unanswered requests on the plugin's routes, each with a promise that resolves when it is over. */
   readonly #open = new Map<FastifyReply, Promise<void>>()
-  /** Resolves when the time for closing is over; null until it has begun. */
+  /** Resolves when the time for closing is over. Null until the app begins to close. */
   #expired: Promise<void> | null = null
   #timer: NodeJS.Timeout | undefined
   /** How long closing waits at most, in milliseconds. */
   readonly #patience: number
-  /** How long one `preClose` hook may take, in milliseconds. */
-  readonly #turn: number
+  /** How long one `preClose` hook waits at most, in milliseconds. */
+  readonly #patiencePerHook: number
 
   constructor (parts: Parts, { initialConfig: { pluginTimeout = 0 }, server }: FastifyInstance) {
     const { timeout, storeTimeout } = parts.settings
     this.#parts = parts
     this.#patience = timeout + 2 * storeTimeout + grace
-    this.#turn = pluginTimeout === 0 ? this.#patience : pluginTimeout / 2
+    this.#patiencePerHook = pluginTimeout === 0 ? this.#patience : pluginTimeout / 2
     this.#instances = instances.get(server) ?? new Set()
     instances.set(server, this.#instances.add(this))
   }
 
-  /** Adds the hooks that closing runs. */
+  /** Adds the `preClose` and `onClose` hooks. */
   addHooks (fastify: FastifyInstance): void {
-    // Before any `onClose` hook: the app's Redis and its sockets are still there. Fastify lets `close()` fail when
-    // one `preClose` hook takes longer than `pluginTimeout`, so that several share the time.
-    const turns = Math.ceil(this.#patience / this.#turn)
-    for (let turn = 0; turn < turns; turn++) fastify.addHook('preClose', async () => { await this.#waitForRequests() })
+    // Requests are waited for in `preClose`: an `onClose` hook of the app may close Redis, which they still need.
+    // `close()` fails if one `preClose` hook takes longer than `pluginTimeout`, so several hooks share the waiting.
+    const hooks = Math.ceil(this.#patience / this.#patiencePerHook)
+    for (let i = 0; i < hooks; i++) fastify.addHook('preClose', async () => { await this.#waitForRequests() })
     fastify.addHook('onClose', async () => { await this.#waitForTasks() })
   }
 
-  /** Follows a request until its response has finished, or its connection has closed. */
+  /** Counts a request as open until its response has finished or its connection has closed. */
   follow (reply: FastifyReply): void {
     this.#open.set(reply, new Promise((resolve) => {
       reply.raw.once('close', () => {
@@ -57,22 +57,24 @@ export class Closing {
     }))
   }
 
-  /** Waits until the plugin's routes are at rest, or until their time, or this turn, is over. */
+  /** Waits until all open requests and tasks are done, this hook's time is up, or the time for closing is over. */
   async #waitForRequests (): Promise<void> {
     for (const instance of this.#instances) instance.#begin()
     let timer: NodeJS.Timeout | undefined
-    const turn = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#turn) })
-    await Promise.race([this.#begin(), this.#atRest(), turn])
+    const hookExpired = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#patiencePerHook) })
+    const allDone = Promise.all([...this.#open.values(), this.#parts.underWay.settled()])
+    await Promise.race([this.#begin(), allDone, hookExpired])
     clearTimeout(timer)
   }
 
-  /** Waits until the tasks that the last requests have begun are done, or until their time is over. No task begins after a pause any more. */
+  /** Waits until the tasks that the last requests have begun are done, or the time for closing is over. Tasks that pause before another try are given up. */
   async #waitForTasks (): Promise<void> {
     this.#parts.underWay.stop()
     await Promise.race([this.#begin(), this.#parts.underWay.settled()])
     clearTimeout(this.#timer)
   }
 
+  /** Starts the clock for closing on the first call. Resolves when the time is over. */
   #begin (): Promise<void> {
     this.#expired ??= new Promise((resolve) => {
       this.#timer = setTimeout(() => {
@@ -83,33 +85,29 @@ export class Closing {
     return this.#expired
   }
 
-  async #atRest (): Promise<void> {
-    await Promise.all([...this.#open.values(), this.#parts.underWay.settled()])
-  }
-
   #giveUp (): void {
     const { log, underWay } = this.#parts
     for (const reply of this.#open.keys()) this.#refuse(reply)
-    if (underWay.size > 0) log.error({ tasks: underWay.size }, 'webflow-oauth: tasks were still under way when the app closed; closing no longer waits for them')
+    if (underWay.size > 0) log.error({ tasks: underWay.size }, 'webflow-oauth: tasks were still running when the app closed, and are abandoned. Does a hook of the app hang?')
   }
 
-  /** Answers an open request past Fastify, in which a hook or the handler hangs. */
+  /** Answers an open request over `reply.raw`: inside Fastify, a hook or the handler hangs. */
   #refuse (reply: FastifyReply): void {
     const { raw, request } = reply
     const { method } = request
-    createSafeLogger(request.log).error({ method, path: request.url.split('?')[0] }, 'webflow-oauth: a request was still under way when the app closed; it is ended with 503')
+    createSafeLogger(request.log).error({ method, path: request.url.split('?')[0] }, 'webflow-oauth: a request was still unanswered when the app closed, and gets 503. Does a hook of the app hang?')
     try {
       this.#answer(reply)
     } catch {
       raw.destroy()
     }
-    // An `onSend` hook that hung may go on: Fastify would throw where nobody catches it, and log the URL.
+    // The hanging `onSend` hook may still go on. Fastify would then write a second head, throw an error that nobody catches, and log the URL.
     raw.writeHead = () => raw
   }
 
   #answer (reply: FastifyReply): void {
     const { raw } = reply
-    // Whatever the request's own handler sends later is dropped.
+    // From now on the gate drops every answer that the handler sends.
     gateOf(reply)
     reply.hijack()
     if (raw.headersSent) {
@@ -120,7 +118,7 @@ export class Closing {
     raw.shouldKeepAlive = false
     const { headers, body } = this.#answerFor(reply)
     reply.headers({ ...headers, 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' })
-    // The cookies that were set stay: the token of a new session cookie may be stored already.
+    // Cookies stay: if the callback has set a session cookie, its token is stored already.
     for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
     raw.writeHead(503)
     raw.end(body)

@@ -8,13 +8,14 @@ import type { Parts } from './parts.ts'
 type Handler = (parts: Parts, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
 /**
- * Answers what fails on the plugin's routes: errors of their handlers, and errors of other plugins' hooks.
- * `answerFailure` gets the first error of a request. What it leaves, and any further error, goes to the error
- * handler of the surrounding instance.
+ * Answers errors on the plugin's routes: those of the handlers, and those of the app's hooks.
+ * The first error of a request goes to `answerFailure`. If that sends no answer, and for any further error of the
+ * request, the error handler of the surrounding instance answers.
  */
 export class RouteFailures {
   readonly #parts: Parts
-  readonly #offered = new WeakSet<FastifyRequest>()
+  /** The requests whose first error has gone to `answerFailure`. */
+  readonly #failed = new WeakSet<FastifyRequest>()
 
   constructor (parts: Parts) {
     this.#parts = parts
@@ -26,10 +27,10 @@ export class RouteFailures {
       try {
         return await handler(this.#parts, request, reply)
       } catch (thrown) {
-        // Fastify's `handlerTimeout` failed the request before, and that error is being answered.
-        if (this.#offered.has(request)) return reply
+        // The request has failed before, by Fastify's `handlerTimeout`, and that error is being answered.
+        if (this.#failed.has(request)) return reply
         const error = toError(thrown)
-        if (await this.#offer(route, error, request, reply)) return reply
+        if (await this.#answer(route, error, request, reply)) return reply
         throw error
       }
     }
@@ -37,32 +38,29 @@ export class RouteFailures {
 
   /** Makes the error handler of a route. */
   errorHandler (route: Route) {
-    const answer = async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-      keepHeaders(thrown, reply)
-      if (await this.#offer(route, errorFrom(thrown), request, reply)) return reply
-      openGate(reply)
-      throw thrown
-    }
-    return (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-      if (!this.#offered.has(request)) return answer(thrown, request, reply)
+    return async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+      if (!this.#failed.has(request)) {
+        setHeadersOf(thrown, reply)
+        if (await this.#answer(route, errorFrom(thrown), request, reply)) return reply
+      }
       openGate(reply)
       throw thrown
     }
   }
 
-  #offer (route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
-    this.#offered.add(request)
+  #answer (route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+    this.#failed.add(request)
     return answerFailure(this.#parts, route, error, request, reply)
   }
 }
 
-/** Makes the scope of the routes pass errors on to the error handler that the surrounding instance has now. */
+/** Passes errors from the scope of the routes to the error handler of the surrounding instance, also one that is set after the plugin. */
 export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInstance): void {
-  // Fastify remembers the error handler of the moment in which a scope is made; the app may set another later.
+  // A scope inherits the error handler that the surrounding instance had when the scope was made. The app may set another one later.
   const registered = fastify.errorHandler
   fastify.setErrorHandler((thrown: unknown, request, reply) => {
     gateOf(reply)
-    // Fastify goes on to the remembered one by itself, and from there to those of outer scopes. It does so for errors only.
+    // If the handler is the inherited one, throwing makes Fastify call it, with the handlers of outer scopes behind it. That works for Error objects only.
     if (surrounding.errorHandler === registered && thrown instanceof Error) throw thrown
     return surrounding.errorHandler(thrown, request, reply)
   })
@@ -70,8 +68,8 @@ export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInst
 }
 
 /**
- * Adds `reason` to the JSON that Fastify makes of an error: its own serializer knows four members only.
- * Anything that an error handler or another hook of the app made of the error stays as it is.
+ * Adds `reason` to the JSON that Fastify's error serializer has written, which leaves `reason` out.
+ * An answer that an error handler or a hook of the app has written stays as it is.
  */
 function withReason (reply: FastifyReply, payload: unknown): unknown {
   const error = lastSentThrough(reply)
@@ -83,14 +81,14 @@ function withReason (reply: FastifyReply, payload: unknown): unknown {
   return JSON.stringify({ statusCode, code, error: json.error, message, reason })
 }
 
-/** The headers that an error names, as Fastify's own error handler sets them. */
-function keepHeaders (thrown: unknown, reply: FastifyReply): void {
+/** Sets the headers that an error carries in `headers`, as Fastify's own error handler does. */
+function setHeadersOf (thrown: unknown, reply: FastifyReply): void {
   const headers = readMember(thrown, 'headers')
   if (!isObject(headers)) return
   for (const name of Object.keys(headers)) reply.header(name, readMember(headers, name))
 }
 
-/** Some plugins throw plain objects with a status and a message. */
+/** Makes an Error of anything thrown. Some plugins throw plain objects with a status and a message. */
 function errorFrom (thrown: unknown): Error {
   const error = toError(thrown)
   if (error === thrown) return error

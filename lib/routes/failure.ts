@@ -45,8 +45,8 @@ const stateWords: Record<StateReason, Words> = {
 type FailureParts = Pick<Parts, 'flows' | 'settings'>
 
 /**
- * Answers a failed request: `onFailure`, then `failureRedirect`, then a page for a person.
- * Resolves whether it was answered; if not, the error handler of the app is next.
+ * Answers a failed request by `onFailure`, else by `failureRedirect`, else by a page. The last two are for browsers only.
+ * Resolves to false if none of them has answered. The app's error handler answers then.
  */
 export async function answerFailure (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
   if (reply.sent) return true
@@ -57,9 +57,9 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
 
   const code = codeOf(error)
   const reason = reasonOf(error)
-  // Neither the page nor `failureRedirect` tells the developer what our message tells.
-  const remedy = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
-  if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${remedy}`)
+  // The page and `failureRedirect` leave out the error message, so the developer finds it in the log.
+  const message = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
+  if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${message}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null) {
     const url = new URL(failureRedirect)
@@ -75,25 +75,25 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
   return true
 }
 
-/** Makes the page for a person whose request failed. */
+/** Describes the page for a person whose request has failed. */
 export function failurePage (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
   const status = statusOf(error)
   const note = [codeOf(error), reasonOf(error)].filter((word) => word !== null)
   return {
     ...wordsFor(error, parts.settings),
-    // As in Fastify: an error that asks for no status of its own gets the one that a hook has set.
+    // As in Fastify, a status that a hook has set counts if the error has none of its own.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
     note: note.length === 0 ? undefined : note.join(' · '),
-    tryAgain: isUnharmed(error) ? '' : tryAgain(parts, route, request)
+    tryAgain: isReloadable(error) ? '' : tryAgain(parts, route, request)
   }
 }
 
-/** Where a person goes who tries again: to the same page in the end, if the flow is one of this browser. Undefined where only the app can begin again. */
+/** Returns the URL of the link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
 function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): string | undefined {
   const { paths, revokeRedirect } = parts.settings
   if (route === 'revoke') return revokeRedirect
   const flow = route === 'callback' ? flowOf(parts, request) : null
-  // The app named the user, who is unknown to the authorize route: a flow that begins there cannot succeed.
+  // The app named the user in `startAuthorization`. The authorize route does not know the user, so a flow from there would fail.
   if (flow !== null && flow.cookie.owner !== null) return undefined
   const returnTo = flow === null ? null : returnToOf(parts, flow)
   if (returnTo === null) return paths.authorizeUrl
@@ -102,14 +102,14 @@ function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): 
   return url.href
 }
 
-/** The flow of a callback; null when the browser does not hold its cookie. */
+/** Returns the flow of a callback; null if the browser has no cookie of the flow. */
 function flowOf ({ flows }: FailureParts, request: FastifyRequest): OwnFlow | null {
   const state = readOnce(readQuery(request), 'state')
   const flow = state === null ? null : flows.recognise(request, state)
   return flow === null || flow.cookie === null ? null : { ...flow, cookie: flow.cookie }
 }
 
-/** Where a flow was to lead; null when it has no `returnTo`. */
+/** Returns the URL that a flow leads to; null if the flow has no `returnTo`. */
 function returnToOf ({ flows }: FailureParts, flow: OwnFlow): string | null {
   return flow.cookie.returnTo === '' ? null : flows.destination(flow)
 }
@@ -118,8 +118,8 @@ function reasonOf (error: Error): string | null {
   return error instanceof WebflowOAuthError ? error.reason ?? null : null
 }
 
-/** Whether the very same callback goes on where it was refused: its link, to no other place, reloads it. */
-function isUnharmed (error: Error): boolean {
+/** Tells whether the same callback succeeds once the user has signed in: the link "Try again" then reloads the page. */
+function isReloadable (error: Error): boolean {
   return error instanceof WebflowOAuthError && error.code === 'WEBFLOW_OAUTH_USER_REQUIRED'
 }
 

@@ -1,17 +1,17 @@
 import { finished, type Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-/** The longest form that is read, in bytes. */
+/** The maximum length of a form, in bytes. */
 const maxLength = 16 * 1024
-/** How long the end of a form is waited for, in milliseconds. */
+/** How long the parser waits for the end of a form, in milliseconds. */
 const patience = 5000
 
-/** The start of a content type as RFC 9110, section 8.3.1, has it. */
+/** The media type at the start of a `Content-Type` header (RFC 9110, section 8.3.1). */
 const mediaType = /^\s*([\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+)\s*(?:;|$)/
 
 /**
- * Hides a malformed content type, as a `preParsing` hook: Fastify would answer 415 before it asks any parser.
- * Well-formed content types stay visible to the hooks of the app.
+ * Removes a malformed `Content-Type` header, as a `preParsing` hook. Fastify would otherwise answer 415 without calling any parser.
+ * The app's hooks still see well-formed content types.
  */
 export function hideMalformedType (request: FastifyRequest, _reply: FastifyReply, _payload: unknown, done: () => void): void {
   const type = request.headers['content-type']
@@ -20,15 +20,15 @@ export function hideMalformedType (request: FastifyRequest, _reply: FastifyReply
 }
 
 /**
- * Parses a urlencoded body into an object without a prototype, as a content type parser for every type.
- * Any other body, a longer one, and one that does not end in time are ignored: they parse to nothing.
+ * Parses a urlencoded body into an object without a prototype. Registered for every content type.
+ * `request.body` stays undefined for a body of another type, a body over 16 KiB, and a body that does not end within 5 seconds.
  */
 export function parseForm (request: FastifyRequest, payload: Readable, done: (error: null, body?: Record<string, string>) => void): void {
-  // An app may put a stream of its own here, such as one that decompresses. Its failure must not end the process.
+  // A hook of the app may replace the stream, for example to decompress it. Without a listener, an error of that stream would end the process.
   payload.on('error', () => {})
   const type = mediaType.exec(request.headers['content-type'] ?? '')?.[1]
   if (type?.toLowerCase() !== 'application/x-www-form-urlencoded') return done(null)
-  // Fastify's server throws away what nobody reads, once the request is answered.
+  // Nobody reads this body. Node discards it once the request is answered.
   if (Number(request.headers['content-length']) > maxLength) return done(null)
 
   const chunks: Buffer[] = []
@@ -41,7 +41,7 @@ export function parseForm (request: FastifyRequest, payload: Readable, done: (er
     done(null, body)
   }
   const timer = setTimeout(settle, patience)
-  // The listener stays when the rest is not waited for: Node takes the next request of the connection only after it.
+  // After `settle`, the listener keeps reading: Node accepts the next request on the connection only after the whole body.
   payload.on('data', (chunk: Buffer | string) => {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
     length += bytes.length

@@ -9,18 +9,19 @@ import type { Parts } from './parts.ts'
 import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
 
-/** Makes the options that all routes have, anew for each route: an `onRoute` hook of the app may change what it gets. */
+/** Makes the options that all routes have in common. Each route gets its own objects, because an `onRoute` hook of the app may change them. */
 function createOptions (): RouteShorthandOptions {
-  // BrowserFlows are for browsers: @fastify/swagger leaves the routes out.
+  // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   return {
-    // First for the answers that come when a hook of the app's fails, last for all others.
+    // `onSend` sets the headers last, so no hook of the app can replace them. It does not run after an `onSend` hook of the app
+    // has failed, so `onRequest` sets them too.
     onRequest (_request, reply, done) {
-      forbidTraces(reply)
+      setPrivacyHeaders(reply)
       done()
     },
     onSend (_request, reply, _payload, done) {
-      forbidTraces(reply)
+      setPrivacyHeaders(reply)
       done()
     },
     config: { [ownRoute]: true },
@@ -28,7 +29,7 @@ function createOptions (): RouteShorthandOptions {
   }
 }
 
-/** Registers the three routes in a scope of their own, below the instance that the plugin was registered on. */
+/** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
   const { paths, revokeMethod } = parts.settings
   const failures = new RouteFailures(parts)
@@ -37,10 +38,10 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
     closing.follow(reply)
     done()
   })
-  // Only a form may hold something for a hook of the app's: a token against forged requests.
+  // The routes themselves read no body. Forms are parsed for the app's hooks, which may look for a CSRF token there.
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('*', parseForm)
-  // The hooks of this scope run after those of the app, which may give a route a logger of its own.
+  // This `onRoute` hook runs after those of the app, so it also wraps a logger that the app has given to one of the routes.
   fastify.addHook('onRoute', (route) => {
     const { childLoggerFactory: given } = route
     route.childLoggerFactory = quietFactory(() => given ?? surrounding.childLoggerFactory)
@@ -55,7 +56,7 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   }
 }
 
-/** No cache keeps the answer, and no other site learns of its URL. */
-function forbidTraces (reply: FastifyReply): void {
+/** Sets the headers that keep an answer out of caches, and its URL out of the `Referer` header of other sites. */
+function setPrivacyHeaders (reply: FastifyReply): void {
   reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
 }

@@ -13,7 +13,7 @@ import type { UntoldTokens } from '../tokens/untold.ts'
 import type { WebflowClient } from '../webflow/client.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
 
-/** The parts of one instance of the plugin. Each route names those that it uses. */
+/** The parts of one instance of the plugin. Each function takes from it only the parts that it needs. */
 export interface Parts {
   settings: Settings
   log: FastifyBaseLogger
@@ -28,6 +28,6 @@ export interface Parts {
   flows: BrowserFlows
   flowRecords: FlowRecords
   webflow: WebflowClient
-  /** Callbacks that have claimed their flow, and what is asked in the background: closing waits for them, so that no token is lost on the way. */
+  /** Callbacks that have claimed their flow, and background calls to Webflow. Closing waits for them, so that no token is lost. */
   underWay: UnderWay
 }

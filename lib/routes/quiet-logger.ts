@@ -1,78 +1,58 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { levels, logSafely } from '../collections/safe-logger.ts'
-import { createCleaner, Redaction } from './redaction.ts'
+import { createCleaner, Redaction, type Cleaner } from './redaction.ts'
 
-type Clean = (text: string) => string
 type ChildLoggerFactory = FastifyInstance['childLoggerFactory']
 
 const levelNames: ReadonlySet<unknown> = new Set(levels)
 
 /**
- * Wraps the factory that makes the logger of a request, so that no line about the request holds its code or state,
- * whatever logger, serializers and formatters the app has.
+ * Wraps the factory that makes a request's logger. No line of such a logger holds the request's code or state,
+ * whatever serializers and formatters the app has. `current` returns the app's factory, which may change after `register`.
  */
 export function quietFactory (current: () => ChildLoggerFactory): ChildLoggerFactory {
   return function (logger, bindings, options, request) {
     const clean = createCleaner(request)
     const redaction = new Redaction(clean)
     const child: FastifyBaseLogger = Reflect.apply(current(), this, [logger, redaction.show(bindings), options, redaction.show(request)])
-    // Without a logger, Fastify has one that does nothing and is its own child.
+    // Without the option `logger`, Fastify uses a logger that does nothing and is its own child. It needs no wrapper.
     return child === logger && levels.every((level) => isIdle(child[level])) ? child : quietLogger(child, clean)
   }
 }
 
 /**
- * Wraps a logger and all its children: whatever they are given to log is shown to them without its secrets.
- * A line for which the logger throws fails no request.
+ * Wraps a logger and all its children, so that they get their arguments without secrets.
+ * If the logger throws while it writes a line, the request goes on.
  */
-function quietLogger (logger: FastifyBaseLogger, clean: Clean): FastifyBaseLogger {
-  // The Proxy is not made for the logger itself: the methods of a frozen logger could not be replaced.
-  const stage: FastifyBaseLogger = Object.create(null)
-  return new Proxy(stage, new QuietMethods(logger, clean))
-}
-
-class QuietMethods implements ProxyHandler<FastifyBaseLogger> {
-  readonly #logger: FastifyBaseLogger
-  readonly #clean: Clean
-
-  constructor (logger: FastifyBaseLogger, clean: Clean) {
-    this.#logger = logger
-    this.#clean = clean
-  }
-
-  get (_stage: FastifyBaseLogger, key: PropertyKey, quiet: FastifyBaseLogger): unknown {
-    const logger = this.#logger
-    const method: unknown = Reflect.get(logger, key, logger)
-    if (typeof method !== 'function') return method
-    return (...args: unknown[]): unknown => {
-      if (isIdle(method)) return undefined
-      const call = (given: readonly unknown[]): unknown => {
-        const redaction = new Redaction(this.#clean)
-        return Reflect.apply(method, logger, given.map((arg) => redaction.show(arg)))
+function quietLogger (logger: FastifyBaseLogger, clean: Cleaner): FastifyBaseLogger {
+  // The target is an empty object: a Proxy around a frozen logger would have to return the logger's own methods.
+  const target: FastifyBaseLogger = Object.create(null)
+  const quiet = new Proxy(target, {
+    get (_target, key) {
+      const method: unknown = Reflect.get(logger, key, logger)
+      if (typeof method !== 'function') return method
+      return (...args: unknown[]): unknown => {
+        if (isIdle(method)) return undefined
+        const call = (given: readonly unknown[]): unknown => {
+          const redaction = new Redaction(clean)
+          return Reflect.apply(method, logger, given.map((arg) => redaction.show(arg)))
+        }
+        const result = levelNames.has(key) ? logSafely(call, args) : call(args)
+        if (result === logger) return quiet
+        return isLogger(result) ? quietLogger(result, clean) : result
       }
-      const result = levelNames.has(key) ? logSafely(call, args) : call(args)
-      if (result === logger) return quiet
-      return isLogger(result) ? quietLogger(result, this.#clean) : result
-    }
-  }
-
-  set (_stage: FastifyBaseLogger, key: PropertyKey, value: unknown): boolean {
-    return Reflect.set(this.#logger, key, value, this.#logger)
-  }
-
-  has (_stage: FastifyBaseLogger, key: PropertyKey): boolean {
-    return Reflect.has(this.#logger, key)
-  }
-
-  getPrototypeOf (): object | null {
-    return Object.getPrototypeOf(this.#logger)
-  }
+    },
+    set: (_target, key, value) => Reflect.set(logger, key, value, logger),
+    has: (_target, key) => Reflect.has(logger, key),
+    getPrototypeOf: () => Object.getPrototypeOf(logger)
+  })
+  return quiet
 }
 
-/** Methods that were looked at, and whether they do nothing. */
+/** Whether a method does nothing, for each method that was examined. */
 const idle = new WeakMap<object, boolean>()
 
-/** Tells whether a method does nothing: pino puts such a one in place of a level that is off, and Fastify has only such without a logger. */
+/** Tells whether a method has an empty body, like pino's methods for levels that are off, and all methods of Fastify's logger that does nothing. */
 function isIdle (method: object): boolean {
   const known = idle.get(method)
   if (known !== undefined) return known

@@ -1,5 +1,8 @@
 import { inspect } from 'node:util'
 
+/** Returns a text without secrets. */
+export type Cleaner = (text: string) => string
+
 const hidden = '[hidden]'
 /** Shorter values of `code` and `state` would be part of ordinary words. */
 const shortestSecret = 8
@@ -9,17 +12,17 @@ function isHiddenName (name: unknown): boolean {
   return hiddenNames.has(typeof name === 'string' ? name.toLowerCase() : name)
 }
 
-/** The URLs that a raw request has: Fastify keeps the one before `rewriteUrl` under a name of its own. */
+/** The URLs of a raw request. `originalUrl` is the URL before Fastify's option `rewriteUrl` has changed it. */
 export interface RawUrls {
   readonly url?: string | undefined
   readonly originalUrl?: string | undefined
 }
 
 /**
- * Makes the function that takes secrets out of the texts that are logged about one request:
- * the values of its `code` and `state`, the query of every URL, and cookies in a block of headers.
+ * Makes the cleaner for all texts that are logged about one request. It removes the values of the request's `code` and
+ * `state`, the query of every URL, and credentials and cookies in raw header lines.
  */
-export function createCleaner (request: RawUrls): (text: string) => string {
+export function createCleaner (request: RawUrls): Cleaner {
   let secrets: readonly string[] | undefined
   return (text) => {
     let clean = text
@@ -42,32 +45,31 @@ function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[
   return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= shortestSecret)
 }
 
-/** What `util.inspect` prints for a view: it looks past a Proxy, at the object that the Proxy was made for. */
+/** The prototype of every view's Proxy target. `util.inspect` ignores the traps of a Proxy and looks for `inspect.custom` in its target. */
 const inspectable = {
   [inspect.custom] (): object {
-    // Getters are copied as such: `inspect` does not call them, and one of Fastify's throws before the server listens.
+    // Getters are copied without calling them: a getter of Fastify throws before the server listens.
     const plain = plains.get(this) ?? Object.defineProperties({}, Object.getOwnPropertyDescriptors(this))
-    // The same object each time, so that `inspect` recognises a circle.
     plains.set(this, plain)
     return plain
   }
 }
+/** The plain objects that `inspect` prints for the views. Each view has only one, so that `inspect` recognises circular references. */
 const plains = new WeakMap<object, object>()
 
 /**
- * Shows what one line of the log is made of without its secrets.
+ * Removes secrets from the arguments of one log line.
  *
- * Plain objects, lists and errors are copied, with all that they hold: a logger may clone them, and prints their names
- * too. An instance of any other class is shown by a view, a Proxy that reads the original when it is asked. Serializers
- * and formatters of the app thus find every member that they look for, however deep. What they write stays in the copy
- * or the view: a redaction that writes back what it has read would otherwise change the request itself.
+ * Plain objects, arrays and errors are copied deeply, because loggers clone and print them. An instance of any other class
+ * becomes a view: a Proxy that reads the original only when it is read itself. So the app's serializers and formatters find
+ * every member, however deep. Their writes stay in the copy or the view and never reach the request.
  */
 export class Redaction {
-  readonly #clean: (text: string) => string
-  /** The copies and views by their originals, so that circles stay circles. */
+  readonly #clean: Cleaner
+  /** The copies and views by their originals, so that circular references stay circular. */
   readonly #shown = new Map<object, unknown>()
 
-  constructor (clean: (text: string) => string) {
+  constructor (clean: Cleaner) {
     this.#clean = clean
   }
 
@@ -83,13 +85,13 @@ export class Redaction {
     return prototype === null || prototype === Object.prototype ? this.#copyPlain(value, prototype) : this.#view(value)
   }
 
-  /** Shows a member of an object; a method is called on the original, and its result is shown. */
-  showMember (name: unknown, value: unknown, owner: object): unknown {
+  /** Returns what may be logged in place of a member of `owner`. A method still runs on the original; its result is redacted. */
+  #showMember (name: unknown, value: unknown, owner: object): unknown {
     if (typeof value === 'function') {
       if (name === 'constructor') return value
       return new Proxy(value, {
-        // `getHeader('cookie')` is as good as a member of that name.
-        apply: (method, _view, args) => this.showMember(args[0], Reflect.apply(method, owner, args), owner)
+        // The first argument counts as a name, because `getHeader('cookie')` returns the same secret as `headers.cookie`.
+        apply: (method, _view, args) => this.#showMember(args[0], Reflect.apply(method, owner, args), owner)
       })
     }
     if (value === undefined || value === null || typeof value === 'boolean') return value
@@ -97,22 +99,22 @@ export class Redaction {
     return name === 'query' && typeof value === 'object' ? {} : this.show(value)
   }
 
-  /** Describes a member of an object as it is shown. A getter is called when the member is read. */
-  describe (owner: object, key: PropertyKey): PropertyDescriptor {
+  /** Returns the descriptor of a member without secrets. A getter stays a getter, and runs on the original. */
+  #describe (owner: object, key: PropertyKey): PropertyDescriptor {
     const { value, get, set, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
-    if (get === undefined) return { value: this.showMember(key, value, owner), writable: true, enumerable, configurable: true }
-    // From Node 24 on, `stack` is such a member of each error. The original's own setter would change the original.
+    if (get === undefined) return { value: this.#showMember(key, value, owner), writable: true, enumerable, configurable: true }
+    // The original's own setter would change the original, so a write replaces the getter. From Node 24 on, `stack` of an error is a getter.
     const write = function (this: object, written: unknown): void {
       Object.defineProperty(this, key, { value: written, writable: true, enumerable, configurable: true })
     }
-    return { get: () => this.showMember(key, Reflect.apply(get, owner, []), owner), ...set !== undefined && { set: write }, enumerable, configurable: true }
+    return { get: () => this.#showMember(key, Reflect.apply(get, owner, []), owner), ...set !== undefined && { set: write }, enumerable, configurable: true }
   }
 
   #copyList (list: readonly unknown[]): unknown[] {
     const copy: unknown[] = []
     this.#shown.set(list, copy)
-    // Node lists the headers of a request as name, value, name, value.
-    for (const [i, value] of list.entries()) copy.push(this.showMember(list[i - 1], value, list))
+    // Node's `rawHeaders` is an array of name, value, name, value. So the element before counts as the name.
+    for (const [i, value] of list.entries()) copy.push(this.#showMember(list[i - 1], value, list))
     return copy
   }
 
@@ -123,19 +125,19 @@ export class Redaction {
     return copy
   }
 
-  /** Copies an error into one that Node made: `util.inspect` and `structuredClone` know those, and no others. */
+  /** Copies an error. The copy is a native error, because `util.inspect` and `structuredClone` treat no other object as an error. */
   #copyError (original: Error): Error {
     const copy = new Error()
     this.#shown.set(original, copy)
     Reflect.deleteProperty(copy, 'stack')
     this.#copyMembers(original, copy)
-    // Members that the class has are read from the original: a getter may look for a private member, which no copy has.
+    // Getters and methods of the class run on the original: they may use a private member, which the copy does not have.
     let owner: object = Object.getPrototypeOf(original)
     Object.setPrototypeOf(copy, owner)
     for (; owner !== Error.prototype; owner = Object.getPrototypeOf(owner)) {
       for (const key of Reflect.ownKeys(owner)) {
         if (key === 'constructor' || Object.hasOwn(copy, key)) continue
-        Object.defineProperty(copy, key, { get: () => this.showMember(key, Reflect.get(original, key), original), configurable: true })
+        Object.defineProperty(copy, key, { get: () => this.#showMember(key, Reflect.get(original, key), original), configurable: true })
       }
     }
     return copy
@@ -143,74 +145,32 @@ export class Redaction {
 
   #copyMembers (original: object, copy: object): void {
     for (const key of Reflect.ownKeys(original)) {
-      Object.defineProperty(copy, typeof key === 'string' ? this.#clean(key) : key, this.describe(original, key))
+      Object.defineProperty(copy, typeof key === 'string' ? this.#clean(key) : key, this.#describe(original, key))
     }
   }
 
   #view (original: object): object {
-    const members: object = Object.create(inspectable)
-    const view = new Proxy(members, new View(original, members, this))
+    // The Proxy's target is an object of copies, not the original: a Proxy must return frozen members of its target unchanged.
+    const copies: object = Object.create(inspectable)
+    let isCopied = false
+    // Nothing is copied until somebody lists, describes or changes the own members of the view.
+    const copied = (): object => {
+      if (!isCopied) this.#copyMembers(original, copies)
+      isCopied = true
+      return copies
+    }
+    // Once the own members are copied, only inherited members are read from the original, so that a deleted member stays deleted.
+    const source = (): object => isCopied ? Object.getPrototypeOf(original) : original
+    const view = new Proxy(copies, {
+      get: (_copies, key) => Object.hasOwn(copies, key) ? Reflect.get(copies, key) : this.#showMember(key, Reflect.get(source(), key, original), original),
+      has: (_copies, key) => Object.hasOwn(copies, key) || Reflect.has(source(), key),
+      getPrototypeOf: () => Object.getPrototypeOf(original),
+      ownKeys: () => Reflect.ownKeys(copied()),
+      getOwnPropertyDescriptor: (_copies, key) => Reflect.getOwnPropertyDescriptor(copied(), key),
+      defineProperty: (_copies, key, descriptor) => Reflect.defineProperty(copied(), key, descriptor),
+      deleteProperty: (_copies, key) => Reflect.deleteProperty(copied(), key)
+    })
     this.#shown.set(original, view)
     return view
-  }
-}
-
-/**
- * Reads an original through a redaction. Once something is written, the view has members of its own.
- * The Proxy is made for those, and not for the original: a Proxy must show what is frozen as it is.
- */
-class View implements ProxyHandler<object> {
-  readonly #original: object
-  readonly #members: object
-  readonly #redaction: Redaction
-  #copied = false
-
-  constructor (original: object, members: object, redaction: Redaction) {
-    this.#original = original
-    this.#members = members
-    this.#redaction = redaction
-  }
-
-  /** Copies the original's own members, as they are shown. */
-  #copy (): void {
-    if (this.#copied) return
-    for (const key of Reflect.ownKeys(this.#original)) Object.defineProperty(this.#members, key, this.#redaction.describe(this.#original, key))
-    this.#copied = true
-  }
-
-  get (members: object, key: PropertyKey): unknown {
-    if (Object.hasOwn(members, key)) return Reflect.get(members, key)
-    return this.#redaction.showMember(key, Reflect.get(this.#source, key, this.#original), this.#original)
-  }
-
-  has (members: object, key: PropertyKey): boolean {
-    return Object.hasOwn(members, key) || Reflect.has(this.#source, key)
-  }
-
-  getPrototypeOf (): object | null {
-    return Object.getPrototypeOf(this.#original)
-  }
-
-  ownKeys (members: object): Array<string | symbol> {
-    return Reflect.ownKeys(this.#copied ? members : this.#original)
-  }
-
-  getOwnPropertyDescriptor (members: object, key: PropertyKey): PropertyDescriptor | undefined {
-    return this.#copied || !Object.hasOwn(this.#original, key) ? Reflect.getOwnPropertyDescriptor(members, key) : this.#redaction.describe(this.#original, key)
-  }
-
-  defineProperty (members: object, key: PropertyKey, descriptor: PropertyDescriptor): boolean {
-    this.#copy()
-    return Reflect.defineProperty(members, key, descriptor)
-  }
-
-  deleteProperty (members: object, key: PropertyKey): boolean {
-    this.#copy()
-    return Reflect.deleteProperty(members, key)
-  }
-
-  /** Where the members are that the view does not have itself. */
-  get #source (): object {
-    return this.#copied ? Object.getPrototypeOf(this.#original) : this.#original
   }
 }

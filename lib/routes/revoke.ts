@@ -5,7 +5,7 @@ import { redirect } from '../http/redirect.ts'
 import { revokeToken } from '../tokens/revocation.ts'
 import type { Parts } from './parts.ts'
 
-/** Disconnects the caller: revokes the token at Webflow, then forgets it. */
+/** Disconnects the caller: revokes the token at Webflow and deletes it from the store. */
 export async function revoke (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { callers, cookies, identity } = parts
   assertNotForged(parts, request)
@@ -15,23 +15,24 @@ export async function revoke (parts: Parts, request: FastifyRequest, reply: Fast
   if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
   if (isNavigation(request)) return redirect(reply, parts.settings.revokeRedirect, 303)
-  // Sent as text, so that no serializer of the app's changes it.
+  // Sent as a string, so that no serializer of the app changes the answer.
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(upstream === null ? { revoked: false } : { revoked: true, upstream }))
 }
 
-/** Refuses what another site makes a browser send: fetch metadata and `Origin` cannot be forged by a page. */
+/** Refuses requests that another site has made a browser send. A page cannot forge `Sec-Fetch-Site` or `Origin`. */
 function assertNotForged ({ identity, settings }: Parts, request: FastifyRequest): void {
   const { 'sec-fetch-site': site, origin, authorization } = request.headers
   if (site === 'same-origin' || site === 'none') return
   if (origin !== undefined && settings.returnRules.allowedOrigins.has(origin)) return
-  // No browser. With `identify` a cookie of the app's may identify its user, and an old browser would send that.
+  // Without both headers, the client is a program or an old browser. With `identify`, an old browser may send a cookie by which the
+  // app identifies its user. A page of another site cannot make it add an `Authorization` header, so that header is required.
   if (site === undefined && origin === undefined && (!identity.byUser || authorization !== undefined)) return
   throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE', site === undefined && origin === undefined
-    ? 'The request was not carried out: with `identify`, a program must send an `Authorization` header.'
-    : `The request came from another site${isPlainOrigin(origin) ? `, ${origin},` : ''} and was not carried out. Send it from ${settings.returnRules.origin}, or add the other origin to \`allowedOrigins\`.`)
+    ? 'The request was refused, because another site may have forged it: with `identify`, a program must send an `Authorization` header.'
+    : `The request was refused, because it came from another site${isPlainOrigin(origin) ? `, ${origin}` : ''}. Send it from ${settings.returnRules.origin}, or add the other origin to \`allowedOrigins\`.`)
 }
 
-/** What anybody may send is told only if it is what a browser sends. */
+/** Tells whether an origin is plain enough to be repeated in an error message. Anybody can send anything in the header. */
 function isPlainOrigin (origin: string | undefined): origin is string {
   return origin !== undefined && /^https?:\/\/[\w.:[\]-]{1,255}$/.test(origin)
 }
