@@ -122,7 +122,7 @@ export function createApi (parts: Parts): WebflowOAuth {
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
-    if (!settings.introspect) return refuseOption('introspect', 'is false: the plugin then does not know what tokens open. Leave it out to find tokens by what they open')
+    if (!settings.introspect) return refuseOption('introspect', 'is false, so the plugin does not know what tokens open and cannot find them by it: leave out this option')
     return resolveQuery(query)
   }
 

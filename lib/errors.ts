@@ -85,7 +85,7 @@ export function refuseOption (option: string, problem: string, details?: ErrorDe
 /** Refuses unknown, perhaps misspelled, options of a call. */
 export function refuseUnknown (options: object, known: readonly string[]): void {
   for (const name of Object.keys(options)) {
-    if (!known.includes(name)) refuseOption(name, `is not an option here: there are ${known.join(', ')}`)
+    if (!known.includes(name)) refuseOption(name, `is not an option of this call: its options are ${known.join(', ')}`)
   }
 }
 

@@ -53,7 +53,7 @@ declare module 'fastify' {
  * `webflowToken` and the Fastify instance with `webflowOAuth`.
  */
 export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions & Pick<RegisterOptions, 'logLevel' | 'logSerializers'>) => {
-  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice for one scope: give each app a scope of its own, with its own `cookieName`')
+  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice in one scope: register each instance in a scope of its own, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   checkSetup(fastify, settings, options)

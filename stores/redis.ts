@@ -211,7 +211,7 @@ function assertClient (client: unknown): void {
   }
   // A client of the package redis has all four methods too, but they take other arguments.
   if ('isOpen' in client || !METHODS.every((method) => typeof Reflect.get(client, method) === 'function')) {
-    throw new TypeError('`client` of RedisStore is not an ioredis client: pass a Redis or a Cluster of the package ioredis')
+    throw new TypeError('`client` of RedisStore is not an ioredis client: pass a Redis or a Cluster from the package ioredis')
   }
 }
 

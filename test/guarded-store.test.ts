@@ -118,7 +118,7 @@ t.test('GuardedStore', async (t) => {
       const failures: unknown[] = []
       const note = (message: unknown) => { failures.push(message) }
       diagnostics.storeFailure.subscribe(note)
-      t.throws(() => store.getSync('key'), { code: outage, statusCode: 503, message: /^The token store failed to `getSync`\./ })
+      t.throws(() => store.getSync('key'), { code: outage, statusCode: 503, message: /^The token store's method `getSync` failed\./ })
       diagnostics.storeFailure.unsubscribe(note)
       t.match(failures, [{ clientId: 'client', method: 'get', reason: 'error', duration: 0 }])
       t.equal(await store.get('key'), 'value')
@@ -250,7 +250,7 @@ t.test('GuardedStore', async (t) => {
     for (const call of together) t.equal(await stateOf(call), outage)
     t.equal(pending.length, 2)
 
-    t.match(await failureOf(store.get('c')), { code: outage, message: /given a second to recover/ })
+    t.match(await failureOf(store.get('c')), { code: outage, message: /a call timed out a moment ago/ })
     tick(999)
     t.equal(await stateOf(store.set('c', 'value', { expiresAt: inAMinute() })), outage)
     t.equal(await stateOf(store.delete('c')), outage)
@@ -294,7 +294,7 @@ t.test('GuardedStore', async (t) => {
     tick(300)
     t.equal(await stateOf(first), outage)
     tick(1000)
-    t.match(await failureOf(store.get('key')), { message: /failed to `get`/ })
+    t.match(await failureOf(store.get('key')), { message: /method `get` failed/ })
     t.equal(await store.get('key'), 'value')
   })
 
@@ -312,7 +312,7 @@ t.test('GuardedStore', async (t) => {
     const store = new GuardedStore(storeWith({ get: broken, set: broken, delete: broken }), 300, 'client')
     for (const [name, call] of [['get', store.get('key')], ['set', store.set('key', 'value', { expiresAt: inAMinute() })], ['delete', store.delete('key')]] as const) {
       const error = await failureOf(call)
-      t.match(error, { code: outage, message: `The token store failed to \`${name}\`.`, cause: { message: 'TypeError' } })
+      t.match(error, { code: outage, message: `The token store's method \`${name}\` failed.`, cause: { message: 'TypeError' } })
       t.notOk(printed(error).includes(hidden))
     }
   })
@@ -366,7 +366,7 @@ t.test('GuardedStore', async (t) => {
     for (const [thrown, message] of rows) {
       const store = new GuardedStore(storeWith({ set: () => Promise.reject(thrown) }), 300, 'client')
       const error = await failureOf(store.set('key', hidden, { expiresAt: inAMinute() }))
-      t.match(error, { code: outage, message: 'The token store failed to `set`.', cause: { message } }, message)
+      t.match(error, { code: outage, message: 'The token store\'s method `set` failed.', cause: { message } }, message)
       t.notOk(printed(error).includes(hidden), message)
     }
   })
@@ -547,7 +547,7 @@ t.test('SealedStore', async (t) => {
     await inner.set('mine', `${mine}`.slice(0, -4), options)
     for (const key of ['mine', 'yours', 'mine', 'yours']) t.equal(await sealed.get(key), null, key)
     t.strictSame(lines.map(({ level, key, msg }) => ({ level, key, msg })), ['mine', 'yours'].map((key) => ({
-      level: 50, key, msg: 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent'
+      level: 50, key, msg: 'webflow-oauth: a stored value was not written by this plugin or was changed, so it is ignored. Does something else write to the store under the same prefix?'
     })))
     t.notOk(JSON.stringify(lines).includes('my text'))
   })
@@ -566,7 +566,7 @@ t.test('SealedStore', async (t) => {
     const inner = new MemoryStore()
     await createStores(keyringOf('new'), inner).sealed.set('key', 'text', { expiresAt: inAMinute() })
     const { sealed, lines } = createStores(keyringOf('old'), inner)
-    t.match(await failureOf(sealed.get('key')), { code: outage, statusCode: 503, message: /add the missing one to `secret`/ })
+    t.match(await failureOf(sealed.get('key')), { code: outage, statusCode: 503, message: /add that secret to the list in the option `secret`/ })
     t.equal(lines.length, 0)
     t.match(await createStores(keyringOf('old', 'new'), inner).sealed.get('key'), { text: 'text' })
   })

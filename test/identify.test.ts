@@ -38,7 +38,7 @@ t.test('a user is a well-formed string of at most 255 bytes, and anything else a
     for (const url of ['/token', '/webflow/authorize']) {
       const { statusCode, json } = await app.inject(url)
       t.equal(statusCode, 500)
-      t.match(json(), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`identify` must name the user by a well-formed string of at most 255 bytes, or nobody by null\.$/ })
+      t.match(json(), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /^`identify` must return the user's id, a well-formed string of at most 255 bytes, or null when nobody is signed in\.$/ })
     }
   }
   for (user of [...users, null, undefined, '']) t.match((await app.inject('/token')).json(), { connected: false })

@@ -287,7 +287,7 @@ t.test('what a token opens', async (t) => {
     t.match(await parts.records.peek(id), { record: { told: false } })
     await pass(2)
     t.match(await parts.records.peek(id), { record: { told: true } })
-    t.match(logged(), 'what a token opens could not be recorded')
+    t.match(logged(), 'the store could not record what a token opens')
   })
 
   t.test('of a new token of the same user of the app is asked without the pause of the old one', async (t) => {
@@ -530,7 +530,7 @@ t.test('finding tokens', async (t) => {
         await t.rejects(call(name, query), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', statusCode: 500, message: /must have exactly one of siteId, workspaceId, userId, authorizationId/ })
       }
       for (const kind of ['siteId', 'workspaceId', 'userId', 'authorizationId']) {
-        for (const id of noId) await t.rejects(call(name, { [kind]: id }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', statusCode: 400, message: new RegExp(`\`${kind}\` must be an id of Webflow's: 24 hexadecimal digits`) })
+        for (const id of noId) await t.rejects(call(name, { [kind]: id }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', statusCode: 400, message: new RegExp(`\`${kind}\` must be an id from Webflow: 24 hexadecimal digits`) })
       }
     }
     t.strictSame(store.calls, { get: 0, set: 0, delete: 0, find: 0 })
@@ -733,7 +733,7 @@ t.test('finding tokens', async (t) => {
     const { install, webflow } = await startBench(t, { options: { store, secret: 'another secret, of another deploy' } })
     const { token: foreign } = await install({ siteIds: [ids.engine] })
     const { app, found, install: installHere } = await startBench(t, { options: { store } })
-    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.engine }), { code: outage, message: /add the missing one to `secret`/ })
+    await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.engine }), { code: outage, message: /add that secret to the list in the option `secret`/ })
     t.match(await app.webflowOAuth.revokeAll({ siteId: ids.engine }), [{ id: foreign.id, revoked: false, upstream: 'unknown', error: { code: outage } }])
     t.equal(webflow.requests.revoke.length, 0)
     const { token } = await installHere({ siteIds: [ids.engine] })

@@ -131,16 +131,16 @@ type Row = readonly [label: string, value: unknown, remedy: RegExp]
 
 const missing: Row[] = [['undefined', undefined, /is missing/], ['null', null, /is missing/], ['an empty string', '', /is missing/]]
 const noPath: Row[] = [
-  ...['', 'webflow', '//webflow', '/a?b', '/a#b', '/a\\b', '/a b', '/a\n', 'https://app.example.com/a'].map((value): Row => [JSON.stringify(value), value, /must be a path: a slash first, no query, no fragment, no blanks/]),
+  ...['', 'webflow', '//webflow', '/a?b', '/a#b', '/a\\b', '/a b', '/a\n', 'https://app.example.com/a'].map((value): Row => [JSON.stringify(value), value, /must be a path such as \/webflow\/authorize: one slash at the beginning, and no query, fragment, backslash or white space/]),
   ...[5, {}, ['/a']].map((value): Row => [JSON.stringify(value), value, /must be a path/]),
   ...['/a/../b', '/./a', '/a/%2e%2e/b', '/a/.'].map((value): Row => [value, value, /must not contain `\.` or `\.\.` segments/]),
-  ...['/a%2Fb', '/a%3ab', '/a%25b', '/%C3', '/a%', '/a%ZZ'].map((value): Row => [value, value, /has an escape in its path that a router cannot match: choose a plainer path/])
+  ...['/a%2Fb', '/a%3ab', '/a%25b', '/%C3', '/a%', '/a%ZZ'].map((value): Row => [value, value, /has a percent-encoded character in its path that Fastify's router cannot match: choose a path without it/])
 ]
 const noTarget: Row[] = ['', 'welcome', '//evil.example', '/\\evil.example', '\\\\evil.example', '/a b', '/a\tb', '/\n/evil.example', 'javascript:alert(1)', 'JaVaScRiPt:alert(1)', 'data:text/html,x',
   'blob:https://app.example.com/x', 'ftp://app.example.com/', 'https:evil.example', 'https:///', 'https://', 'https://user@evil.example/', 'https://:pw@evil.example/', 'mailto:a@example.com', 5, {}]
   .map((value) => [JSON.stringify(value), value, /must be a path, such as \/welcome, or an absolute http\(s\) URL/])
 const ownRoutes: Row[] = ['/webflow/authorize', '/webflow/callback', '/webflow/revoke?x=1', '/webflow//authorize', '/webflow/Authorize/', '/webflow/%61uthorize', '/x/../webflow/callback', 'https://app.example.com/webflow/revoke', 'HTTPS://APP.example.com:443/webflow/authorize']
-  .map((value) => [value, value, /must not lead to one of the plugin's own routes/])
+  .map((value) => [value, value, /leads to one of the plugin's own routes: set it to another path/])
 const noDuration: Row[] = [0, -1, 1.5, NaN, Infinity, -Infinity, '60', true, {}, 2 ** 31, 10n]
   .map((value) => [String(value), value, /must be a whole number of (?:milli)?seconds, from 1 to \d+/])
 const noFunction: Row[] = [null, 'f', {}, 5, true].map((value) => [JSON.stringify(value), value, /must be a function/])
@@ -151,7 +151,7 @@ const wrong: Record<string, readonly Row[]> = {
     ['a number', 5, /must be a string/],
     ['a list', [clientId], /must be a string/],
     ['a trailing line break', `${clientId}\n`, /does WEBFLOW_CLIENT_ID end with a line break\?/],
-    ['a blank', 'a b', /holds a blank/],
+    ['a blank', 'a b', /holds white space/],
     ['what is not ASCII', 'clïent', /not ASCII/]
   ],
   clientSecret: [
@@ -161,7 +161,7 @@ const wrong: Record<string, readonly Row[]> = {
     ['a trailing line break', blankSecret, /does WEBFLOW_CLIENT_SECRET end with a line break\?/]
   ],
   redirectUri: [
-    ...missing.map(([label, value]): Row => [label, value, /give the one that is registered with Webflow, such as https:/]),
+    ...missing.map(([label, value]): Row => [label, value, /set it to the redirect URI that is registered with Webflow, such as https:/]),
     ...['/webflow/callback', 'app.example.com/webflow/callback', '//app.example.com/cb', 'ftp://app.example.com/cb', 'javascript:alert(1)', 'https:app.example.com/cb', 'https://app.example.com\\cb', 'https://app.example.com/c b', ' https://app.example.com/cb', 'https://app.example.com/cb\n', 'https://', 'https://app.example.com:99999/cb']
       .map((value): Row => [JSON.stringify(value), value, /must be an absolute http\(s\) URL, such as https:/]),
     ['a number', 5, /must be an absolute http\(s\) URL/],
@@ -174,12 +174,12 @@ const wrong: Record<string, readonly Row[]> = {
     ['an empty user name', 'https://@app.example.com/cb', /must not hold a user name or a password/],
     ...['http://app.example.com/cb', 'http://localhost.example.com/cb', 'http://notlocalhost/cb', 'http://128.0.0.1/cb', 'http://127.0.0.1.example.com/cb', 'http://[::2]/cb', 'http://0.0.0.0/cb', 'http://10.0.0.1/cb']
       .map((value): Row => [value, value, /must be https, unless its host is localhost or another loopback address/]),
-    ...['code', 'state', 'error', 'error_description'].map((name): Row => [`a parameter ${name}`, `${redirectUri}?a=b&${name}=`, /Webflow adds its own/])
+    ...['code', 'state', 'error', 'error_description'].map((name): Row => [`a parameter ${name}`, `${redirectUri}?a=b&${name}=`, /Webflow adds a parameter of that name/])
   ],
   scope: [
-    ...[undefined, null, '', 'sites:read', 5, {}, []].map((value): Row => [String(JSON.stringify(value)), value, /must be a list of scopes with at least one, such as \['sites:read'\]/]),
+    ...[undefined, null, '', 'sites:read', 5, {}, []].map((value): Row => [String(JSON.stringify(value)), value, /must be a list of at least one scope, such as \['sites:read'\]/]),
     ...[['sites:read cms:read'], ['sites:read,cms:read'], [''], [5], [null], ['sites:read', undefined], ['sites:read '], [' sites:read'], ['a b:read'], [['sites:read']], ['sites:read\n'], ['sites:"read"'], ['sites\\read'], ['sites:réad'], ['\x7f'], ['\0'], ['s'.repeat(101)]]
-      .map((value): Row => [JSON.stringify(value), value, /each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'/])
+      .map((value): Row => [JSON.stringify(value), value, /a scope is a string of at most 100 characters without white space, commas, quotes and backslashes, such as 'sites:read'/])
   ],
   secret: [
     ...missing.map(([label, value]): Row => [label, value, /is APP_SECRET set\? .*openssl rand -base64 32/]),
@@ -188,17 +188,17 @@ const wrong: Record<string, readonly Row[]> = {
     ['a short one', shortSecret, /at least 32 bytes/],
     ['a short Buffer', Buffer.from(shortSecret), /at least 32 bytes/],
     ['a short one further down', [otherSecret, shortSecret], /at least 32 bytes/],
-    ['an empty one further down', [otherSecret, ''], /holds an entry that is missing: are the variables of both secrets set\?/],
-    ['a missing one further down', [otherSecret, undefined], /holds an entry that is missing/],
+    ['an empty one further down', [otherSecret, ''], /is a list with an empty or missing entry: is an environment variable not set\?/],
+    ['a missing one further down', [otherSecret, undefined], /is a list with an empty or missing entry/],
     ['a number', 5, /must be a string or a Buffer/],
     ['a list in a list', [[otherSecret]], /must be a string or a Buffer/],
     ['an object', { first: otherSecret }, /must be a string or a Buffer/],
-    ['the client secret', clientSecret, /must not be the client secret, with which Webflow signs webhooks/],
+    ['the client secret', clientSecret, /must not be the client secret, because Webflow signs webhooks with that one/],
     ['the client secret as a Buffer', Buffer.from(clientSecret), /must not be the client secret/],
     ['the client secret further down', [otherSecret, clientSecret], /must not be the client secret/]
   ],
   store: [null, 'redis', 5, [], {}, { get () {}, set () {}, delete () {} }, { get: 1, set: 1, delete: 1, find: 1 }, MemoryStore]
-    .map((value, index) => [`store ${index}`, value, /must be a TokenStore, with `get`, `set`, `delete` and `find`: for Redis, new RedisStore\(\{ client \}\)/]),
+    .map((value, index) => [`store ${index}`, value, /must be a TokenStore, an object with the methods `get`, `set`, `delete` and `find`: for Redis, pass new RedisStore\(\{ client \}\)/]),
   authorizePath: [...noPath, ['false', false, /must be a path/]],
   callbackPath: [...noPath, ['false', false, /must be a path/]],
   revokePath: [...noPath, ['true', true, /must be a path/], ['null', null, /must be a path/]],
@@ -209,17 +209,17 @@ const wrong: Record<string, readonly Row[]> = {
   allowedOrigins: [
     ...['https://spa.example.com', null, {}, 5, new Set(['https://spa.example.com'])].map((value, index): Row => [`list ${index}`, value, /must be a list of origins, such as \['https:/]),
     ...['', '*', 'null', 'spa.example.com', '//spa.example.com', 'https://spa.example.com/path', 'https://spa.example.com/?a', 'https://spa.example.com?', 'https://spa.example.com#', 'https://ada@spa.example.com', 'https://spa.example.com\\', 'https://spa.example.com ', 'https://a.example https://b.example', 'ftp://spa.example.com', 'blob:https://spa.example.com', 'file:///', 'https://', 'https://spa.example.com:x', 5, null]
-      .map((value): Row => [JSON.stringify(value), [value], /scheme, host and port only, such as https:/])
+      .map((value): Row => [JSON.stringify(value), [value], /an origin is only scheme, host and port, such as https:/])
   ],
   onMissingState: ['ignore', '', 'RESTART', true, false].map((value) => [JSON.stringify(value), value, /must be one of restart, reject/]),
   cookieName: ['', 'a b', 'a;b', 'a=b', 'a,b', 'a"b', 'a\n', 'ä', '__Host-webflow', '__host-webflow', '__Secure-webflow', 'webflow_restart', 'webflow_flow', 'webflow_flow_x', 'x'.repeat(65), 5, true]
-    .map((value) => [JSON.stringify(value), value, /must be a cookie's name of at most 64 characters, without the prefix `__Host-`/]),
+    .map((value) => [JSON.stringify(value), value, /must be a cookie name of at most 64 characters, without `__Host-`/]),
   sessionMaxAge: noDuration,
   flowMaxAge: noDuration,
   timeout: noDuration,
   storeTimeout: noDuration,
   dispatcher: [null, 'http://proxy', {}, { dispatch: () => true }, { request: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici 5 to 8, with the method `request`/]),
-  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs: authorize, token, revoke, introspect and authorizedBy/]),
+  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect and authorizedBy/]),
   introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
   identify: noFunction,
   beforeStore: noFunction,
@@ -242,7 +242,7 @@ t.test('an endpoint that is none or no URL fails register by name', async (t) =>
       assertRefused(t, error, `endpoints.${name}`, /must be an absolute http\(s\) URL without fragment and userinfo/, `${name}: ${JSON.stringify(value)}`)
     }
   }
-  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /there are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
+  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
 })
 
 t.test('an endpoint that is left out stays Webflow\'s, and a token is shown only to the origin that issued it', async (t) => {
@@ -404,7 +404,7 @@ t.test('two routes on one path are refused', async (t) => {
     { redirectUri: 'https://app.example.com/webflow/revoke/' }
   ]
   for (const options of pairs) {
-    assertRefused(t, await refusalOf(options), 'authorizePath', /must all differ/, JSON.stringify(options))
+    assertRefused(t, await refusalOf(options), 'authorizePath', /must differ from each other and from the path of the callback/, JSON.stringify(options))
   }
   t.equal((await refusalOf({ redirectUri: 'https://app.example.com/webflow/revoke', revokePath: false })).message, 'the options were taken')
 })
@@ -428,7 +428,7 @@ t.test('the prefix of the surrounding scope is honoured', async (t) => {
 t.test('a redirectUri that is not below the prefix is refused', async (t) => {
   for (const path of ['/webflow/callback', '/apiary/callback', '/', '/API/callback', '/x/api/callback']) {
     const error = await refusalOf({ redirectUri: `https://app.example.com${path}` }, '/api')
-    assertRefused(t, error, 'redirectUri', /not below the prefix \/api of the scope: register the plugin elsewhere, or set `callbackPath`/, path)
+    assertRefused(t, error, 'redirectUri', /is registered in a scope with the prefix \/api: register it outside that scope, or set `callbackPath`/, path)
   }
 })
 
@@ -462,7 +462,7 @@ t.test('a second instance in one scope is refused', async (t) => {
   t.teardown(() => app.close())
   await app.register(webflowOAuth, withBase({}))
   await t.rejects(async () => { await app.register(webflowOAuth, withBase({ redirectUri: 'https://app.example.com/other/callback', cookieName: 'other' })) }, {
-    code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /twice for one scope: give each app a scope of its own, with its own `cookieName`/
+    code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /twice in one scope: register each instance in a scope of its own, with its own `cookieName`/
   })
 })
 

@@ -455,7 +455,7 @@ t.test('whatever path `redirectUri` has, the callback is found there or the path
         assert.equal(error.code, 'WEBFLOW_OAUTH_INVALID_OPTION')
         const { pathname } = URL.canParse(uri) ? new URL(uri) : { pathname: '' }
         const reserved = /%(?:2[3-6BCF]|3[ABDF]|40)/i.test(pathname)
-        const undecodable = error.message.includes('an escape in its path') && !isDecodable(pathname)
+        const undecodable = error.message.includes('a percent-encoded character in its path') && !isDecodable(pathname)
         const wrong = /[\s\\#?]/.test(uri)
         assert.ok(reserved || undecodable || wrong, `${uri}: ${error.message}`)
         return

@@ -68,7 +68,7 @@ t.test('tokens in memory are warned of in production, unless they are meant', as
 
 t.test('a redirect URI of http is warned of where https is spoken', async (t) => {
   const { warnings } = await start(t, {}, overTls)
-  t.match(warnings, [/`redirectUri` is http:\/\/localhost:3000\/webflow\/callback though this server speaks https: .*Give the public https URL/])
+  t.match(warnings, [/`redirectUri` is http:\/\/localhost:3000\/webflow\/callback though this server speaks https: .*Set `redirectUri` to the public https URL/])
   inEnvironment(t, 'production')
   const { warnings: inProduction } = await start(t, { store: new MemoryStore() })
   t.match(inProduction, [/`redirectUri` is http:.* though NODE_ENV is production: /])
@@ -89,7 +89,7 @@ t.test('a port that the redirect URI does not reach is warned of, with both port
   for (const redirectUri of ['http://localhost/webflow/callback', 'https://localhost/webflow/callback']) {
     const { app, warnings } = await start(t, { redirectUri })
     await app.listen({ port: 0, host: '127.0.0.1' })
-    t.match(warnings, [/`redirectUri` names localhost, but .* Webflow leads browsers to port (?:80|443)\./])
+    t.match(warnings, [/`redirectUri` names localhost, but .* Webflow sends browsers to port (?:80|443)\./])
   }
 })
 
@@ -140,7 +140,7 @@ t.test('a scope that is not known is warned of, with the one that may be meant',
     ['::', null]
   ] as const
   const { warnings } = await start(t, { scope: ['sites:read', ...rows.map(([scope]) => scope)] })
-  t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
+  t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which is not a known scope: Webflow refuses scopes that it does not have with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
 })
 
 t.test('no scope that Webflow is known to have is warned of, and the known ones are sorted', async (t) => {

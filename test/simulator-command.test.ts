@@ -74,22 +74,22 @@ t.test('what is wrong is named, with how to use it', async (t) => {
   const address = server.address()
   const taken = typeof address === 'object' ? address?.port : null
   const cases = [
-    ['', /the command is `simulator`/],
-    ['start', /the command is `simulator`/],
-    ['simulator again', /`again` is none of the options/],
+    ['', /the only command is `simulator`/],
+    ['start', /the only command is `simulator`/],
+    ['simulator again', /`again` is not an option/],
     ['simulator --prot 4000', /--prot/],
     ['simulator --port', /--port/],
-    ['simulator --port 0 --scope sites:read,sites"read', /`--scope` has sites"read: give scopes such as authorized_user:read /],
-    [`simulator --port 0 --scope ${'s'.repeat(101)}`, /`--scope` has s{101}: /],
-    ['simulator --port 0 --scope ,', /`--scope` has nothing/],
+    ['simulator --port 0 --scope sites:read,sites"read', /`--scope` holds sites"read, which is not a scope: pass scopes such as authorized_user:read /],
+    [`simulator --port 0 --scope ${'s'.repeat(101)}`, /`--scope` holds s{101}, which is not a scope: /],
+    ['simulator --port 0 --scope ,', /`--scope` is empty/],
     ['simulator --port 0 --host=', /`--host` is empty/],
-    ['simulator --port x', /`--port` is a number/],
-    ['simulator --port 65536', /`--port` is a number/],
+    ['simulator --port x', /`--port` must be a number/],
+    ['simulator --port 65536', /`--port` must be a number/],
     ['simulator --port 0 --redirect-uri http://app.example.com/', /`redirectUris`/],
-    ['simulator --port 0 --behavior repeatedAuthorisation=new', /`behavior\.repeatedAuthorisation` is no switch/],
+    ['simulator --port 0 --behavior repeatedAuthorisation=new', /no switch `behavior\.repeatedAuthorisation`: choose among repeatedAuthorization, /],
     ['simulator --port 0 --behavior repeatedAuthorization=some', /`behavior\.repeatedAuthorization` cannot be "some": choose one of new, same, new-ends-old/],
     ['simulator --port 0 --behavior expiresIn=soon', /`behavior\.expiresIn` cannot be "soon"$/m],
-    [`simulator --port ${taken}`, new RegExp(`port ${taken} is taken`)],
+    [`simulator --port ${taken}`, new RegExp(`port ${taken} is in use`)],
     ['simulator --port 0 --host 192.0.2.1', /EADDRNOTAVAIL/]
   ] as const
   for (const [args, message] of cases) {

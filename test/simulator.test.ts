@@ -110,8 +110,8 @@ t.test('authorization requests', async (t) => {
 
   t.test('a URL that is no authorize URL is refused', async (t) => {
     const { webflow, authorizeUrl } = await start(t)
-    await t.rejects(webflow.approve(authorizeUrl().replace('/authorize', '/elsewhere')), /status 404/)
-    await t.rejects(webflow.approve(String(undefined)), /\/undefined, .* `location`/)
+    await t.rejects(webflow.approve(authorizeUrl().replace('/authorize', '/elsewhere')), /no page at \/oauth\/elsewhere to approve or deny/)
+    await t.rejects(webflow.approve(String(undefined)), /\/undefined to .* `location`/)
     await t.rejects(webflow.deny(authorizeUrl({ client_id: 'unknown' })), /client_id/)
   })
 })
@@ -888,14 +888,14 @@ t.test('faults', async (t) => {
     t.throws(() => webflow.fail('token', { status: 600 }), TypeError)
     t.throws(() => webflow.fail('token', { times: 0, status: 500 }), /at least 1/)
     t.throws(() => webflow.fail('token', { delay: NaN }), TypeError)
-    t.throws(() => webflow.fail('token', {}), /needs one of status/)
-    t.throws(() => webflow.fail('token', { times: 2, handled: true }), /needs one of status/)
+    t.throws(() => webflow.fail('token', {}), /needs at least one of status/)
+    t.throws(() => webflow.fail('token', { times: 2, handled: true }), /needs at least one of status/)
     // @ts-expect-error: misspelled, as a caller in JavaScript may have it
-    t.throws(() => webflow.fail('token', { stauts: 500 }), /no `stauts`/)
+    t.throws(() => webflow.fail('token', { stauts: 500 }), /no member `stauts`/)
     // @ts-expect-error: no such endpoint, as a caller in JavaScript may have it
     t.throws(() => webflow.fail('nowhere', { hang: true }), /no endpoint `nowhere`/)
     // @ts-expect-error: no such fault, as a caller in JavaScript may have it
-    t.throws(() => webflow.fail('token', 'toString'), /no fault of this name: choose one of slow, silent, /)
+    t.throws(() => webflow.fail('token', 'toString'), /no fault with this name: choose one of slow, silent, /)
   })
 })
 
@@ -976,19 +976,19 @@ t.test('the simulator', async (t) => {
     ['an app without client secret', { app: { ...app, clientSecret: '' } }, /`clientSecret`/],
     ['an app whose client secret is no string', { app: { ...app, clientSecret: 1 } }, /`clientSecret`/],
     ['an app without redirect URIs', { app: { ...app, redirectUris: [] } }, /`redirectUris` of an app is empty/],
-    ['redirect URIs that are no list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app is not a list/],
-    ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app is not a list/],
-    ...['', 'a b', 'a,b', 'a"b', 'a\\b', 'é', 's'.repeat(101), 5, null].map((scope) => [`the scope ${JSON.stringify(scope)}`, { app: { ...app, scope: [scope] } }, /`scope` of an app is a list of scopes such as 'sites:read'/] as const),
+    ['redirect URIs that are no list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app must be a list/],
+    ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app must be a list/],
+    ...['', 'a b', 'a,b', 'a"b', 'a\\b', 'é', 's'.repeat(101), 5, null].map((scope) => [`the scope ${JSON.stringify(scope)}`, { app: { ...app, scope: [scope] } }, /`scope` of an app holds an entry that is not a scope/] as const),
     ['a redirect URI that is no URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
     ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),
     ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
     ['an option that is none', { app, workspace: [] }, /no option `workspace`: choose among app, apps, user/],
-    ...['grace', {}, { id: 'x' }, null].map((user) => [`the user ${JSON.stringify(user)}`, { app, user }, /A user is an object of `id`/] as const),
-    ['users that are no list', { app, users: 'grace' }, /`users` is not a list/],
-    ['users of whom one is none', { app, users: ['grace'] }, /A user is an object of `id`/],
-    ...['studio', [null], [{ id: 'x' }], [{ id: 'x', displayName: 'X', sites: [{ id: 'y' }] }]].map((workspaces) => [`the workspaces ${JSON.stringify(workspaces)}`, { app, workspaces }, /`workspaces` is a list of `id`/] as const),
-    ['two apps of one client id', { app, apps: [app] }, /two apps/],
+    ...['grace', {}, { id: 'x' }, null].map((user) => [`the user ${JSON.stringify(user)}`, { app, user }, /A user must be an object with the strings `id`/] as const),
+    ['users that are no list', { app, users: 'grace' }, /`users` must be a list/],
+    ['users of whom one is none', { app, users: ['grace'] }, /A user must be an object with the strings `id`/],
+    ...['studio', [null], [{ id: 'x' }], [{ id: 'x', displayName: 'X', sites: [{ id: 'y' }] }]].map((workspaces) => [`the workspaces ${JSON.stringify(workspaces)}`, { app, workspaces }, /`workspaces` must be a list of objects with `id`/] as const),
+    ['two apps of one client id', { app, apps: [app] }, /Two apps have the same `clientId`/],
     ...[[1], { typo: 400 }, { invalid_token: 42 }, { invalid_token: '400' }, null].map((revocationErrorStatus) => [`the statuses ${JSON.stringify(revocationErrorStatus)}`, { app, behavior: { revocationErrorStatus } }, /`behavior.revocationErrorStatus` cannot be/] as const),
     ...[Infinity, -1, '60'].map((expiresIn) => [`a life of ${expiresIn}`, { app, behavior: { expiresIn } }, /`behavior.expiresIn` cannot be/] as const),
     ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]

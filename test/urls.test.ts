@@ -246,7 +246,7 @@ function bytesOf ({ name, value, attributes }: SetCookie | undefined = { name: '
 /** Tests that a line names the destination, and holds nothing of the URL. */
 function assertNamed (t: Test, lines: string[], problem: string): void {
   t.equal(lines.length, 1, 'one line')
-  t.match(lines[0], `${problem} and was dropped: the browser will end at ${origin}/home instead`)
+  t.match(lines[0], `${problem} and was dropped: the flow will end at ${origin}/home instead`)
   t.notMatch(lines[0], /private/)
 }
 
@@ -312,7 +312,7 @@ t.test('47 scopes leave a guard room for a URL of a thousand characters', async 
 
 t.test('a scope that no flow cookie can hold is refused: at the start, and where a flow asks for it', async (t) => {
   const scope = Array.from({ length: 70 }, (_, index) => `${'s'.repeat(40)}_${index}:read`)
-  await t.rejects(createApp(t, { options: { scope } }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long: a flow cookie of 4,096 bytes cannot hold it/ })
+  await t.rejects(createApp(t, { options: { scope } }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long for a flow cookie of 4,096 bytes: ask for fewer scopes/ })
   const { begin } = await createLongApp(t)
   const { statusCode, cookies, json } = await begin({ scope })
   t.equal(statusCode, 500)

@@ -213,5 +213,5 @@ export function isOptedOut (request: FastifyRequest): boolean {
 function notLoaded (isOptedOut: boolean): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_NOT_LOADED', isOptedOut
     ? '`request.webflowToken` was read on a route that has `config: { webflowToken: false }`: remove that setting from the route.'
-    : '`request.webflowToken` was read before it was loaded: it is there from `preValidation` on, not in `onRequest` and `preParsing`.')
+    : '`request.webflowToken` was read before it was loaded: read it in `preValidation` or later, not in `onRequest` or `preParsing`.')
 }

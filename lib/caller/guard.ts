@@ -49,7 +49,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   refuseUnknown(options, ['scope', 'onMissing'])
   const { scope, onMissing = 'error' } = options
   const needed = scope === undefined ? [] : resolveScope('scope', scope)
-  if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be error or redirect')
+  if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be \'error\' or \'redirect\'')
   const asked = [...new Set([...settings.scope, ...needed])]
   if (onMissing === 'redirect') flows.assertFits(asked)
 
@@ -137,7 +137,7 @@ function problem (token: WebflowToken | null, needed: readonly string[], setting
   if (token === null) return tokenRequired(settings)
   const missing = needed.filter((name) => !token.scope.includes(name))
   if (missing.length === 0) return null
-  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The Webflow connection lacks the scope ${missing.join(' ')}, it has ${listed(token.scope)}: the user must connect again and consent to it.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The token lacks the scope ${missing.join(' ')}. It has ${listed(token.scope)}. The user must connect again and grant the missing scope.`)
 }
 
 /** Lists scopes for an error message. Strings that do not look like scopes are left out, because Webflow may send any text. */

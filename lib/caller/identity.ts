@@ -83,7 +83,7 @@ export function isUser (value: unknown): value is string {
 function checkUser (answer: unknown): string | null {
   if (answer === null || answer === undefined || answer === '') return null
   if (isUser(answer)) return answer
-  throw invalid(`must name the user by a well-formed string of at most ${maxUserLength} bytes, or nobody by null`)
+  throw invalid(`must return the user's id, a well-formed string of at most ${maxUserLength} bytes, or null when nobody is signed in`)
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {

@@ -108,7 +108,7 @@ export class BrowserFlows {
     // contain the URL.
     if (target.kind === 'too long' || isCut) {
       const problem = isCut ? 'does not fit into a flow cookie of 4,096 bytes together with the scope' : 'has more than 2,048 characters'
-      request.log.warn(`webflow-oauth: the URL to come back to ${problem} and was dropped: the browser will end at ${successRedirect} instead`)
+      request.log.warn(`webflow-oauth: the URL to return to ${problem} and was dropped: the flow will end at ${successRedirect} instead`)
     }
     const name = this.#cookieName(state)
     this.#makeRoom(request, reply, name.length + value.length)
@@ -179,7 +179,7 @@ export class BrowserFlows {
     const value = createFlowCookie(this.#cookieKeys, state, flow)
     const bytes = `${this.#cookieName(state)}=${value}${this.#attributes}`.length + endedAtBytes + (flow.user === null ? userBytes : 0)
     if (bytes <= maxCookieBytes) return { value, isCut: false }
-    if (flow.returnTo === '') return refuseOption('scope', 'is too long: a flow cookie of 4,096 bytes cannot hold it')
+    if (flow.returnTo === '') return refuseOption('scope', 'is too long for a flow cookie of 4,096 bytes: ask for fewer scopes')
     return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }
   }
 

@@ -35,5 +35,5 @@ export function parseCallback (request: FastifyRequest): CallbackQuery {
 }
 
 function invalidCallback (problem: string): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_CALLBACK', `Webflow does not send such a callback: ${problem}. Begin again at the authorize route.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_CALLBACK', `The callback is not one that Webflow sends: ${problem}. Begin again at the authorize route.`)
 }

@@ -38,7 +38,7 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(plainPath)).size < routes.length) {
-    refuseOption('authorizePath', 'and `revokePath` and the path of the callback must all differ: set `authorizePath` or `revokePath`')
+    refuseOption('authorizePath', 'and `revokePath` must differ from each other and from the path of the callback: set one of them to another path')
   }
 
   return {
@@ -58,7 +58,7 @@ function belowPrefix (path: string, prefix: string): string {
   const scope = prefix.replace(/\/$/, '')
   if (path === scope) return ''
   if (path.startsWith(`${scope}/`)) return path.slice(scope.length)
-  return refuseOption('redirectUri', `leads to ${path}, which is not below the prefix ${prefix} of the scope: register the plugin elsewhere, or set \`callbackPath\` if a proxy rewrites paths`)
+  return refuseOption('redirectUri', `leads to ${path}, but the plugin is registered in a scope with the prefix ${prefix}: register it outside that scope, or set \`callbackPath\` if a proxy rewrites paths`)
 }
 
 function sibling (path: string, name: string): string {
@@ -68,7 +68,7 @@ function sibling (path: string, name: string): string {
 
 function checkPath (option: string, path: unknown): string {
   if (typeof path !== 'string' || !/^\/(?!\/)[^?#\\\s]*$/.test(path)) {
-    return refuseOption(option, 'must be a path: a slash first, no query, no fragment, no blanks')
+    return refuseOption(option, 'must be a path such as /webflow/authorize: one slash at the beginning, and no query, fragment, backslash or white space')
   }
   const { pathname } = new URL(path, 'http://localhost')
   if (normalizePath(pathname) !== normalizePath(path)) return refuseOption(option, 'must not contain `.` or `..` segments')
@@ -83,6 +83,6 @@ function routePath (option: string, path: string): string {
     if (/%(?:2[3-6BCF]|3[ABDF]|40)/i.test(path)) throw new URIError('reserved')
     return decodeURI(path).replaceAll(':', '::').replaceAll('*', () => `:star${++stars}(^\\*)`)
   } catch {
-    return refuseOption(option, 'has an escape in its path that a router cannot match: choose a plainer path, such as /webflow/callback')
+    return refuseOption(option, 'has a percent-encoded character in its path that Fastify\'s router cannot match: choose a path without it, such as /webflow/callback')
   }
 }

@@ -136,9 +136,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
 /** Checks a list of scopes and returns it in the given order, without repetitions. */
 export function resolveScope (option: string, value: unknown): readonly string[] {
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
-  if (list.length === 0) refuseOption(option, 'must be a list of scopes with at least one, such as [\'sites:read\']')
+  if (list.length === 0) refuseOption(option, 'must be a list of at least one scope, such as [\'sites:read\']')
   for (const scope of list) {
-    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'a value that is not a string'}, which is no scope: each is one string of at most 100 characters, without blank, comma, quote or backslash, such as 'sites:read'`)
+    if (!isScopeToken(scope)) refuseOption(option, `holds ${typeof scope === 'string' ? JSON.stringify(scope.slice(0, 100)) : 'a value that is not a string'}, which is not a scope: a scope is a string of at most 100 characters without white space, commas, quotes and backslashes, such as 'sites:read'`)
   }
   return [...new Set(list.filter(isScopeToken))]
 }
@@ -146,22 +146,22 @@ export function resolveScope (option: string, value: unknown): readonly string[]
 function requireCredential (option: string, value: unknown, variable: string): string {
   if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is ${variable} set?`)
   if (typeof value !== 'string') return refuseOption(option, 'must be a string')
-  if (!/^[\x21-\x7e]+$/.test(value)) return refuseOption(option, `holds a blank or a character that is not ASCII: does ${variable} end with a line break?`)
+  if (!/^[\x21-\x7e]+$/.test(value)) return refuseOption(option, `holds white space or a character that is not ASCII: does ${variable} end with a line break?`)
   return value
 }
 
 function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[] {
   const option = 'secret'
   const remedy = 'make one with `openssl rand -base64 32`'
-  if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is APP_SECRET set? If there is none yet, ${remedy}`)
+  if (value === undefined || value === null || value === '') return refuseOption(option, `is missing: is APP_SECRET set? If the app has no secret yet, ${remedy}`)
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
   if (list.length === 0) return refuseOption(option, `is an empty list: ${remedy}`)
   return list.map((secret) => {
-    if (secret === undefined || secret === '') return refuseOption(option, 'holds an entry that is missing: are the variables of both secrets set? If you have only one secret, leave out the other entry')
+    if (secret === undefined || secret === '') return refuseOption(option, 'is a list with an empty or missing entry: is an environment variable not set? If the app has only one secret, leave out the other entry')
     if (typeof secret !== 'string' && !(secret instanceof Uint8Array)) return refuseOption(option, `must be a string or a Buffer, or a list of these: ${remedy}`)
     const bytes = Buffer.from(secret)
     if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)
-    if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, with which Webflow signs webhooks: ${remedy}`)
+    if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, because Webflow signs webhooks with that one: ${remedy}`)
     return bytes
   })
 }
@@ -169,14 +169,14 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
 function resolveStore (value: TokenStore | undefined): TokenStore {
   if (value === undefined) return new MemoryStore()
   if (!isObject(value) || !['get', 'set', 'delete', 'find'].every((name) => typeof value[name] === 'function')) {
-    return refuseOption('store', 'must be a TokenStore, with `get`, `set`, `delete` and `find`: for Redis, new RedisStore({ client })')
+    return refuseOption('store', 'must be a TokenStore, an object with the methods `get`, `set`, `delete` and `find`: for Redis, pass new RedisStore({ client })')
   }
   return value
 }
 
 function resolveCookieName (value: unknown): string {
   if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-|_restart$|_flow(?:_|$)/i.test(value)) {
-    return refuseOption('cookieName', 'must be a cookie\'s name of at most 64 characters, without the prefix `__Host-` and the endings `_flow` and `_restart`, which the plugin adds by itself')
+    return refuseOption('cookieName', 'must be a cookie name of at most 64 characters, without `__Host-`, `__Secure-`, `_flow` and `_restart`, which are reserved')
   }
   return value
 }

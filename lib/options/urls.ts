@@ -17,16 +17,16 @@ const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
  */
 export function resolveRedirectUri (value: unknown): { redirectUri: string, url: URL } {
   const option = 'redirectUri'
-  if (value === undefined || value === null || value === '') return refuseOption(option, 'is missing: give the one that is registered with Webflow, such as https://app.example.com/webflow/callback')
+  if (value === undefined || value === null || value === '') return refuseOption(option, 'is missing: set it to the redirect URI that is registered with Webflow, such as https://app.example.com/webflow/callback')
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^https?:\/\//i.test(value) || !URL.canParse(value)) {
     return refuseOption(option, 'must be an absolute http(s) URL, such as https://app.example.com/webflow/callback')
   }
   const url = new URL(value)
-  if (value.includes('#')) refuseOption(option, 'must not have a fragment')
+  if (value.includes('#')) refuseOption(option, 'must not have a fragment: leave out `#` and everything after it')
   if (hasUserinfo(value, url)) refuseOption(option, 'must not hold a user name or a password')
   if (url.protocol === 'http:' && !isLoopback(url.hostname)) refuseOption(option, 'must be https, unless its host is localhost or another loopback address')
   for (const name of ['code', 'state', 'error', 'error_description']) {
-    if (url.searchParams.has(name)) refuseOption(option, `must not have a query parameter \`${name}\`: Webflow adds its own`)
+    if (url.searchParams.has(name)) refuseOption(option, `must not have a query parameter \`${name}\`: Webflow adds a parameter of that name`)
   }
   return { redirectUri: value, url }
 }
@@ -42,7 +42,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
   if (hasUserinfo(value, url)) return refuseOption(option, remedy)
-  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'must not lead to one of the plugin\'s own routes, and its default `/` must not either: set it to another path')
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'leads to one of the plugin\'s own routes: set it to another path. Its default is `/`')
   return url.href
 }
 
@@ -53,7 +53,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
     if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
-      return refuseOption(option, 'holds something that is no origin: scheme, host and port only, such as https://spa.example.com')
+      return refuseOption(option, 'holds an entry that is not an origin: an origin is only scheme, host and port, such as https://spa.example.com')
     }
     return new URL(entry).origin
   })
@@ -65,7 +65,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
  * `introspect` and `authorizedBy` receive tokens, so they default to the origin that issues the tokens.
  */
 export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
-  if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs: ${endpointNames}`)
+  if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs. Its members may be ${endpointNames}`)
   const resolve = (name: keyof Endpoints, fallback: string) => {
     const url: unknown = value[name] === undefined ? fallback : value[name]
     if (typeof url !== 'string' || !/^https?:\/\//i.test(url) || !URL.canParse(url) || /[#\s\\]/.test(url) || hasUserinfo(url, new URL(url))) {
@@ -82,7 +82,7 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
   }
   for (const name of Object.keys(value)) {
-    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: there are ${endpointNames}`)
+    if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: the endpoints are ${endpointNames}`)
   }
   return endpoints
 }

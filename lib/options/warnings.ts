@@ -25,10 +25,10 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   const lines: string[] = []
 
   if (options.store === undefined && isProduction) {
-    lines.push('tokens are kept in memory and are lost when this process ends: give `store` a RedisStore in production')
+    lines.push('tokens are kept in memory and are lost when this process ends: set `store` to a RedisStore in production')
   }
   if (!secure && (speaksTls || isProduction)) {
-    lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers on other machines cannot reach it, and cookies are neither \`Secure\` nor \`__Host-\`. Give the public https URL, and register it with Webflow`)
+    lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers on other machines cannot reach it, and cookies are neither \`Secure\` nor \`__Host-\`. Set \`redirectUri\` to the public https URL, and register that URL with Webflow`)
   }
   if (!pathname.endsWith(settings.paths.callback)) {
     lines.push(`\`redirectUri\` leads to ${pathname}, but the callback route is ${settings.paths.callback}: callbacks reach this route only if a proxy rewrites the first path into the second. If no proxy does, leave out \`callbackPath\``)
@@ -39,7 +39,7 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   }
   for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
     const similar = similarScope(scope)
-    lines.push(`\`scope\` holds ${scope}, which Webflow is not known to have: a scope that it does not know is refused with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
+    lines.push(`\`scope\` holds ${scope}, which is not a known scope: Webflow refuses scopes that it does not have with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
   }
   if (settings.secrets.some(looksMadeUp)) {
     lines.push('`secret` looks like a placeholder, which others can guess: make a random secret with `openssl rand -base64 32`')
@@ -59,7 +59,7 @@ function findPortHazard ({ redirectUri }: Settings, ports: readonly number[]): s
   const { host, hostname, port, protocol } = new URL(redirectUri)
   const wanted = Number(port || (protocol === 'https:' ? 443 : 80))
   if (!isLoopback(hostname) || ports.length === 0 || ports.includes(wanted)) return null
-  return `\`redirectUri\` names ${host}, but this server listens on port ${ports[0]}: Webflow leads browsers to port ${wanted}. Use the same port in both places, unless a proxy forwards requests from one to the other`
+  return `\`redirectUri\` names ${host}, but this server listens on port ${ports[0]}: after the consent page, Webflow sends browsers to port ${wanted}. Use the same port in both places, unless a proxy forwards requests from one to the other`
 }
 
 // These words are long enough that a random secret does not contain one of them by chance.

@@ -122,7 +122,7 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
 export function completeBehavior (options: BehaviorOptions): Behavior {
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   for (const [name, value] of given) {
-    if (!isSwitch(name)) throw new TypeError(`\`behavior.${name}\` is no switch of the simulator`)
+    if (!isSwitch(name)) throw new TypeError(`The simulator has no switch \`behavior.${name}\`: choose among ${Object.keys(defaults).join(', ')}`)
     const choice = choices[name]
     const isChoice = typeof choice === 'function' ? choice(value) : choice.includes(value)
     if (!isChoice) throw new TypeError(`\`behavior.${name}\` cannot be ${JSON.stringify(value)}${typeof choice === 'function' ? '' : `: choose one of ${choice.join(', ')}`}`)

@@ -12,7 +12,7 @@ Runs a Webflow on this machine, for an app to connect to and for a person to cli
   --host <address>        the address to listen on (default 127.0.0.1)
   --redirect-uri <uri>    as registered with the app; may be repeated
                           (default http://localhost:3000/webflow/callback)
-  --scope <names>         the app's scopes, separated by blanks or commas (default all known scopes)
+  --scope <names>         the app's scopes, separated by spaces or commas (default all known scopes)
   --name <text>           the app's name (default My Amazing App)
   --behavior <name=value> how the simulator behaves where Webflow's behavior is unknown; may be repeated
   --verbose               prints each request: method, path and status
@@ -44,8 +44,8 @@ export async function runCommand (args: readonly string[], env: Readonly<Record<
       return { exitCode: 0, simulator: null }
     }
     const [command, ...more] = positionals
-    if (command !== 'simulator') throw new TypeError('the command is `simulator`')
-    if (more.length > 0) throw new TypeError(`\`${more.join(' ')}\` is none of the options`)
+    if (command !== 'simulator') throw new TypeError('the only command is `simulator`')
+    if (more.length > 0) throw new TypeError(`\`${more.join(' ')}\` is not an option`)
     return { exitCode: 0, simulator: await start(values, env, output) }
   } catch (error) {
     output.error(`fastify-webflow-oauth: ${String(error).replace(/^\w*Error(?: \[\w+\])?: /, '')}\nTry: fastify-webflow-oauth simulator --help`)
@@ -74,9 +74,9 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   const port = Number(values.port)
   const scope = values.scope.split(/[\s,]+/).filter((name) => name !== '')
   const wrong = scope.find((name) => !isScopeToken(name))
-  if (scope.length === 0 || wrong !== undefined) throw new TypeError(`\`--scope\` has ${wrong ?? 'nothing'}: give scopes such as ${allScopes.join(' ')}`)
+  if (scope.length === 0 || wrong !== undefined) throw new TypeError(`\`--scope\` ${wrong === undefined ? 'is empty' : `holds ${wrong}, which is not a scope`}: pass scopes such as ${allScopes.join(' ')}`)
   if (values.host === '') throw new TypeError('`--host` is empty: leave it out for 127.0.0.1')
-  if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` is a number from 0 to 65535')
+  if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` must be a number from 0 to 65535')
   const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env
   const clientId = WEBFLOW_CLIENT_ID || madeUp('client id')
   const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret')
@@ -88,7 +88,7 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   try {
     await simulator.listen({ port, host: values.host })
   } catch (error) {
-    throw String(error).includes('EADDRINUSE') ? new Error(`port ${port} is taken: give another with \`--port\`, or 0 for any`) : error
+    throw String(error).includes('EADDRINUSE') ? new Error(`port ${port} is in use: choose another one with \`--port\`, or 0 for any free port`) : error
   }
   const { authorize, token, revoke } = simulator.endpoints
   log(`Open ${simulator.url}

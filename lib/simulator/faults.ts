@@ -60,12 +60,12 @@ export class Faults {
     if (!isEndpointName(endpoint)) throw new TypeError(`The simulator has no endpoint \`${endpoint}\`: choose one of ${endpointNames.join(', ')}`)
     const fault = typeof wanted === 'string' ? faultOf(wanted) : wanted
     const unknown = Object.keys(fault).find((name) => !faultNames.has(name))
-    if (unknown !== undefined) throw new TypeError(`A fault has no \`${unknown}\`: choose among ${[...faultNames].join(', ')}`)
-    if (Object.keys(fault).every((name) => name === 'times' || name === 'handled')) throw new TypeError(`A fault needs one of ${[...faultNames].filter((name) => name !== 'times' && name !== 'handled').join(', ')}`)
+    if (unknown !== undefined) throw new TypeError(`A fault has no member \`${unknown}\`: choose among ${[...faultNames].join(', ')}`)
+    if (Object.keys(fault).every((name) => name === 'times' || name === 'handled')) throw new TypeError(`A fault needs at least one of ${[...faultNames].filter((name) => name !== 'times' && name !== 'handled').join(', ')}`)
     const { times = 1, status = 200, delay = 0 } = fault
-    if (!(times >= 1)) throw new TypeError('`times` of a fault is at least 1')
-    if (!(Number.isInteger(status) && status >= 200 && status <= 599)) throw new TypeError('`status` of a fault is a number from 200 to 599')
-    if (!(delay >= 0)) throw new TypeError('`delay` of a fault is a number of milliseconds')
+    if (!(times >= 1)) throw new TypeError('`times` of a fault must be at least 1')
+    if (!(Number.isInteger(status) && status >= 200 && status <= 599)) throw new TypeError('`status` of a fault must be a whole number from 200 to 599')
+    if (!(delay >= 0)) throw new TypeError('`delay` of a fault must be a number of milliseconds, 0 or more')
     this.#queues[endpoint].push({ fault, name: typeof wanted === 'string' ? wanted : 'a fault', left: times })
   }
 
@@ -86,7 +86,7 @@ export class Faults {
 }
 
 function faultOf (name: string): Fault {
-  if (!isFaultName(name)) throw new TypeError(`The simulator has no fault of this name: choose one of ${Object.keys(namedFaults).join(', ')}, or give an object that describes a fault`)
+  if (!isFaultName(name)) throw new TypeError(`The simulator has no fault with this name: choose one of ${Object.keys(namedFaults).join(', ')}, or pass an object that describes a fault`)
   return namedFaults[name]
 }
 

@@ -118,10 +118,10 @@ export function completeOptions (options: SimulatorOptions): Config {
   const [defaultApp] = list
   if (defaultApp === undefined) throw new TypeError('`app` is missing: the simulator needs an app to authorize')
   const apps = new Map(list.map((app) => [app.clientId, app]))
-  if (apps.size < list.length) throw new TypeError('`apps` has two apps with the same `clientId`')
+  if (apps.size < list.length) throw new TypeError('Two apps have the same `clientId`: give each app its own')
   const { user = ada, users = [ada, grace], workspaces = studios } = options
   assertUser(user)
-  if (!Array.isArray(users)) throw new TypeError('`users` is not a list')
+  if (!Array.isArray(users)) throw new TypeError('`users` must be a list of users')
   for (const each of users) assertUser(each)
   assertWorkspaces(workspaces)
   return {
@@ -140,9 +140,9 @@ export function completeOptions (options: SimulatorOptions): Config {
 function completeApp (app: AppOptions): App {
   if (typeof app.clientId !== 'string' || app.clientId === '') throw new TypeError('`clientId` of an app is missing')
   if (typeof app.clientSecret !== 'string' || app.clientSecret === '') throw new TypeError('`clientSecret` of an app is missing')
-  if (!Array.isArray(app.redirectUris)) throw new TypeError('`redirectUris` of an app is not a list')
-  if (!Array.isArray(app.scope)) throw new TypeError('`scope` of an app is not a list')
-  if (!app.scope.every(isScopeToken)) throw new TypeError('`scope` of an app is a list of scopes such as \'sites:read\', each of at most 100 characters and without blank, comma, quote or backslash')
+  if (!Array.isArray(app.redirectUris)) throw new TypeError('`redirectUris` of an app must be a list of URLs')
+  if (!Array.isArray(app.scope)) throw new TypeError('`scope` of an app must be a list of scopes such as \'sites:read\'')
+  if (!app.scope.every(isScopeToken)) throw new TypeError('`scope` of an app holds an entry that is not a scope: a scope is a string of at most 100 characters without white space, commas, quotes and backslashes, such as \'sites:read\'')
   const [defaultRedirectUri] = app.redirectUris
   if (defaultRedirectUri === undefined) throw new TypeError('`redirectUris` of an app is empty')
   for (const redirectUri of app.redirectUris) assertRedirectUri(redirectUri)
@@ -151,7 +151,7 @@ function completeApp (app: AppOptions): App {
 
 /** Throws a TypeError unless a value is a user. */
 export function assertUser (user: unknown): asserts user is User {
-  if (!hasStrings(user, ['id', 'email', 'firstName', 'lastName'])) throw new TypeError('A user is an object of `id`, `email`, `firstName` and `lastName`, all of them strings')
+  if (!hasStrings(user, ['id', 'email', 'firstName', 'lastName'])) throw new TypeError('A user must be an object with the strings `id`, `email`, `firstName` and `lastName`')
 }
 
 function assertWorkspaces (workspaces: unknown): asserts workspaces is Workspace[] {
@@ -160,7 +160,7 @@ function assertWorkspaces (workspaces: unknown): asserts workspaces is Workspace
     const sites: unknown = hasStrings(workspace, ['id', 'displayName']) && Reflect.get(Object(workspace), 'sites')
     return Array.isArray(sites) && sites.every((site) => hasStrings(site, ['id', 'displayName', 'shortName']))
   }
-  if (!list.every(isWorkspace)) throw new TypeError('`workspaces` is a list of `id`, `displayName` and `sites`, and each site has `id`, `displayName` and `shortName`')
+  if (!list.every(isWorkspace)) throw new TypeError('`workspaces` must be a list of objects with `id`, `displayName` and `sites`, and each site needs `id`, `displayName` and `shortName`')
 }
 
 function hasStrings (value: unknown, names: readonly string[]): boolean {
@@ -173,6 +173,6 @@ function assertRedirectUri (redirectUri: string): void {
   const url = URL.canParse(redirectUri) ? new URL(redirectUri) : null
   const secure = url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.test(url.hostname))
   if (!secure || redirectUri.includes('#')) {
-    throw new TypeError(`\`redirectUris\` has ${JSON.stringify(redirectUri)}: Webflow accepts https, or http on localhost, without a fragment`)
+    throw new TypeError(`\`redirectUris\` holds ${JSON.stringify(redirectUri)}: Webflow accepts only https, or http on localhost, without a fragment`)
   }
 }

@@ -40,13 +40,13 @@ export function consentPage ({ request, user, workspaces, selection, action, mes
         <button name="decision" value="deny">Deny</button>
       </div>
     </form>
-    <p class="soft">Either way you go on to ${new URL(redirectUri).host}.</p>`)
+    <p class="soft">Either way you go back to ${new URL(redirectUri).host}.</p>`)
 }
 
 function workspaceFields ({ id, displayName, sites }: Workspace, { siteIds, workspaceIds }: Selection): Html {
   return html`<fieldset>
       <legend>${displayName}</legend>
-      ${checkbox('workspace', id, 'The whole workspace, with its sites to come', workspaceIds.includes(id))}
+      ${checkbox('workspace', id, 'The whole workspace, including future sites', workspaceIds.includes(id))}
       ${sites.map((site) => checkbox('site', site.id, site.displayName, siteIds.includes(site.id)))}
     </fieldset>`
 }

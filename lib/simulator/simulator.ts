@@ -86,7 +86,7 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     const { pathname, search, searchParams } = new URL(authorizeUrl, 'https://webflow.com')
     const { statusCode, headers } = await server.inject(`${pathname}${search}`)
     if (headers.location !== undefined) return headers.location
-    if (statusCode === 404) throw new Error(`There is nothing to approve or deny at ${pathname}, status 404: pass the \`location\` to which the app has redirected. Did the app redirect?`)
+    if (statusCode === 404) throw new Error(`The simulator has no page at ${pathname} to approve or deny: pass the header \`location\` of the app's redirect. Did the app redirect?`)
     const reading = readAuthorizationRequest(searchParams, config)
     if (statusCode !== 200 || reading.kind !== 'request') {
       throw new Error(`The authorize URL was answered with status ${statusCode}${reading.kind === 'refused' ? `: ${reading.message}` : ''}`)

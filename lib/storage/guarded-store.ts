@@ -97,7 +97,7 @@ export class GuardedStore {
     const isResting = this.#circuit === 'open' || this.#circuit === 'probing'
     if (isResting && !whileResting) {
       publish('resting')
-      return Promise.reject(unavailable('The token store did not answer a moment ago and is given a second to recover: the plugin did not call it. Is the store overloaded or unreachable?'))
+      return Promise.reject(unavailable('The plugin did not call the token store, because a call timed out a moment ago. Is the store overloaded or unreachable?'))
     }
     const probes = this.#circuit === 'half-open'
     if (probes) this.#circuit = 'probing'
@@ -154,7 +154,7 @@ function hasSync (store: TokenStore): boolean {
 }
 
 function failed (method: string, error: unknown): WebflowOAuthError {
-  return unavailable(`The token store failed to \`${method}\`. Is the store running, and can this machine reach it?`, describeForeign(error))
+  return unavailable(`The token store's method \`${method}\` failed. Is the store running, and can this machine reach it?`, describeForeign(error))
 }
 
 function notAnAnswer (): TypeError {

@@ -100,13 +100,13 @@ export class SealedStore {
         this.#report(key)
         return null
       case 'unknown_key':
-        throw unavailable('A stored value was sealed under a secret that this process does not know: add the missing one to `secret`.')
+        throw unavailable('A stored value was sealed under a secret that this process does not know: add that secret to the list in the option `secret`.')
     }
   }
 
   #report (key: string): void {
     if (this.#reported.get(key) !== undefined) return
     this.#reported.set(key, true)
-    this.#log.error({ key }, 'webflow-oauth: a stored value was tampered with or is foreign; it counts as absent')
+    this.#log.error({ key }, 'webflow-oauth: a stored value was not written by this plugin or was changed, so it is ignored. Does something else write to the store under the same prefix?')
   }
 }

@@ -32,7 +32,7 @@ export class EndedTokens {
   /** Finds the records that end with a token, its own last: if the store fails on the way, a retry finds the others by it. */
   async endingWith (token: WebflowToken): Promise<WebflowToken[]> {
     const holders = await this.holdersOf(token.accessToken).catch((err: unknown): WebflowToken[] => {
-      this.#log.warn({ tokenId: token.id, err }, 'webflow-oauth: other sessions that hold the same token could not be found; they end when they are used')
+      this.#log.warn({ tokenId: token.id, err }, 'webflow-oauth: the store could not find other sessions with the same token. They end when they are used')
       return []
     })
     const own = holders.find(({ id }) => id === token.id) ?? token
@@ -43,7 +43,7 @@ export class EndedTokens {
   async forget (token: WebflowToken, reason: DisconnectReason): Promise<void> {
     for (const ended of await this.endingWith(token)) {
       await this.#records.forget(ended.id, ended.accessToken, async () => {
-        this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token; it is forgotten')
+        this.#log.info({ tokenId: ended.id, reason }, 'webflow-oauth: Webflow has ended a token, so the plugin has deleted it')
         diagnostics.disconnect.publish({ clientId: this.#clientId, reason })
         try {
           await this.#onDisconnect?.(ended, reason)

@@ -18,6 +18,6 @@ export function resolveQuery (query: unknown): { kind: QueryKind, id: string } {
   const kind = queryKinds.find((known) => known === name)
   if (!isObject(query) || kind === undefined || more.length > 0) return refuseOption('query', `must have exactly one of ${queryKinds.join(', ')}`)
   const id = query[kind]
-  if (typeof id !== 'string' || !/^[\da-f]{24}$/i.test(id)) return refuseOption(kind, 'must be an id of Webflow\'s: 24 hexadecimal digits', { statusCode: 400 })
+  if (typeof id !== 'string' || !/^[\da-f]{24}$/i.test(id)) return refuseOption(kind, 'must be an id from Webflow: 24 hexadecimal digits', { statusCode: 400 })
   return { kind, id: id.toLowerCase() }
 }

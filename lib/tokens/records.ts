@@ -97,7 +97,7 @@ export class TokenRecords {
       })
       if (sealed !== null) return { tokenId, sealed, record: merged }
     }
-    throw unavailable('The token store did not write a token that it was given.')
+    throw unavailable(`The token store did not write a token in ${maxTries} tries. Does its \`set\` follow the contract for \`if\`?`)
   }
 
   /** Reads the sealed value, to be opened when somebody asks for it. */
@@ -165,7 +165,7 @@ export class TokenRecords {
       const sealed = await this.#set(tokenId, record, current.sealed)
       if (sealed !== null) return { tokenId, sealed, record }
     }
-    throw unavailable('The token store did not change a token that it was told to.')
+    throw unavailable(`The token store did not change a token in ${maxTries} tries. Does its \`set\` follow the contract for \`if\`?`)
   }
 
   /** Records what Webflow told of a token; resolves with the record that stands there then, null when it has gone or holds a newer token. */
@@ -215,7 +215,7 @@ export class TokenRecords {
   async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>, tried: string | null = null): Promise<boolean> {
     const sealed = await this.readSealed(tokenId)
     if (sealed === null) return false
-    if (sealed === tried) throw unavailable('The token store keeps a value that it was told to delete.')
+    if (sealed === tried) throw unavailable('The token store did not delete a value, though the condition `if` named exactly that value. Does its `delete` follow the contract for `if`?')
     const token = this.#unseal(tokenId, sealed)
     if (token === null || token.record.accessToken !== accessToken) return false
     const isGone = await this.#store.delete(storeKey(tokenId), { if: sealed }, {
@@ -235,7 +235,7 @@ export class TokenRecords {
       const current = await this.readSealed(tokenId)
       if (current === null || await this.#store.delete(storeKey(tokenId), { if: current })) return
     }
-    throw unavailable('The token store did not delete a token that it was told to.')
+    throw unavailable(`The token store did not delete a token in ${maxTries} tries. Does its \`delete\` follow the contract for \`if\`?`)
   }
 
   #set (tokenId: string, record: TokenRecord, over: string | null, callOptions?: SealedCallOptions): Promise<string | null> {
@@ -257,7 +257,7 @@ export class TokenRecords {
         const isDone = before === null
           ? await this.#store.delete(key, { if: sealed }, { whileResting: true })
           : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.#tags.of(before.record), if: sealed })
-        if (!isDone) throw unavailable('A token was changed while it was taken back.')
+        if (!isDone) throw unavailable('A token was changed while the plugin undid a write that had failed.')
       },
       (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it all the same, it stays there until it expires') }
     )

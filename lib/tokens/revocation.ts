@@ -46,7 +46,7 @@ export async function revokeToken (parts: RevocationParts, token: WebflowToken, 
 /** Revokes a token, and forgets it even when Webflow could not be told. */
 export async function forceRevocation (parts: RevocationParts, token: WebflowToken): Promise<Upstream | 'failed'> {
   const upstream = await parts.webflow.revoke(token.accessToken).catch((err: unknown) => {
-    parts.log.warn({ tokenId: token.id, err }, 'webflow-oauth: a token is forgotten though Webflow could not be told')
+    parts.log.warn({ tokenId: token.id, err }, 'webflow-oauth: Webflow did not revoke a token, and `revoke` with `force` deletes it all the same. The token may still be valid at Webflow')
     return 'failed' as const
   })
   if (upstream === 'failed') await forget(parts, token, null)

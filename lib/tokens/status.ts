@@ -43,7 +43,7 @@ async function recordAnswer ({ introspect, log, records }: StatusParts, token: W
     const known = await records.peek(token.id)
     if (known !== null && known.record.accessToken === token.accessToken) await records.learn(known, verdict.installation)
   } catch (err) {
-    log.warn({ tokenId: token.id, err }, 'webflow-oauth: what a token opens could not be recorded')
+    log.warn({ tokenId: token.id, err }, 'webflow-oauth: the store could not record what a token opens. The plugin asks Webflow again')
   }
 }
 

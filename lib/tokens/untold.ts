@@ -87,7 +87,7 @@ export class UntoldTokens {
     this.#pauses.delete(tokenId)
     if (!described.told) this.#pause(tokenId, silenceAfter(verdict, described))
     if (verdict.kind !== 'active') {
-      this.#parts.log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not tell what a new token opens. It is asked again soon, and when the token is used or searched for')
+      this.#parts.log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not say what a new token opens. The plugin asks again soon, and when the token is used or searched for')
     }
     return described
   }
@@ -181,7 +181,7 @@ export class UntoldTokens {
       this.#pauses.delete(tokenId)
       return { record: learned ?? record, silence: null }
     } catch (err) {
-      this.#parts.log.warn({ tokenId, err }, 'webflow-oauth: what a token opens could not be recorded')
+      this.#parts.log.warn({ tokenId, err }, 'webflow-oauth: the store could not record what a token opens. The plugin asks Webflow again')
       return { record, silence: this.#pause(tokenId, { error: toError(err), isOutage: record.authorization === null }) }
     }
   }
@@ -197,7 +197,7 @@ export class UntoldTokens {
 
 function silenceAfter (verdict: Verdict, { authorization }: TokenRecord): Silence {
   const cause = verdict.kind === 'unknown' ? verdict.error : undefined
-  const error = new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow has not told yet what some tokens open, and could not be asked now. The search may have missed one of them: try again in a moment.', { cause })
+  const error = new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow has not said yet what some tokens open, and cannot be reached now. The search may have missed some of these tokens: try again in a moment.', { cause })
   return { error, isOutage: authorization === null && cause !== undefined && unreachable.has(ownCode(cause)) }
 }
 

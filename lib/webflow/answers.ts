@@ -107,7 +107,7 @@ function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
     throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}. This is usually temporary: try again later.`)
   }
-  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and a body that the plugin does not understand. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+  throw failure('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow did not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status} and a body that the plugin does not understand. Does a proxy answer in Webflow's place, or is a URL in \`endpoints\` wrong?`)
 }
 
 /** Tells whether an HTTP status means success. */

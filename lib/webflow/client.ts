@@ -165,7 +165,7 @@ export class WebflowClient {
     })
     const text = await readBody(response.body, maxLength)
     if (text === null && isSuccess(response.statusCode)) {
-      throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Is there a proxy in between, or a wrong URL in \`endpoints\`?`)
+      throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID', `Webflow's endpoint \`${endpoint}\` answered with more than ${maxLength} bytes. Does a proxy answer in Webflow's place, or is a URL in \`endpoints\` wrong?`)
     }
     return { endpoint, status: response.statusCode, body: text === null ? undefined : parseJson(text) }
   }
@@ -216,9 +216,9 @@ function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
 
 function unreachable (error: Error, call: Call, timeout: number): WebflowOAuthError {
   if (hasCode(error, timeouts)) return timedOut(call, timeout)
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name, or does a firewall block the connection?`, { cause: describeForeign(error) })
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name? Does a firewall block the connection?`, { cause: describeForeign(error) })
 }
 
 function timedOut ({ endpoint }: Call, timeout: number): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms. If this happens often, raise \`timeout\`.`)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms. Is Webflow down, or is the network slow? Try again later.`)
 }
