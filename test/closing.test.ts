@@ -114,7 +114,7 @@ t.test('a callback whose hook hangs gets 503 with its session cookie, and a link
   }
 })
 
-t.test('a logger that throws, or a reply that cannot be answered, keeps no app from closing', async (t) => {
+t.test('an app closes although its logger throws or a reply cannot be answered', async (t) => {
   const thrown: string[] = []
   let hung = 0
   const app = await createApp(t, {
@@ -176,7 +176,7 @@ t.test('a revocation whose `onRevoke` hangs gets 503, and a link back to the app
   t.match(body, '<a href="https://app.example.com/">Try again</a>')
 })
 
-t.test('closing goes on as soon as the last request has been answered', async (t) => {
+t.test('closing ends as soon as the last request has been answered', async (t) => {
   let goOn = () => {}
   const app = await createApp(t, { before: (app) => { app.addHook('preHandler', (_request, _reply, done) => { goOn = done }) } })
   const pending = new Browser(app).get('/webflow/authorize')
@@ -188,7 +188,7 @@ t.test('closing goes on as soon as the last request has been answered', async (t
   await closing
 })
 
-t.test('what goes on after its 503 breaks nothing and is not logged with the request', async (t) => {
+t.test('a hook or handler that continues after the 503 breaks nothing and logs no URL', async (t) => {
   const webflow = await startWebflow(t)
   const rejected: unknown[] = []
   const onRejection = (reason: unknown) => { rejected.push(reason) }
@@ -258,7 +258,7 @@ function exchange (address: string, head: string): Promise<string> {
   })
 }
 
-t.test('the server is free afterwards: no socket stays open', async (t) => {
+t.test('no socket stays open after closing', async (t) => {
   let hung = 0
   const endless = new PassThrough()
   endless.write('begun')
@@ -284,7 +284,7 @@ t.test('the server is free afterwards: no socket stays open', async (t) => {
   t.ok(endless.destroyed)
 })
 
-t.test('the headers of an answer that was being prepared do not break the 503', async (t) => {
+t.test('headers of an unfinished answer do not break the 503', async (t) => {
   let isHung = false
   const app = await createApp(t, {
     before: (app) => {
@@ -304,7 +304,7 @@ t.test('the headers of an answer that was being prepared do not break the 503', 
   t.equal(headers['x-kept'], 'yes')
 })
 
-t.test('tasks that hang do not keep an app', async (t) => {
+t.test('tasks that hang do not keep an app from closing', async (t) => {
   for (const pluginTimeout of [0, 10_000]) {
     const app = Fastify({ logger: recordingLogger, pluginTimeout })
     const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
@@ -315,7 +315,7 @@ t.test('tasks that hang do not keep an app', async (t) => {
   }
 })
 
-t.test('a task that was begun while the server closed is waited for', async (t) => {
+t.test('closing waits for a task that begins while the server closes', async (t) => {
   const app = Fastify()
   const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
   let finish = () => {}

@@ -25,7 +25,7 @@ function listen (t: Test): (name: string) => object[] {
   return (name) => messages.filter(({ channel }) => channel === `fastify-webflow-oauth:${name}`).map(({ message }) => message)
 }
 
-t.test('a flow that connects is told at its start, at its exchange and at its end', async (t) => {
+t.test('a flow that connects publishes its start, its exchange and its end', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
@@ -44,7 +44,7 @@ t.test('a flow that connects is told at its start, at its exchange and at its en
   t.strictSame(messages('store:failure'), [])
 })
 
-t.test('the start tells what began the flow', async (t) => {
+t.test('the start of a flow names its trigger', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
@@ -62,7 +62,7 @@ t.test('the start tells what began the flow', async (t) => {
   t.equal(messages('flow:start').length, 3, 'nothing begins for those who only look')
 })
 
-t.test('the end tells the outcome and the reason', async (t) => {
+t.test('the end of a flow names the outcome and the reason', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   let refusal: Error | null = null
@@ -97,7 +97,7 @@ t.test('the end tells the outcome and the reason', async (t) => {
   t.equal(messages('flow:end').length, 5)
 })
 
-t.test('a flow that is refused unharmed has an end for each refusal, and one when it connects', async (t) => {
+t.test('a flow that stays valid after a refusal publishes an end for each refusal, and one when it connects', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   let user: string | null = null
@@ -119,7 +119,7 @@ t.test('a flow that is refused unharmed has an end for each refusal, and one whe
   t.equal(messages('flow:end').length, 3)
 })
 
-t.test('a repeated callback that gets another answer than the first is told', async (t) => {
+t.test('a repeated callback publishes an end if its answer differs from the first', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, after: (app) => { app.post('/logout', async (request, reply) => { await app.webflowOAuth.endSession(request, reply) }) } })
@@ -136,7 +136,7 @@ t.test('a repeated callback that gets another answer than the first is told', as
   t.equal(messages('flow:end').length, 3)
 })
 
-t.test('a revocation is told, whoever asked for it', async (t) => {
+t.test('every revocation is published, whether a browser or the app asked for it', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow })
@@ -153,7 +153,7 @@ t.test('a revocation is told, whoever asked for it', async (t) => {
   t.match(messages('revoke').at(-1), { outcome: 'already_revoked', code: null })
 })
 
-t.test('a disconnect is told once for each record', async (t) => {
+t.test('a disconnect is published once for each record', async (t) => {
   const messages = listen(t)
   const webflow = await startWebflow(t, { repeatedAuthorization: 'new-ends-old' })
   const app = await createApp(t, { webflow })
@@ -170,7 +170,7 @@ t.test('a disconnect is told once for each record', async (t) => {
   t.strictSame(messages('disconnect').at(-1), { clientId, reason: 'revoked' })
 })
 
-t.test('a failure of the store is told with its method and its kind', async (t) => {
+t.test('a failure of the store is published with its method and its reason', async (t) => {
   const messages = listen(t)
   const store = new MemoryStore()
   const webflow = await startWebflow(t)
@@ -191,7 +191,7 @@ t.test('a failure of the store is told with its method and its kind', async (t) 
   t.equal(messages('store:failure').length, 3)
 })
 
-t.test('the channels come typed from the plugin as well', async (t) => {
+t.test('the plugin exports the channels with their types', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow })
   const ends: FlowEnd[] = []
@@ -206,4 +206,4 @@ t.test('the channels come typed from the plugin as well', async (t) => {
   t.equal(new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_CALLBACK', '').code, ends[0]?.code)
 })
 
-t.test('nothing that was told or logged holds a secret', async (t) => assertNothingLeaked(t))
+t.test('nothing that was published or logged holds a secret', async (t) => assertNothingLeaked(t))

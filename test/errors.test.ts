@@ -72,7 +72,7 @@ function touchAll (thrown: unknown): { described: Error, error: Error } {
   return { described, error }
 }
 
-t.test('no foreign error keeps an error of ours from being made, and none says what it said', async (t) => {
+t.test('every foreign error can be turned into an error of the plugin, which never repeats the foreign message', async (t) => {
   for (const [title, thrown] of hostile) {
     const { described, error } = touchAll(thrown)
     t.notMatch(inspect(described, { showHidden: true, depth: 5 }), said, title)
@@ -81,11 +81,11 @@ t.test('no foreign error keeps an error of ours from being made, and none says w
   }
 })
 
-t.test('an error that can be read is handed on as it is', async (t) => {
+t.test('an error whose members can be read is passed on unchanged', async (t) => {
   for (const error of [new Error(said), Object.freeze(new RangeError(said)), withStackOfFrames(), new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE', 'x')]) t.equal(toError(error), error)
 })
 
-t.test('any combination of odd members and traps is survived', async () => {
+t.test('no combination of odd members and traps makes the error functions throw', async () => {
   // fast-check cannot hold a revoked Proxy, so that it makes what makes the values.
   const value = fc.oneof(fc.anything({ withBigInt: true, withNullPrototype: true }).map((value) => () => value), fc.constantFrom(() => throwing, () => Symbol(said), () => createRevokedProxy({}), () => createHostileProxy({})))
   const member = fc.tuple(fc.constantFrom(...members), fc.oneof({ weight: 3, arbitrary: value }, { weight: 1, arbitrary: fc.constant(null) }))
@@ -101,7 +101,7 @@ t.test('any combination of odd members and traps is survived', async () => {
   fc.assert(fc.property(fc.oneof({ weight: 4, arbitrary: error }, { weight: 1, arbitrary: value }), (make) => { touchAll(make()) }), { numRuns: 1000 })
 })
 
-t.test('the places in the code that a foreign error came from are kept', async (t) => {
+t.test('the stack lines of a foreign error are kept', async (t) => {
   const error = Object.assign(new RangeError(said), { code: 'ERR_OUT_OF_RANGE' })
   const { message, stack } = describeForeign(error)
   t.equal(message, 'RangeError ERR_OUT_OF_RANGE')
@@ -116,7 +116,7 @@ function withFrames (t: Test): void {
   t.teardown(() => { Error.prepareStackTrace = prepareStackTrace })
 }
 
-t.test('errors are made though the app\'s `Error.prepareStackTrace` throws', async (t) => {
+t.test('errors can be made although the app\'s `Error.prepareStackTrace` throws', async (t) => {
   const { prepareStackTrace } = Error
   t.teardown(() => { Error.prepareStackTrace = prepareStackTrace })
   Error.prepareStackTrace = throwing
@@ -167,7 +167,7 @@ for (const [name, options, statusCode] of hooks) {
   })
 }
 
-t.test('what an app reports to `reportUnauthorized` may be anything', async (t) => {
+t.test('`reportUnauthorized` accepts any value as the reported error', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow })
   for (const [title, thrown] of hostile) t.equal(await app.webflowOAuth.reportUnauthorized('A'.repeat(43), thrown), null, title)
@@ -176,7 +176,7 @@ t.test('what an app reports to `reportUnauthorized` may be anything', async (t) 
 // NestJS 12 keeps the status of an error, in `isHttpError` of its BaseExceptionFilter, when `expose` is a boolean, `statusCode` a number
 // that `status` equals, and it is an Error; otherwise it answers 500. With `expose: false` it replaces the message by the status's own text.
 // NestJS 10 and 11 look at `statusCode` and `message` alone.
-t.test('NestJS recognises an error as one of HTTP, and shows its message below 500', async (t) => {
+t.test('NestJS recognises an error of the plugin as an HTTP error, and shows its message below 500', async (t) => {
   const rows: ReadonlyArray<readonly [code: ErrorCode, statusCode: number, expose: boolean]> = [
     ['WEBFLOW_OAUTH_TOKEN_REQUIRED', 401, true],
     ['WEBFLOW_OAUTH_STATE_INVALID', 400, true],

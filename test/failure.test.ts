@@ -34,7 +34,7 @@ t.test('a person gets a small page that holds nothing of the request', async (t)
   t.notMatch(answer.body, '<script')
 })
 
-t.test('fetch metadata tells a person from a program, and `Accept` where there is none', async (t) => {
+t.test('a person is recognised by fetch metadata, or without them by `Accept`', async (t) => {
   const browser = new Browser(await createApp(t))
   const pages: Array<Record<string, string>> = [navigation, passedOn, { accept: 'text/html,application/xhtml+xml' }, { accept: 'Text/HTML' }]
   const programs: Array<Record<string, string>> = [
@@ -143,7 +143,7 @@ t.test('a person reads what to do, the developer finds code, reason and remedy i
   t.notMatch(JSON.stringify(lines), 'free text')
 })
 
-t.test('what a hook throws is a line that names the hook, and nothing that was thrown', async (t) => {
+t.test('an error of a hook is logged with the name of the hook and without its message', async (t) => {
   const webflow = await startWebflow(t)
   const lines: Array<Record<string, unknown>> = []
   const fail = () => { throw new RangeError('free text') }
@@ -156,7 +156,7 @@ t.test('what a hook throws is a line that names the hook, and nothing that was t
   t.notMatch(JSON.stringify(lines), 'free text')
 })
 
-t.test('`failureRedirect` takes people from the callback, with code and reason', async (t) => {
+t.test('`failureRedirect` gets browsers that fail at the callback, with code and reason', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
     webflow,
@@ -201,7 +201,7 @@ t.test('`onFailure` comes first and may answer by itself', async (t) => {
   t.strictSame(seen, [['WEBFLOW_OAUTH_STATE_INVALID', 'GET'], ['WEBFLOW_OAUTH_STATE_INVALID', 'GET'], ['WEBFLOW_OAUTH_CROSS_SITE', 'POST']])
 })
 
-t.test('an `onFailure` that answers without waiting, hijacks, or throws is understood', async (t) => {
+t.test('`onFailure` may send, redirect, hijack, throw or reject', async (t) => {
   const cases: Array<[string, NonNullable<WebflowOAuthOptions['onFailure']>, number]> = [
     ['sends', (_error, _request, reply) => { reply.code(409).send('mine') }, 409],
     ['redirects', (_error, _request, reply) => { reply.redirect('/mine') }, 302],
@@ -215,7 +215,7 @@ t.test('an `onFailure` that answers without waiting, hijacks, or throws is under
   }
 })
 
-t.test('the app\'s error handler is asked last, one that is set after the plugin too', async (t) => {
+t.test('the app\'s error handler is asked last, even if it is set after the plugin', async (t) => {
   const app = await createApp(t, {
     after: (app) => {
       app.setErrorHandler(async (error, _request, reply) => {
@@ -247,7 +247,7 @@ t.test('an error handler that passes the error on is asked once', async (t) => {
   }
 })
 
-t.test('serializers and envelopes of the app do not change what we answer', async (t) => {
+t.test('serializers and envelopes of the app do not change the plugin\'s answers', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -262,7 +262,7 @@ t.test('serializers and envelopes of the app do not change what we answer', asyn
   t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
 })
 
-t.test('an `onSend` hook of the app that fails does not open the answer to caches', async (t) => {
+t.test('caches do not keep the answer when an `onSend` hook of the app fails', async (t) => {
   const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onSend', async (_request, reply) => { if (reply.statusCode < 500) throw new Error('a bug of the app') }) } }))
   const { statusCode, headers } = await browser.get('/webflow/authorize')
   t.equal(statusCode, 500)
@@ -286,7 +286,7 @@ function limit (reply: FastifyReply): never {
   throw Object.assign(new Error('Rate limit exceeded, retry in 1 minute'), { statusCode: 429 })
 }
 
-t.test('what a hook of another plugin throws on our routes is answered like a failure of ours', async (t) => {
+t.test('an error that another plugin\'s hook throws on the plugin\'s routes is answered like one of its own', async (t) => {
   for (const name of ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const) {
     const seen: Array<[string, string]> = []
     const errors: string[] = []
@@ -316,7 +316,7 @@ t.test('what a hook of another plugin throws on our routes is answered like a fa
   }
 })
 
-t.test('`failureRedirect` and `onFailure` apply to what other plugins throw', async (t) => {
+t.test('`failureRedirect` and `onFailure` apply to errors of other plugins', async (t) => {
   const browser = new Browser(await createApp(t, {
     before: (app) => { app.addHook('onRequest', async () => { throw Object.assign(new Error('no'), { statusCode: 401, code: 'NO_LOGIN' }) }) },
     options: {
@@ -329,7 +329,7 @@ t.test('`failureRedirect` and `onFailure` apply to what other plugins throw', as
   t.equal((await browser.navigate('/webflow/authorize', { 'x-answer': '1' })).statusCode, 418)
 })
 
-t.test('`failureRedirect` blames a foreign error without a code on its status, and not on Webflow', async (t) => {
+t.test('`failureRedirect` gets the status of a foreign error that has no code', async (t) => {
   const failures: Array<[(reply: FastifyReply) => void, string]> = [
     [(reply) => limit(reply), 'HTTP_429'],
     [(reply) => {
@@ -387,13 +387,13 @@ t.test('the status of a foreign failure is the one that Fastify would take', asy
   }
 })
 
-t.test('the headers that an error names are sent with the page, too', async (t) => {
+t.test('the headers that an error names are sent with the page', async (t) => {
   const error = Object.assign(new Error('no'), { statusCode: 401, headers: { 'www-authenticate': 'Basic' } })
   const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async () => { throw error }) } }))
   for (const answer of [await browser.navigate(broken), await browser.get(broken)]) t.equal(answer.headers['www-authenticate'], 'Basic')
 })
 
-t.test('a foreign error whose members throw when they are read gets its page', async (t) => {
+t.test('a foreign error is answered with a page even if reading its members throws', async (t) => {
   const refuse = { get () { throw new Error('do not read me') } }
   const members = ['headers', 'reason', 'statusCode', 'status', 'code']
   const errors: object[] = [
@@ -416,14 +416,14 @@ t.test('a foreign error whose members throw when they are read gets its page', a
   }
 })
 
-t.test('a page has a small line only where there is something to say in it', async (t) => {
+t.test('a page has a small line only for an error with a code', async (t) => {
   const browser = new Browser(await createApp(t, { before: (app) => { app.addHook('onRequest', async (_request, reply) => limit(reply)) } }))
   const { statusCode, body } = await browser.navigate(broken)
   t.equal(statusCode, 429)
   t.notMatch(body, '<small>')
 })
 
-t.test('a flow that the app began for a user of its own has no link to begin again: only the app can', async (t) => {
+t.test('a flow that the app began for a named user has no link to try again, because only the app can begin it', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
     webflow,
@@ -442,7 +442,7 @@ t.test('a flow that the app began for a user of its own has no link to begin aga
   }
 })
 
-t.test('an error handler of a scope passes errors on to that of the scope around it, each asked once', async (t) => {
+t.test('an error handler of a scope passes errors on to the outer scope\'s handler, and each is asked once', async (t) => {
   const passing: Array<[string, (error: unknown, reply: FastifyReply) => unknown]> = [
     ['sends', (error, reply) => { reply.send(error) }],
     ['returns', (error) => error],
@@ -495,7 +495,7 @@ t.test('the routes have no response schema', async (t) => {
   t.ok(schemas.length >= 4)
 })
 
-t.test('an `onSend` hook that fails each time does not go round', async (t) => {
+t.test('an `onSend` hook that always fails causes no loop', async (t) => {
   let sendings = 0
   let failures = 0
   const browser = new Browser(await createApp(t, {
@@ -519,7 +519,7 @@ t.test('an `onSend` hook that fails each time does not go round', async (t) => {
   }
 })
 
-t.test('the page and `failureRedirect` lead on to where the person wanted to go', async (t) => {
+t.test('the page and `failureRedirect` keep the flow\'s `returnTo`', async (t) => {
   const webflow = await startWebflow(t)
   const wanted = '/welcome?a=1&b="2"\'<c>'
   const link = 'https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fapp.example.com%2Fwelcome%3Fa%3D1%26b%3D%25222%2522%2527%253Cc%253E'
@@ -546,7 +546,7 @@ t.test('the page and `failureRedirect` lead on to where the person wanted to go'
   }
 })
 
-t.test('a flow that has expired, failed for the store, or met a rate limit still leads on', async (t) => {
+t.test('`returnTo` is kept when a flow expires, the store fails or a rate limit refuses the callback', async (t) => {
   const webflow = await startWebflow(t)
   const store = new MemoryStore()
   let isDown = false

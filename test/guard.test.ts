@@ -16,7 +16,7 @@ process.on('unhandledRejection', (reason) => { unhandled.push(reason) })
 
 t.test('a guard for the whole app', async (t) => {
   for (const onMissing of ['redirect', 'error'] as const) {
-    t.test(`with \`${onMissing}\` leaves the plugin's own routes open, those of sibling instances too`, async (t) => {
+    t.test(`with \`${onMissing}\` lets the routes of the plugin pass, sibling instances included`, async (t) => {
       const webflow = await startWebflow(t, {}, ['https://app.example.com/webflow/callback', 'https://app.example.com/other/callback'])
       const app = Fastify({ logger: recordingLogger })
       t.teardown(() => app.close())
@@ -43,7 +43,7 @@ t.test('a guard for the whole app', async (t) => {
     })
   }
 
-  t.test('of the wrong kind leaves the plugin\'s own routes open too', async (t) => {
+  t.test('added as the wrong kind of hook lets the plugin\'s own routes pass too', async (t) => {
     for (const name of ['preParsing', 'onSend'] as const) {
       const webflow = await startWebflow(t)
       const app = await createApp(t, { webflow, after: (app) => { Reflect.apply(app.addHook, app, [name, app.webflowOAuth.requireToken()]) } })
@@ -53,7 +53,7 @@ t.test('a guard for the whole app', async (t) => {
     }
   })
 
-  t.test('leaves the plugin\'s own routes open while the store is down', async (t) => {
+  t.test('lets the plugin\'s own routes pass while the store is down', async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const app = await createApp(t, { webflow, options: { store }, after: (app) => { app.addHook('preHandler', app.webflowOAuth.requireToken()) } })
@@ -90,7 +90,7 @@ t.test('a guard that is awaited', async (t) => {
     return { webflow, browser: new Browser(app), ran }
   }
 
-  t.test('rejects for a stranger: no handler runs and no data is sent', async (t) => {
+  t.test('rejects without a token, so that no handler runs and no data is sent', async (t) => {
     const { webflow, browser, ran } = await createAwaiting(t, {})
     for (const url of ['/hook', '/handler', '/careless']) {
       const answer = await browser.get(url)
@@ -102,7 +102,7 @@ t.test('a guard that is awaited', async (t) => {
     for (const url of ['/hook', '/handler', '/careless']) t.equal((await browser.get(url)).body, 'data')
   })
 
-  t.test('resolves once its redirect was sent', async (t) => {
+  t.test('resolves after its redirect has been sent', async (t) => {
     const { webflow, browser, ran } = await createAwaiting(t, { onMissing: 'redirect' })
     for (const url of ['/hook', '/handler', '/careless']) {
       const answer = await browser.navigate(url)
@@ -117,7 +117,7 @@ t.test('a guard that is awaited', async (t) => {
     for (const url of ['/hook', '/handler', '/careless']) t.equal((await browser.navigate(url)).body, 'data')
   })
 
-  t.test('rejects while the store is down, and where it was awaited too early', async (t) => {
+  t.test('rejects while the store is down, and when it is awaited too early', async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const browser = new Browser(await createApp(t, {
@@ -138,7 +138,7 @@ t.test('a guard that is awaited', async (t) => {
     t.equal((await browser.get('/page')).json().code, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
   })
 
-  t.test('rejects when the client has gone before its redirect was sent', async (t) => {
+  t.test('rejects when the client disconnects before the redirect is sent', async (t) => {
     const webflow = await startWebflow(t)
     const outcomes: string[] = []
     const held: Array<() => void> = []
@@ -170,7 +170,7 @@ t.test('a guard that is awaited', async (t) => {
     for (const goOn of held) goOn()
   })
 
-  t.test('rejects while its own answer is on the way', async (t) => {
+  t.test('rejects when it is awaited while its own answer is being sent', async (t) => {
     const webflow = await startWebflow(t)
     const codes: string[] = []
     const browser = new Browser(await createApp(t, {
@@ -192,7 +192,7 @@ t.test('a guard in the wrong place', async (t) => {
   const hooks = ['onRequest', 'preParsing', 'preSerialization', 'onSend', 'onError', 'onResponse', 'onTimeout', 'onRequestAbort']
   for (const onMissing of ['error', 'redirect'] as const) {
     for (const name of hooks) {
-      t.test(`with \`${onMissing}\` as \`${name}\` fails the request or is logged, and ends no process`, async (t) => {
+      t.test(`with \`${onMissing}\` as \`${name}\` fails the request or is logged, and never ends the process`, async (t) => {
         const lines: string[] = []
         const webflow = await startWebflow(t)
         const app = await createApp(t, {
@@ -232,7 +232,7 @@ t.test('a guard in the wrong place', async (t) => {
   }
 })
 
-t.test('a guard in the wrong place does not fail with the logger of the app', async (t) => {
+t.test('a guard in the wrong place works although the app\'s logger throws', async (t) => {
   let threw = 0
   const app = await createApp(t, {
     server: {
@@ -275,7 +275,7 @@ t.test('`request.webflowToken` in hooks', async (t) => {
     app.addHook('onResponse', reader('onResponse'))
   }
 
-  t.test('throws between the plugin\'s own `onRequest` and loading only', async (t) => {
+  t.test('throws only between the plugin\'s own `onRequest` hook and the loading of the token', async (t) => {
     const read: string[] = []
     const webflow = await startWebflow(t)
     const browser = new Browser(await createApp(t, {
@@ -312,7 +312,7 @@ t.test('`request.webflowToken` in hooks', async (t) => {
   }
   for (const [name, answerEarly] of Object.entries(early)) {
     for (const isBefore of [true, false]) {
-      t.test(`is null where ${name} ${isBefore ? 'before' : 'after'} the plugin has answered early: the answer stays as it is`, async (t) => {
+      t.test(`is null when ${name} ${isBefore ? 'before' : 'after'} the plugin has answered early, and the answer does not change`, async (t) => {
         const webflow = await startWebflow(t)
         const readers = (app: FastifyInstance) => {
           app.addHook('onSend', async (request, _reply, payload) => request.webflowToken === null ? payload : '{"token":true}')
@@ -395,7 +395,7 @@ t.test('an app that signs its users in as late as `preValidation`', async (t) =>
     })
   }
 
-  t.test('still learns that its `identify` throws, and is not asked again for a user it has named', async (t) => {
+  t.test('gets the error of its `identify`, which is not called again once it has named a user', async (t) => {
     let asked = 0
     const webflow = await startWebflow(t)
     const browser = new Browser(await createApp(t, {

@@ -79,7 +79,7 @@ function createLog () {
 }
 
 t.test('GuardedStore', async (t) => {
-  t.test('what the store is asked and what it answers pass through', async (t) => {
+  t.test('calls and answers pass through unchanged', async (t) => {
     const store = new GuardedStore(new MemoryStore(), 1000, 'client')
     t.equal(await store.get('key'), null)
     t.equal(await store.set('key', 'one', { expiresAt: inAMinute(), if: null }), true)
@@ -138,7 +138,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(calls, 0)
   })
 
-  t.test('a call that takes too long is an outage, and its late answer is nobody\'s', async (t) => {
+  t.test('a call that takes too long is an outage, and its late answer is ignored', async (t) => {
     useClock(t)
     const late: { answer?: (value: string) => void, fail?: (error: Error) => void } = {}
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve, reject) => { Object.assign(late, { answer: resolve, fail: reject }) }) }), 300, 'client')
@@ -154,7 +154,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(call), outage)
   })
 
-  t.test('a caller who was told of a failure is told later what became of the call', async (t) => {
+  t.test('`afterFailure` gets the late answer of a call that was reported as failed', async (t) => {
     useClock(t)
     const cases = [
       { settle: (resolve: (value: unknown) => void) => { resolve(true) }, becomes: true },
@@ -186,7 +186,7 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('a call that may not wait is made even while the store rests', async (t) => {
+  t.test('a call with `whileResting` is made even while the store rests', async (t) => {
     useClock(t)
     const store = new GuardedStore(storeWith({ get: never }), 100, 'client')
     const slow = store.get('key')
@@ -197,7 +197,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, 'the rest goes on')
   })
 
-  t.test('answers that come late decide nothing: the rest is as long as it is', async (t) => {
+  t.test('late answers do not change how long the store rests', async (t) => {
     useClock(t)
     const pending: Array<(value: string | null) => void> = []
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
@@ -231,7 +231,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(pending.length, 5)
   })
 
-  t.test('a call in time leaves no deadline behind', async (t) => {
+  t.test('a call that ends in time leaves no timer behind', async (t) => {
     useClock(t)
     let calls = 0
     const store = new GuardedStore(storeWith({ get: async () => { calls++; return null } }), 300, 'client')
@@ -241,7 +241,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(calls, 2, 'nothing has opened the circuit')
   })
 
-  t.test('after a timeout calls fail at once for a second, then exactly one probes', async (t) => {
+  t.test('after a timeout, calls fail at once for a second; then exactly one call probes the store', async (t) => {
     useClock(t)
     const pending: Array<(value: string | null) => void> = []
     const store = new GuardedStore(storeWith({ get: () => new Promise((resolve) => { pending.push(resolve) }) }), 300, 'client')
@@ -286,7 +286,7 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('a probe that is answered by an error ends the rest: the store answers', async (t) => {
+  t.test('a probe that is answered by an error ends the rest, because the store has answered', async (t) => {
     useClock(t)
     const answers = [never, () => Promise.reject(new Error(hidden)), async () => 'value']
     const store = new GuardedStore(storeWith({ get: () => answers.shift()?.() }), 300, 'client')
@@ -298,7 +298,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await store.get('key'), 'value')
   })
 
-  t.test('a store that fails is asked again at once', async (t) => {
+  t.test('a store that has failed is called again at once', async (t) => {
     let calls = 0
     const store = new GuardedStore(storeWith({ get: async () => { calls++; throw new Error(hidden) } }), 300, 'client')
     for (const expected of [1, 2, 3]) {
@@ -317,7 +317,7 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('an answer that is none of a store\'s is an outage, never a missing token', async (t) => {
+  t.test('an answer that no store gives is an outage, never a missing token', async (t) => {
     for (const answer of [undefined, 5, true, {}, Buffer.from('value'), ['value']]) {
       const store = new GuardedStore(storeWith({ get: async () => answer }), 300, 'client')
       t.equal(await stateOf(store.get('key')), outage, `get: ${inspect(answer)}`)
@@ -329,13 +329,13 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('an answer that needs no promise is one', async (t) => {
+  t.test('a store may answer without a promise', async (t) => {
     const store = new GuardedStore(storeWith({ get: () => 'value', delete: () => ({ then: (done: (value: boolean) => void) => done(true) }) }), 300, 'client')
     t.equal(await store.get('key'), 'value')
     t.equal(await store.delete('key'), true)
   })
 
-  t.test('of a foreign error nothing is left but name and code', async (t) => {
+  t.test('a foreign error is reduced to its name and its code', async (t) => {
     class ReplyError extends Error {
       override name = 'ReplyError'
       command = { name: 'set', args: [`webflow:token:${hidden}`, hidden, 'PXAT', 1] }
@@ -371,7 +371,7 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('of a foreign error the places it came from are kept', async (t) => {
+  t.test('the stack lines of a foreign error are kept', async (t) => {
     const described = describeForeign(Object.assign(new TypeError(`${hidden}\n    at ${hidden}`), { code: 'ERR_X' }))
     t.equal(described.message, 'TypeError ERR_X')
     t.match(described.stack, /^Error: TypeError ERR_X\n +at .*guarded-store\.test\./)
@@ -393,7 +393,7 @@ t.test('keys', async (t) => {
     t.equal(keys.some((key) => Object.values(secrets).some((secret) => secret.toString('hex') === key)), false, 'none is the secret itself')
   })
 
-  t.test('the first makes, all verify', async (t) => {
+  t.test('the first key makes, and every key verifies', async (t) => {
     const made = mac(keyringOf('old')('mac state'), 'message')
     t.equal(verifyMac(keyringOf('new', 'old')('mac state'), 'message', made), true)
     t.equal(verifyMac(keyringOf('old', 'new')('mac state'), 'message', made), true)
@@ -419,13 +419,13 @@ t.test('keys', async (t) => {
     }
   })
 
-  t.test('without a key nothing is made', async (t) => {
+  t.test('an empty keyring throws', async (t) => {
     t.throws(() => mac([], 'message'), RangeError)
     t.throws(() => createSealer([]), RangeError)
     t.equal(verifyMac([], 'message', createNodeHmac('sha256', '').update('message').digest()), false)
   })
 
-  t.test('a store id is a hash that no secret and no joining of parts changes', async (t) => {
+  t.test('a store id is a hash that depends on no secret and keeps its parts apart', async (t) => {
     const ids = [storeId('a', 'b'), storeId('a', 'b', 'c'), storeId('ab'), storeId('a', 'bc'), storeId('b', 'a')]
     t.equal(new Set(ids).size, ids.length)
     for (const id of ids) t.match(id, /^[\w-]{43}$/)
@@ -437,7 +437,7 @@ t.test('sealing', async (t) => {
   const place = 'token:place'
   const sealer = createSealer(keyringOf('old')('seal token'))
 
-  t.test('a text opens where it was sealed', async (t) => {
+  t.test('a text opens under the key and the place that it was sealed for', async (t) => {
     for (const text of ['', 'text', '{"a":"é😀"}', 'x'.repeat(100_000)]) {
       const sealed = sealer.seal(place, text)
       t.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
@@ -446,14 +446,14 @@ t.test('sealing', async (t) => {
     t.not(sealer.seal(place, 'text'), sealer.seal(place, 'text'), 'no two sealed values are the same')
   })
 
-  t.test('a text opens nowhere else', async (t) => {
+  t.test('a text opens under no other place, purpose or client', async (t) => {
     const sealed = sealer.seal(place, 'text')
     t.strictSame(sealer.open('token:another', sealed), { kind: 'foreign' })
     t.strictSame(createSealer(keyringOf('old')('derive session id')).open(place, sealed), { kind: 'foreign' }, 'another purpose')
     t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'another client')
   })
 
-  t.test('whatever character is changed, it does not open', async (t) => {
+  t.test('a text with any changed character does not open', async (t) => {
     // With the tag 27 bytes, so that every character of the base64url counts.
     const sealed = sealer.seal(place, 'eleven char')
     const [, id = '', iv = '', data = ''] = sealed.split('.')
@@ -474,7 +474,7 @@ t.test('sealing', async (t) => {
     }
   })
 
-  t.test('the bits that the last character has to spare must be as they were', async (t) => {
+  t.test('a text with changed spare bits in its last character does not open', async (t) => {
     // With the tag 20 bytes: two bits of the 27 characters are nobody's.
     const sealed = sealer.seal(place, 'text')
     const data = String(sealed.split('.').at(-1))
@@ -484,14 +484,14 @@ t.test('sealing', async (t) => {
     for (const twin of twins) t.strictSame(sealer.open(place, sealed.replace(data, twin)), { kind: 'foreign' })
   })
 
-  t.test('what earlier versions have sealed, named and signed is still known', async (t) => {
+  t.test('values, names and signatures of earlier versions are still accepted', async (t) => {
     const keyring = createKeyring([Buffer.from('0123456789abcdef'.repeat(2))], 'client')
     t.strictSame(createSealer(keyring('seal token')).open('token:place', 'v1.v1BslhOx.9KSuLl_2MDEqIt04.Gq1M5amu3N-bJ34S5AdaMi1G8kkLBwM'), { kind: 'opened', text: 'é text' })
     t.equal(mac(keyring('mac state'), 'message').toString('base64url'), '0TXW0yBibEI3zKv9SUmSH5r19tEjJcmRVIk27Ju149I')
     t.equal(storeId('client', 'user', 'ada'), '1rtSj-p2ymHUc30uhnGKCTE02swx8E0ADBxbPmojywo')
   })
 
-  t.test('rotation: what the old secret sealed opens in both orders of the list', async (t) => {
+  t.test('a value that was sealed with the old secret opens in both orders of the list', async (t) => {
     const sealed = sealer.seal(place, 'text')
     const first = createSealer(keyringOf('old', 'new')('seal token'))
     const then = createSealer(keyringOf('new', 'old')('seal token'))
@@ -517,7 +517,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
 }
 
 t.test('SealedStore', async (t) => {
-  t.test('the store sees sealed values only', async (t) => {
+  t.test('the store gets only sealed values', async (t) => {
     const { inner, sealed, lines } = createStores(keyringOf('old'))
     const written = await sealed.set('key', 'text', { expiresAt: inAMinute() })
     t.equal(await inner.get('key'), written)
@@ -528,7 +528,7 @@ t.test('SealedStore', async (t) => {
     t.strictSame(lines, [], 'what is not there is no foreign value')
   })
 
-  t.test('conditions are on the sealed value', async (t) => {
+  t.test('conditions compare the sealed value', async (t) => {
     const { sealed } = createStores(keyringOf('old'))
     const first = await sealed.set('key', 'text', { expiresAt: inAMinute(), if: null })
     t.type(first, 'string')
@@ -539,7 +539,7 @@ t.test('SealedStore', async (t) => {
     t.equal(await sealed.delete('key', { if: String(second) }), true)
   })
 
-  t.test('a row that was swapped or tampered with counts as absent and is logged once', async (t) => {
+  t.test('a value that was swapped or changed counts as absent and is logged once', async (t) => {
     const { inner, sealed, lines } = createStores(keyringOf('old'))
     const options = { expiresAt: inAMinute() }
     const mine = await sealed.set('mine', 'my text', options)
@@ -552,7 +552,7 @@ t.test('SealedStore', async (t) => {
     t.notOk(JSON.stringify(lines).includes('my text'))
   })
 
-  t.test('what has been logged is remembered within bounds', async (t) => {
+  t.test('the memory of logged keys has a bound', async (t) => {
     const { sealed, lines } = createStores(keyringOf('old'))
     for (let index = 0; index < 1001; index++) sealed.open(`key ${index}`, 'foreign')
     t.equal(lines.length, 1001)
@@ -562,7 +562,7 @@ t.test('SealedStore', async (t) => {
     t.equal(lines.length, 1002)
   })
 
-  t.test('a value under a secret that is unknown is an outage, not a logout', async (t) => {
+  t.test('a value that was sealed under an unknown secret is an outage, not a logout', async (t) => {
     const inner = new MemoryStore()
     await createStores(keyringOf('new'), inner).sealed.set('key', 'text', { expiresAt: inAMinute() })
     const { sealed, lines } = createStores(keyringOf('old'), inner)
@@ -575,7 +575,7 @@ t.test('SealedStore', async (t) => {
 const untold = { authorization: null, user: null, askedAt: 0, told: false }
 const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
 
-t.test('Limit lets so many tasks run at a time, the others in their order, though some fail', async (t) => {
+t.test('Limit runs a given number of tasks at a time and the others in their order, although some fail', async (t) => {
   const limit = new Limit(2)
   const started: number[] = []
   const gates: Array<{ open: () => void, fail: () => void }> = []
@@ -600,7 +600,7 @@ t.test('Limit lets so many tasks run at a time, the others in their order, thoug
   t.equal(await limit.run(async () => 'free again'), 'free again')
 })
 
-t.test('BoundedMap forgets what was set longest ago', (t) => {
+t.test('BoundedMap forgets the entry that was set longest ago', (t) => {
   const map = new BoundedMap<number>(2)
   map.set('a', 1)
   map.set('b', 2)
@@ -614,7 +614,7 @@ t.test('BoundedMap forgets what was set longest ago', (t) => {
 })
 
 t.test('TokenRecords', async (t) => {
-  t.test('a record has the granted scope, else the requested one, and ends with the token', async (t) => {
+  t.test('a record has the granted scope, or else the requested one, and ends with the token', async (t) => {
     const { records } = createStores(keyringOf('old'))
     t.strictSame(records.create(grant, ['sites:read'], start), {
       accessToken, tokenType: 'bearer', scope: ['sites:read'], createdAt: start, expiresAt: start + 100_000, endsAt: null, ...untold
@@ -652,7 +652,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await records.readSealed('id'), sealed)
   })
 
-  t.test('a use past half of its life moves the deadline, once and without being waited for', async (t) => {
+  t.test('a use in the second half of its life moves the deadline once, in the background', async (t) => {
     useClock(t)
     let writes = 0
     const memory = new MemoryStore()
@@ -671,7 +671,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await records.read('id'), { record: { accessToken } }, 'it outlives its first deadline')
   })
 
-  t.test('no renewal goes beyond the end of the token itself', async (t) => {
+  t.test('no renewal moves the deadline beyond the end of the token itself', async (t) => {
     useClock(t)
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create({ ...grant, expiresIn: 120 }, ['sites:read'], Date.now()))
@@ -737,7 +737,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await createStores(keyringOf('new'), inner).records.read('id'), { record: { accessToken } })
   })
 
-  t.test('what was revoked is forgotten', async (t) => {
+  t.test('a revoked token is forgotten', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     t.equal(await records.forget('id', accessToken, async () => {}), true)
@@ -745,7 +745,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await records.forget('id', accessToken, async () => {}), false)
   })
 
-  t.test('a record that was renewed while it was revoked goes too', async (t) => {
+  t.test('a record that is renewed while it is being revoked is deleted too', async (t) => {
     useClock(t)
     const memory = new MemoryStore()
     let reads = 0
@@ -769,14 +769,14 @@ t.test('TokenRecords', async (t) => {
     t.equal(await memory.get('token:id'), null)
   })
 
-  t.test('a newer token stays', async (t) => {
+  t.test('a newer token is not forgotten', async (t) => {
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create({ ...grant, accessToken: 'newer' }, ['sites:read'], Date.now()))
     t.equal(await records.forget('id', accessToken, async () => {}), false)
     t.match(await records.read('id'), { record: { accessToken: 'newer' } })
   })
 
-  t.test('what cannot be opened is not forgotten', async (t) => {
+  t.test('a value that cannot be opened is not forgotten', async (t) => {
     const inner = new MemoryStore()
     const { records } = createStores(keyringOf('old'), inner)
     await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
@@ -787,7 +787,7 @@ t.test('TokenRecords', async (t) => {
     t.equal((await failureOf(records.forget('id', accessToken, async () => {}))).code, outage)
   })
 
-  t.test('a write that is carried out late leaves a newer token alone', async (t) => {
+  t.test('a write that the store carries out late does not replace a newer token', async (t) => {
     const memory = new MemoryStore()
     const late: Array<() => Promise<boolean>> = []
     const slow = createStores(keyringOf('old'), storeWith({
@@ -806,7 +806,7 @@ t.test('TokenRecords', async (t) => {
     t.equal((await records.read('id'))?.record.accessToken, 'the newest')
   })
 
-  t.test('a drop that is carried out late leaves a newer token alone', async (t) => {
+  t.test('a deletion that the store carries out late does not delete a newer token', async (t) => {
     const memory = new MemoryStore()
     const late: Array<() => Promise<boolean>> = []
     const slow = createStores(keyringOf('old'), storeWith({
@@ -824,14 +824,14 @@ t.test('TokenRecords', async (t) => {
     t.equal((await records.read('id'))?.record.accessToken, 'newer')
   })
 
-  t.test('a token that is not there is no reason for a line in the log', async (t) => {
+  t.test('reading a missing token logs nothing', async (t) => {
     const { records, lines } = createStores(keyringOf('old'))
     t.equal(await records.read('id'), null)
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     t.strictSame(lines, [])
   })
 
-  t.test('a write whose answer was lost and that was sent again has happened', async (t) => {
+  t.test('a repeated write whose first answer was lost counts as done', async (t) => {
     const memory = new MemoryStore()
     const { records } = createStores(keyringOf('old'), storeWith({
       get: memory.get.bind(memory),
@@ -844,7 +844,7 @@ t.test('TokenRecords', async (t) => {
     t.equal((await records.read('id'))?.record.accessToken, accessToken)
   })
 
-  t.test('a record with the same access token that is renewed meanwhile does not pass for the new one', async (t) => {
+  t.test('a record with the same access token that was renewed meanwhile is not mistaken for the new record', async (t) => {
     const memory = new MemoryStore()
     const old = createStores(keyringOf('old'), memory).records
     const recordOf = (scope: string) => old.create(grant, [scope], Date.now())
@@ -861,7 +861,7 @@ t.test('TokenRecords', async (t) => {
     t.strictSame((await records.read('id'))?.record.scope, ['cms:write'])
   })
 
-  t.test('what is written over is not asked for its secret', async (t) => {
+  t.test('a value under an unknown secret can be overwritten', async (t) => {
     const inner = new MemoryStore()
     const before = createStores(keyringOf('new'), inner).records
     await before.write('id', before.create(grant, ['sites:read'], Date.now()))
@@ -870,7 +870,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await records.read('id'), { record: { accessToken: 'newer' } })
   })
 
-  t.test('a change is made to the token that was meant, and to no other', async (t) => {
+  t.test('a change is made only while the record still holds the same access token', async (t) => {
     const { records, inner } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const complete = (record: TokenRecord) => ({ ...record, told: true })
@@ -884,7 +884,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await inner.get('token:id'), before)
   })
 
-  t.test('a change goes on top of what others have changed meanwhile', async (t) => {
+  t.test('a change keeps what others have changed meanwhile', async (t) => {
     const memory = new MemoryStore()
     const { records: others } = createStores(keyringOf('old'), memory)
     await others.write('id', others.create(grant, ['sites:read'], Date.now()))
@@ -900,7 +900,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(changes, 2)
   })
 
-  t.test('a store that never takes a change is an outage', async (t) => {
+  t.test('a store that refuses every change is an outage', async (t) => {
     const memory = new MemoryStore()
     const { records: others } = createStores(keyringOf('old'), memory)
     await others.write('id', others.create(grant, ['sites:read'], Date.now()))
@@ -908,19 +908,19 @@ t.test('TokenRecords', async (t) => {
     t.equal((await failureOf(records.change('id', accessToken, (record) => ({ ...record, told: true })))).code, outage)
   })
 
-  t.test('a store that deletes nothing when it is told to drop is an outage', async (t) => {
+  t.test('a store that never deletes a dropped token is an outage', async (t) => {
     const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     t.equal((await failureOf(records.drop('id'))).code, outage)
   })
 
-  t.test('a store that keeps what it is told to delete is an outage', async (t) => {
+  t.test('a store that keeps a revoked token is an outage', async (t) => {
     const { records } = createStores(keyringOf('old'), storeWith({ delete: async () => false }))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     t.equal((await failureOf(records.forget('id', accessToken, async () => {}))).code, outage)
   })
 
-  t.test('an opened record is used again only for the very value that was read', async (t) => {
+  t.test('an opened record is reused only for the same sealed value', async (t) => {
     useClock(t)
     const { inner, records, counted } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
@@ -933,7 +933,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await records.read('id'), null, 'what was opened before does not stand in')
   })
 
-  t.test('an opened record ends when its time has come, though a store still gives it', async (t) => {
+  t.test('an opened record ends at its deadline, even if the store still returns it', async (t) => {
     useClock(t)
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
@@ -943,7 +943,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(records.open('id', sealed), null)
   })
 
-  t.test('opened records are kept within bounds', async (t) => {
+  t.test('the number of opened records has a bound', async (t) => {
     const { records, counted } = createStores(keyringOf('old'))
     for (let index = 0; index <= 1000; index++) {
       await records.write(`id ${index}`, records.create(grant, ['sites:read'], Date.now()))
@@ -956,7 +956,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(counted.opened, 1002)
   })
 
-  t.test('a sealed text that is no record is no token', async (t) => {
+  t.test('a sealed text that is not a record is not a token', async (t) => {
     const { sealed, records } = createStores(keyringOf('old'))
     await sealed.set('token:id', '{"kind":"claimed"}', { expiresAt: inAMinute() })
     t.equal(await records.read('id'), null)
@@ -975,13 +975,13 @@ t.test('the text of a record', async (t) => {
     t.strictSame(parseRecord(serializeRecord(told)), told)
   })
 
-  t.test('is one of an earlier version when it tells nothing of an installation', async (t) => {
+  t.test('has the form of an earlier version when it holds no installation', async (t) => {
     const written = '{"token":"token-51d7a0c29e","type":"bearer","scope":"sites:read cms:read","created":1800000000000,"expires":1800000000001}'
     t.strictSame(parseRecord(written), record)
     t.equal(serializeRecord(record), written)
   })
 
-  t.test('is refused when anything is wrong with it', async (t) => {
+  t.test('is refused when any part of it is wrong', async (t) => {
     const right = parseJson(serializeRecord(record))
     t.type(parseRecord(JSON.stringify(right)), 'object')
     for (const name of ['token', 'type', 'scope', 'created', 'expires']) {
@@ -994,18 +994,18 @@ t.test('the text of a record', async (t) => {
   })
 })
 
-t.test('what Webflow told of a token', async (t) => {
+t.test('what Webflow has said about a token', async (t) => {
   const authorization = (site: string) => ({ id: null, siteIds: [site], workspaceIds: [], userIds: [], scope: [], createdOn: null })
   const told = absorb(record, { authorization: authorization('new'), user: null, askedAt: start + 10 })
 
-  t.test('replaces what it told before, and nothing that it told since', async (t) => {
+  t.test('replaces what Webflow said before, and nothing that it has said since', async (t) => {
     t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, told: true })
     t.equal(absorb(told, { authorization: authorization('old'), user: null, askedAt: start + 9 }), told)
     t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'nothing new is no change')
     t.strictSame(absorb(told, { authorization: authorization('newer'), user: null, askedAt: start + 10 }).authorization?.siteIds, ['newer'])
   })
 
-  t.test('leaves the user who is known, and the scope that was asked for, where it says nothing of them', async (t) => {
+  t.test('keeps the known user and the requested scope if Webflow does not mention them', async (t) => {
     const user = { id: null, email: 'ada@example.com', firstName: null, lastName: null }
     const known = absorb(told, { authorization: { ...authorization('new'), scope: ['cms:read'] }, user, askedAt: start + 20 })
     t.match(known, { user, scope: ['cms:read'], told: true })
@@ -1014,7 +1014,7 @@ t.test('what Webflow told of a token', async (t) => {
   })
 })
 
-t.test('of two records the newer', async (t) => {
+t.test('the newer of two records', async (t) => {
   const issued = (token: string, createdAt: number, createdOn: number | null, askedAt = 0): TokenRecord => ({
     ...record, accessToken: token, createdAt, askedAt, authorization: createdOn === null ? null : { id: null, siteIds: [], workspaceIds: [], userIds: [], scope: [], createdOn: new Date(createdOn) }
   })
@@ -1034,7 +1034,7 @@ t.test('of two records the newer', async (t) => {
 t.test('WebflowToken', async (t) => {
   const token = new ProtectedToken('id-of-the-token', { ...record, endsAt: start + 5 })
 
-  t.test('tells what a handler may know', async (t) => {
+  t.test('shows a handler the members of the record', async (t) => {
     t.equal(token.id, 'id-of-the-token')
     t.equal(token.accessToken, accessToken)
     t.equal(token.tokenType, 'bearer')
@@ -1096,14 +1096,14 @@ t.test('WebflowToken', async (t) => {
 t.test('state', async (t) => {
   const keys = keyringOf('old')('mac state')
 
-  t.test('a state tells when it was made, and no two are the same', async (t) => {
+  t.test('a state holds the time when it was made, and no two states are equal', async (t) => {
     const state = createState(keys, start)
     t.match(state, /^[\w-]{96}$/)
     t.equal(readState(keys, state), start)
     t.equal(new Set(Array.from({ length: 1000 }, () => createState(keys, start).slice(0, 42))).size, 1000, 'the random bytes alone')
   })
 
-  t.test('a state is ours under any secret that we have, and only then', async (t) => {
+  t.test('a state is accepted if it was made with any of the app\'s secrets, and only then', async (t) => {
     const state = createState(keys, start)
     for (const keyring of [keyringOf('old', 'new'), keyringOf('new', 'old')]) t.equal(readState(keyring('mac state'), state), start)
     t.equal(readState(keyringOf('new', 'other')('mac state'), state), null)
@@ -1111,7 +1111,7 @@ t.test('state', async (t) => {
     t.equal(readState(createKeyring([secrets.old], 'another client')('mac state'), state), null, 'another client')
   })
 
-  t.test('a state that was changed anywhere is none', async (t) => {
+  t.test('a state with any changed character is refused', async (t) => {
     const state = createState(keys, start)
     const changed = Array.from(state, (character, index) => `${state.slice(0, index)}${character === 'A' ? 'B' : 'A'}${state.slice(index + 1)}`)
     t.equal(changed.filter((value) => readState(keys, value) !== null).length, 0)
@@ -1148,7 +1148,7 @@ t.test('the cookie of a flow', async (t) => {
     }
   })
 
-  t.test('opens nothing without its state, its secret or any of its characters', async (t) => {
+  t.test('does not open without its state, its secret or any of its characters', async (t) => {
     const value = createFlowCookie(keys, 'state', pending)
     t.equal(readFlowCookie(keys, 'another', value), null)
     t.equal(readFlowCookie(keys, '', value), null)
@@ -1163,7 +1163,7 @@ t.test('the cookie of a flow', async (t) => {
     t.equal(changed.filter((wrong) => readFlowCookie(keys, 'state', wrong) !== null).length, 0)
   })
 
-  t.test('holds a whole flow or counts for nothing, even when it is signed', async (t) => {
+  t.test('is refused if any part of the flow is missing, even when it is signed', async (t) => {
     const right = { scope: 'sites:read', startedAt: start, seed: 'seed' }
     t.match(readFlowCookie(keys, 'state', sign(right)), { returnTo: 'https://app.example.com/', user: null, owner: null, endedAt: null })
     const wrong = [
@@ -1185,7 +1185,7 @@ t.test('the cookie of a flow', async (t) => {
 const flowSettings = resolveOptions({ clientId, clientSecret: 'x', redirectUri: 'https://app.example.com/cb', scope: ['sites:read'], secret: secrets.old, flowMaxAge: 10 }, '')
 const connected = { kind: 'connected', keyId: 'key' } as const
 
-t.test('how a flow ended is known for a minute, also where it ended after its time', async (t) => {
+t.test('the outcome of a flow is known for a minute, even if the flow ended after its deadline', async (t) => {
   useClock(t)
   const flowRecords = new FlowRecords(createStores(keyringOf('old')).guarded, flowSettings, new UnderWay())
   tick(9000)
@@ -1200,7 +1200,7 @@ t.test('how a flow ended is known for a minute, also where it ended after its ti
   t.equal(await flowRecords.claimOrWait('state', start, true), null)
 })
 
-t.test('a claim whose answer was lost and that was sent again can be settled', async (t) => {
+t.test('a repeated claim whose first answer was lost can be settled', async (t) => {
   const memory = new MemoryStore()
   const { guarded } = createStores(keyringOf('old'), storeWith({
     get: memory.get.bind(memory),
@@ -1216,7 +1216,7 @@ t.test('a claim whose answer was lost and that was sent again can be settled', a
   t.match(await flowRecords.progress('state'), { kind: 'done', outcome: connected })
 })
 
-t.test('a flow whose claim was taken back while others waited is free again', async (t) => {
+t.test('a flow whose claim was removed while other callbacks waited can be claimed again', async (t) => {
   const memory = new MemoryStore()
   const { guarded } = createStores(keyringOf('old'), memory)
   const key = `flow:${storeId(clientId, 'state')}`
@@ -1228,12 +1228,12 @@ t.test('a flow whose claim was taken back while others waited is free again', as
   t.match(await waiting, { kind: 'claim', key })
 })
 
-t.test('a flow whose claims come and go all the time counts as used', async (t) => {
+t.test('a flow whose claims are removed again and again counts as used', async (t) => {
   const { guarded } = createStores(keyringOf('old'), storeWith({ get: async () => null, set: async () => false }))
   t.equal(await new FlowRecords(guarded, flowSettings, new UnderWay()).claimOrWait('state', Date.now(), false), null)
 })
 
-t.test('a record of a flow that says nothing stands for a claim of somebody', async (t) => {
+t.test('an unreadable flow record counts as somebody\'s claim', async (t) => {
   const { guarded } = createStores(keyringOf('old'))
   const flowRecords = new FlowRecords(guarded, flowSettings, new UnderWay())
   t.strictSame(await flowRecords.progress('state'), { kind: 'unclaimed' })
@@ -1244,7 +1244,7 @@ t.test('a record of a flow that says nothing stands for a claim of somebody', as
 })
 
 t.test('the outcome of a flow', async (t) => {
-  t.test('of our own errors code, reason and status come back, and no message', async (t) => {
+  t.test('an error of the plugin is restored with code, reason and status, but without its message', async (t) => {
     const error = new WebflowOAuthError('WEBFLOW_OAUTH_STATE_INVALID', hidden, { reason: 'expired', cause: new Error(hidden) })
     const outcome = createOutcome(error)
     t.strictSame(outcome, { kind: 'failed', code: error.code, reason: 'expired', statusCode: 400 })
@@ -1255,7 +1255,7 @@ t.test('the outcome of a flow', async (t) => {
     t.notOk('reason' in restoreError(createOutcome(new WebflowOAuthError('WEBFLOW_OAUTH_CODE_REJECTED', 'The message.'))))
   })
 
-  t.test('of a hook\'s error code, reason and status come back where they are short and plain', async (t) => {
+  t.test('an error of a hook is restored with code, reason and status if they are short and plain', async (t) => {
     const rows: ReadonlyArray<readonly [error: Error, expected: object]> = [
       [Object.assign(new Error(hidden), { code: 'NO_SEATS', statusCode: 402 }), { code: 'NO_SEATS', statusCode: 402 }],
       [new TypeError(hidden), { statusCode: 500 }],
@@ -1275,7 +1275,7 @@ t.test('the outcome of a flow', async (t) => {
     }
   })
 
-  t.test('what is stored is read whole or not at all', async (t) => {
+  t.test('a stored outcome is read as a whole or not at all', async (t) => {
     const failed = { kind: 'failed', statusCode: 400 }
     for (const outcome of [connected, failed, { ...failed, code: 'X', reason: 'y' }]) t.strictSame(parseOutcome(outcome), outcome)
     t.strictSame(parseOutcome({ ...connected, accessToken }), connected, 'and nothing beside it')
@@ -1329,7 +1329,7 @@ t.test('errors', async (t) => {
     t.equal(codeOf(new Error('x')), null)
   })
 
-  t.test('what is thrown becomes an error', async (t) => {
+  t.test('every thrown value becomes an error', async (t) => {
     const error = new Error(hidden)
     t.equal(toError(error), error)
     for (const thrown of [hidden, undefined, null, 5, { message: hidden }]) {

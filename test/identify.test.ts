@@ -17,7 +17,7 @@ const users = ['a'.repeat(255), `a${'é'.repeat(127)}`, '語'.repeat(85), `abc${
 /** What is too long, and what has no UTF-8 of its own: lone surrogates. */
 const noUsers = ['a'.repeat(256), 'é'.repeat(128), '語'.repeat(86), '😀'.repeat(64), '\ud800', 'ada\udc00', '\udc00\ud800', `${'a'.repeat(10)}\udbff`]
 
-t.test('a token belongs to the user, on every device, without a session cookie of ours', async (t) => {
+t.test('a token belongs to the user, on every device, without a session cookie of the plugin', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, options: { identify } })
   const browser = new Browser(app)
@@ -31,7 +31,7 @@ t.test('a token belongs to the user, on every device, without a session cookie o
   t.equal((await browser.get('/token')).json().connected, false, 'a session cookie means nothing')
 })
 
-t.test('a user is a well-formed string of at most 255 bytes, and anything else a mistake of the app', async (t) => {
+t.test('a user id is a well-formed string of at most 255 bytes, and anything else is a mistake of the app', async (t) => {
   let user: unknown
   const app = await createApp(t, { options: { identify: () => Object(user) === user ? Object(user) : user === undefined ? undefined : Reflect.get({ user }, 'user') } })
   for (user of [...noUsers, 5, true, {}, []]) {
@@ -44,7 +44,7 @@ t.test('a user is a well-formed string of at most 255 bytes, and anything else a
   for (user of [...users, null, undefined, '']) t.match((await app.inject('/token')).json(), { connected: false })
 })
 
-t.test('no two users share a token, however their ids are spelled', async (t) => {
+t.test('two users never share a token, however their ids are spelled', async (t) => {
   const webflow = await startWebflow(t)
   let user = ''
   const app = await createApp(t, { webflow, options: { identify: () => user } })
@@ -59,7 +59,7 @@ t.test('no two users share a token, however their ids are spelled', async (t) =>
   for (user of ['ada\ud800', 'ada\udfff']) t.equal((await app.inject('/token')).statusCode, 500)
 })
 
-t.test('the token keeps its id when the user connects anew', async (t) => {
+t.test('the token keeps its id when the user connects again', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify } }))
   await connect(browser, webflow, { headers: ada })
@@ -70,7 +70,7 @@ t.test('the token keeps its id when the user connects anew', async (t) => {
   t.not(second.accessToken, first.accessToken)
 })
 
-t.test('a promise names the user as well', async (t) => {
+t.test('`identify` may return a promise', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify: async (request) => await Promise.resolve(identify(request) ?? '') } }))
   await connect(browser, webflow, { headers: ada })
@@ -78,7 +78,7 @@ t.test('a promise names the user as well', async (t) => {
   t.equal((await browser.get('/token')).json().connected, false)
 })
 
-t.test('what is neither a user nor nobody is a mistake of the app: 500 on our routes and on reading the token', async (t) => {
+t.test('an invalid answer of `identify` is a 500 on the plugin\'s routes and when the token is read', async (t) => {
   const mistakes = [
     () => { throw new Error('no session plugin') },
     async () => { throw new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'thrown by the app') },
@@ -100,7 +100,7 @@ t.test('what is neither a user nor nobody is a mistake of the app: 500 on our ro
   }
 })
 
-t.test('`identify` runs after every `onRequest` hook and sees what it found', async (t) => {
+t.test('`identify` runs after every `onRequest` hook and sees what the hook has set', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -112,7 +112,7 @@ t.test('`identify` runs after every `onRequest` hook and sees what it found', as
   t.equal((await browser.get('/token', ada)).json().connected, true)
 })
 
-t.test('authentication in a later hook is enough for the guard and for our routes', async (t) => {
+t.test('authentication in a later hook is early enough for the guard and for the plugin\'s routes', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -144,7 +144,7 @@ t.test('another user at the callback is refused', async (t) => {
   t.equal((await browser.get(url, ada)).statusCode, 303, 'the flow is unharmed')
 })
 
-t.test('that a flow has expired is told before whose it was', async (t) => {
+t.test('an expired flow is reported before a wrong user', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)
@@ -155,7 +155,7 @@ t.test('that a flow has expired is told before whose it was', async (t) => {
   t.equal((await browser.get(url)).json().reason, 'expired')
 })
 
-t.test('a user who is missing on the way from Webflow gets one reload', async (t) => {
+t.test('a callback without a user gets one reload', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify } }))
   const { location } = await browser.navigate('/webflow/authorize', ada)
@@ -173,7 +173,7 @@ t.test('a user who is missing on the way from Webflow gets one reload', async (t
   t.equal((await browser.navigate(url, { ...ada, 'sec-fetch-site': 'same-origin' })).statusCode, 303)
 })
 
-t.test('a flow may begin without a user and ends with the one who is there', async (t) => {
+t.test('a flow may begin without a user, and its token belongs to the user at the callback', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify } }))
   const { location } = await browser.navigate('/webflow/authorize')
@@ -194,7 +194,7 @@ t.test('an install from the Marketplace goes to the user who is signed in', asyn
   t.equal((await browser.get('/token', ada)).json().connected, true)
 })
 
-t.test('a repeated callback gets its answer again', async (t) => {
+t.test('a repeated callback gets the same answer again', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { identify } }))
   const { location } = await browser.navigate('/webflow/authorize', ada)
@@ -210,7 +210,7 @@ t.test('a repeated callback gets its answer again', async (t) => {
   t.equal((await browser.get(begunByNobody, grace)).json().reason, 'other_user')
 })
 
-t.test('rotating the secret in the middle of a flow loses nothing', async (t) => {
+t.test('rotating the secret during a flow loses nothing', async (t) => {
   const webflow = await startWebflow(t)
   const store = new MemoryStore()
   const [before, after] = ['the old secret, of 32 bytes and more', 'the new secret, of 32 bytes and more']
@@ -244,14 +244,14 @@ t.test('an app begins a flow for a user whose callback carries no credentials', 
   t.equal((await browser.get('/job')).json().connected, true)
 })
 
-t.test('`user` is refused where it cannot work', async (t) => {
+t.test('`user` is refused without `identify` and when it is empty', async (t) => {
   const withUsers = await createApp(t, { options: { identify }, after: (app) => { app.get('/x', async (request, reply) => await app.webflowOAuth.startAuthorization(request, reply, { user: '' })) } })
   t.equal((await new Browser(withUsers).get('/x')).json().code, 'WEBFLOW_OAUTH_INVALID_OPTION')
   const withSessions = await createApp(t)
   await t.rejects(withSessions.webflowOAuth.getToken({ user: 'ada' }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /identify/ })
 })
 
-t.test('revoking and ending concern the user\'s token', async (t) => {
+t.test('`revoke` and `endSession` delete the user\'s token', async (t) => {
   const webflow = await startWebflow(t)
   const revoked: Array<string | null> = []
   const app = await createApp(t, {
@@ -279,7 +279,7 @@ t.test('revoking and ending concern the user\'s token', async (t) => {
   t.equal(webflow.requests.revoke.length, 1)
 })
 
-t.test('what names no token outside a request is refused by name, or is none without asking the store', async (t) => {
+t.test('outside a request, a malformed id finds no token without a call to the store, and other invalid references are refused by name', async (t) => {
   let reads = 0
   const memory = new MemoryStore()
   const store: TokenStore = {

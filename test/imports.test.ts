@@ -35,7 +35,7 @@ function packageOf (specifier: string): string | null {
 
 const importersOf = (name: string) => all.filter(({ imports }) => imports.some((specifier) => packageOf(specifier) === name)).map(({ path }) => path)
 
-t.test('there are sources, and imports are found in them', async (t) => {
+t.test('the test finds sources and the imports in them', async (t) => {
   t.ok(lib.length > 20 && stores.length > 3)
   t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options/options.ts')), 'those of types too')
   t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('stores/memory.ts')), 'and re-exports')
@@ -59,7 +59,7 @@ function roomOf (path: string): { room: string, floor: number } {
   return { room, floor: floors.findIndex((rooms) => rooms.includes(room)) }
 }
 
-t.test('imports run downwards through the rooms of lib/, those of types too', async (t) => {
+t.test('imports run downwards through the folders of lib/, type imports included', async (t) => {
   for (const { path, imports } of lib.filter(({ path }) => !path.startsWith('lib/simulator/'))) {
     const { room, floor } = roomOf(path)
     t.ok(floor >= 0, `${path} is in a room`)
@@ -74,7 +74,7 @@ t.test('imports run downwards through the rooms of lib/, those of types too', as
   }
 })
 
-t.test('no imports run in a circle, those of types included', async (t) => {
+t.test('no imports form a circle, type imports included', async (t) => {
   const importsOf = new Map(all.map(({ path, imports }) => [path, imports.filter((specifier) => known.has(specifier))]))
   const finished = new Set<string>()
   const findCircle = (path: string, trail: readonly string[]): readonly string[] | null => {
@@ -96,23 +96,23 @@ t.test('a store imports nothing but stores and Node', async (t) => {
   }
 })
 
-t.test('the plugin alone knows fastify-plugin', async (t) => {
+t.test('only the plugin\'s entry imports fastify-plugin', async (t) => {
   t.strictSame(importersOf('fastify-plugin'), ['lib/index.ts'])
 })
 
-t.test('the Webflow client alone knows undici', async (t) => {
+t.test('only the Webflow client imports undici', async (t) => {
   t.strictSame(importersOf('undici'), ['lib/webflow/client.ts'])
 })
 
-t.test('the cookie module alone knows @fastify/cookie', async (t) => {
+t.test('only the cookie module imports @fastify/cookie', async (t) => {
   t.strictSame(importersOf('@fastify/cookie'), ['lib/http/cookies.ts'])
 })
 
-t.test('nobody knows ioredis: a client is told by its shape', async (t) => {
+t.test('no source imports ioredis: a client is recognised by its methods', async (t) => {
   t.strictSame(importersOf('ioredis'), [])
 })
 
-t.test('the simulator knows nothing of the plugin, and the plugin nothing of the simulator', async (t) => {
+t.test('the simulator imports nothing from the plugin, and the plugin nothing from the simulator', async (t) => {
   const within = ({ path }: Source) => path.startsWith('lib/simulator/')
   for (const { path, imports } of lib.filter(within)) {
     t.strictSame(imports.filter((specifier) => known.has(specifier) && !specifier.startsWith('lib/simulator/')), [], path)
@@ -122,7 +122,7 @@ t.test('the simulator knows nothing of the plugin, and the plugin nothing of the
   }
 })
 
-t.test('every package that is imported is one that is installed with the plugin', async (t) => {
+t.test('every imported package is a dependency of the plugin', async (t) => {
   const manifest: unknown = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   const names = ['dependencies', 'peerDependencies'].flatMap((member) => Object.keys(Object(manifest)[member]))
   const imported = new Set(all.flatMap(({ imports }) => imports.flatMap((specifier) => packageOf(specifier) ?? [])))

@@ -52,7 +52,7 @@ const blankSecret = `${'p9Lr.'.repeat(8)}\n`
 const moreSecrets = [shortSecret, otherSecret, blankSecret.trim()]
 rememberSecrets(...moreSecrets)
 
-t.test('a secret that is given as a scope is refused, and named nowhere', async (t) => {
+t.test('a secret that is given as a scope is refused, and the message does not repeat it', async (t) => {
   for (const value of [clientSecret, 'a-secret-of-the-app-of-32-bytes-or-more']) {
     const app = Fastify()
     const error: unknown = await app.register(webflowOAuth, { ...baseOptions(null), secret: 'a-secret-of-the-app-of-32-bytes-or-more', scope: ['sites:read', value] }).then(() => null, (thrown: unknown) => thrown)
@@ -110,12 +110,12 @@ t.test('an option that is undefined counts as left out', async (t) => {
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })
 
-t.test('with identify a token lives for a year unless told otherwise', async (t) => {
+t.test('with `identify` a token lives for a year by default', async (t) => {
   t.equal(settingsOf({ identify: () => null }).sessionMaxAge, 365 * 24 * 60 * 60)
   t.equal(settingsOf({ identify: () => null, sessionMaxAge: 60 }).sessionMaxAge, 60)
 })
 
-t.test('the options of the caller are neither changed nor followed', async (t) => {
+t.test('the caller\'s options object is not changed, and later changes to it have no effect', async (t) => {
   const list = ['sites:read', 'cms:read', 'sites:read']
   const key = Buffer.alloc(32, 7)
   const options = Object.freeze(withBase({ scope: list, secret: [key] }))
@@ -235,7 +235,7 @@ for (const [option, rows] of Object.entries(wrong)) {
   })
 }
 
-t.test('an endpoint that is none or no URL fails register by name', async (t) => {
+t.test('an unknown endpoint, or one that is not a URL, fails register by name', async (t) => {
   for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy']) {
     for (const value of ['', '/oauth', 'webflow.com/oauth', 'ftp://webflow.com/', 'javascript:alert(1)', 'https://', 'https://webflow.com/#x', 'https://ada@webflow.com/', 'https://webflow.com/ x', 'https://webflow.com\\', 5, {}, new URL('https://webflow.com/')]) {
       const error = await refusalOf({ endpoints: { [name]: value } })
@@ -245,7 +245,7 @@ t.test('an endpoint that is none or no URL fails register by name', async (t) =>
   assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
 })
 
-t.test('an endpoint that is left out stays Webflow\'s, and a token is shown only to the origin that issued it', async (t) => {
+t.test('an endpoint that is left out defaults to Webflow\'s, and a token is sent only to the origin that issued it', async (t) => {
   const { endpoints } = settingsOf({ endpoints: { token: 'http://127.0.0.1:1/token?tenant=1', revoke: undefined } })
   t.strictSame(endpoints, {
     authorize: 'https://webflow.com/oauth/authorize',
@@ -258,14 +258,14 @@ t.test('an endpoint that is left out stays Webflow\'s, and a token is shown only
   t.match(settingsOf({ endpoints: told }).endpoints, told)
 })
 
-t.test('the ends of what is allowed are allowed', async (t) => {
+t.test('the smallest and largest allowed values are accepted', async (t) => {
   for (const cookieName of ['x', 'x'.repeat(64), 'x__Host-y', 'x__secure-y', 'a_restart_b', 'flow', 'restart']) t.equal(settingsOf({ cookieName }).cookieName, cookieName)
   for (const name of ['sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout'] as const) {
     for (const value of [1, 2 ** 31 - 1]) t.equal(settingsOf({ [name]: value })[name], value)
   }
 })
 
-t.test('how the world sees the paths is told from redirectUri, where that ends with them', async (t) => {
+t.test('the public prefix is derived from redirectUri if it ends with the callback path', async (t) => {
   const publicPrefixOf = (redirectUri: string, callbackPath: string | undefined, prefix: string) => resolveOptions({ ...baseOptions(null), redirectUri, callbackPath }, prefix).paths.publicPrefix
   t.equal(publicPrefixOf('https://app.example.com/api/v1/cb', undefined, '/api/v1'), '')
   t.equal(publicPrefixOf('https://app.example.com/api/v1/cb', undefined, '/api/v1/'), '')
@@ -279,7 +279,7 @@ t.test('an unknown option fails register by name', async (t) => {
   }
 })
 
-t.test('a prefix on register is refused, with what to do instead', async (t) => {
+t.test('a prefix on register is refused with the remedy', async (t) => {
   assertRefused(t, await refusalOf({ prefix: '/api' }), 'prefix', /set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope/, 'prefix')
 })
 
@@ -300,12 +300,12 @@ t.test('a redirectUri on a loopback host may be http', async (t) => {
   t.equal(settingsOf({ redirectUri: 'HTTPS://App.Example.com:443/cb?tenant=1' }).redirectUri, 'HTTPS://App.Example.com:443/cb?tenant=1')
 })
 
-t.test('any scope of the right shape is taken', async (t) => {
+t.test('any well-formed scope is accepted', async (t) => {
   const list = ['sites:read', 'something_new:write', 'a.b-c:read']
   t.strictSame(settingsOf({ scope: list }).scope, list)
 })
 
-t.test('a secret is a string, a Buffer, or a list of such', async (t) => {
+t.test('a secret is a string, a Buffer, or a list of these', async (t) => {
   const bytes = Buffer.alloc(32, 1)
   t.strictSame(settingsOf({ secret: otherSecret }).secrets, [Buffer.from(otherSecret)])
   t.strictSame(settingsOf({ secret: bytes }).secrets, [bytes])
@@ -314,14 +314,14 @@ t.test('a secret is a string, a Buffer, or a list of such', async (t) => {
   t.strictSame(settingsOf({ secret: 'é'.repeat(16) }).secrets[0]?.length, 32, 'bytes count, not characters')
 })
 
-t.test('allowed origins are compared as URLs spell them, and redirectUri\'s always counts', async (t) => {
+t.test('allowed origins are compared in their normal form, and the origin of redirectUri is always allowed', async (t) => {
   const { returnRules } = settingsOf({ allowedOrigins: ['https://spa.example.com', 'HTTPS://SPA.example.com:443/', 'http://localhost:5173', 'https://例え.jp'] })
   t.strictSame([...returnRules.allowedOrigins], ['https://app.example.com', 'https://spa.example.com', 'http://localhost:5173', 'https://xn--r8jz45g.jp'])
 })
 
 const awkward = ['/cb', '/', '/webflow/cb/', '/a:b', '/:x', '/:a/:b', '/:a-:b', '/a::b', '/*', '/a*b', '/**', '/a/*/b/*', '/(*)', '/a-:b(c)', '/call%20back', '/%2A', '/%C3%A9', '/é', '/%7Euser/cb', '/%28x%29', '/a[1]', '/a{b}', '/a|b', '/a^b', '/a%22b', '/a;b', '/a+b', '/A/B', '/😀', '/a//b']
 
-t.test('the callback is routed at whatever path redirectUri has', async (t) => {
+t.test('the callback is routed at any path of redirectUri', async (t) => {
   for (const path of awkward) {
     const redirectUri = `https://app.example.com${path}`
     const { pathname } = new URL(redirectUri)
@@ -349,7 +349,7 @@ t.test('the trailing slash of redirectUri is kept', async (t) => {
   t.equal((await app.inject('/webflow/authorize')).statusCode, 302)
 })
 
-t.test('a flow runs through at an awkward path', async (t) => {
+t.test('a flow works at an awkward path', async (t) => {
   for (const path of ['/:x/*/cb', '/call%20back/', '/é']) {
     const redirectUri = `https://app.example.com${path}`
     const webflow = await startWebflow(t, {}, [redirectUri])
@@ -360,7 +360,7 @@ t.test('a flow runs through at an awkward path', async (t) => {
   }
 })
 
-t.test('the paths can be given', async (t) => {
+t.test('the paths can be set by options', async (t) => {
   const app = await createApp(t, { options: { authorizePath: '/connect', callbackPath: '/back', revokePath: '/disconnect' } })
   t.equal((await app.inject('/connect')).statusCode, 302)
   t.equal((await app.inject('/back')).statusCode, 400)
@@ -375,7 +375,7 @@ t.test('without revokePath there is no revoke route', async (t) => {
   t.equal((await app.inject('/webflow/authorize')).statusCode, 302)
 })
 
-t.test('the revoke route takes its one method', async (t) => {
+t.test('the revoke route accepts only its method', async (t) => {
   for (const [revokeMethod, other] of [['POST', 'DELETE'], ['DELETE', 'POST']] as const) {
     const app = await createApp(t, { options: { revokeMethod } })
     t.equal((await app.inject({ method: revokeMethod, url: '/webflow/revoke' })).statusCode, 200, revokeMethod)
@@ -432,7 +432,7 @@ t.test('a redirectUri that is not below the prefix is refused', async (t) => {
   }
 })
 
-t.test('behind a proxy that rewrites paths, the world\'s paths are told from the app\'s', async (t) => {
+t.test('behind a proxy that rewrites paths, public paths and app paths are kept apart', async (t) => {
   const redirectUri = 'https://app.example.com/public/api/webflow/callback'
   const app = await createScopedApp(t, '/api', { redirectUri, callbackPath: '/webflow/callback' })
   t.equal((await app.inject('/api/webflow/callback')).statusCode, 400)
@@ -561,20 +561,20 @@ t.test('a callback without a state begins a flow, or is refused', async (t) => {
   t.match(reject.json(), { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'state_missing' })
 })
 
-t.test('null is no way of leaving an option out', async (t) => {
+t.test('null does not count as left out', async (t) => {
   for (const name of Object.keys(baseOptions(null)).concat('store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
     'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect')) {
     await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: null })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
   }
 })
 
-t.test('a list with holes is a wrong list', async (t) => {
+t.test('a list with holes is refused', async (t) => {
   for (const name of ['secret', 'scope', 'allowedOrigins']) {
     await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: new Array(1) })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
   }
 })
 
-t.test('a semicolon in the path of redirectUri is taken', async (t) => {
+t.test('redirectUri may have a semicolon in its path', async (t) => {
   const browser = new Browser(await createApp(t, { options: { redirectUri: 'https://app.example.com/a;b/callback' } }))
   t.equal((await browser.get('/a;b/callback?code=a&state=b')).json().reason, 'malformed')
   t.equal((await browser.get('/a;b/authorize')).statusCode, 302)
@@ -585,7 +585,7 @@ t.test('a doubled slash in the redirect URI does not lead the page elsewhere', a
   t.notMatch(answer.body, 'https://authorize')
 })
 
-t.test('cookieName and flowMaxAge shape the cookie of a flow', async (t) => {
+t.test('cookieName and flowMaxAge set the name and the life of the flow cookie', async (t) => {
   const { cookies } = await new Browser(await createApp(t, { options: { cookieName: 'acme', flowMaxAge: 77 } })).navigate('/webflow/authorize')
   t.equal(cookies.length, 1)
   t.match(cookies[0]?.name, /^__Host-acme_flow_[\w-]{16}$/)
@@ -598,7 +598,7 @@ t.test('on loopback http the cookies have neither prefix nor Secure', async (t) 
   t.strictSame(cookies[0]?.attributes.sort(), ['HttpOnly', 'Max-Age=900', 'Path=/', 'SameSite=Lax'])
 })
 
-t.test('any scope-token of RFC 6749 is asked for, whatever its verb, also by a guard and a route of the app', async (t) => {
+t.test('the plugin, a guard and a route of the app can ask for any scope-token of RFC 6749', async (t) => {
   const scope = ['branches:merge', 'sites', ':read', 'sites:READ', 'cloud_apps:deploy', "!#$%&'()*+-./", '0123456789:;<=>?@', '[]^_`{|}~', 's'.repeat(100)]
   const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: [...scope, 'sites:delete', 'pages:move'] } })
   await webflow.listen()
@@ -621,7 +621,7 @@ t.test('any scope-token of RFC 6749 is asked for, whatever its verb, also by a g
   }
 })
 
-t.test('a dispatcher that is given carries the calls to Webflow, and outlives the app', async (t) => {
+t.test('calls to Webflow go through the given dispatcher, which the plugin never closes', async (t) => {
   const dispatcher = new MockAgent()
   dispatcher.disableNetConnect()
   t.teardown(() => dispatcher.close())

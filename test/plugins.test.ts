@@ -23,7 +23,7 @@ function changeable (value: unknown, found = new Set<object>()): Set<object> {
 /** Records the routes of the plugin as an `onRoute` hook of the app's sees them. */
 const record = (app: FastifyInstance, routes: RouteOptions[]) => app.addHook('onRoute', (route) => { if (route.url.startsWith('/webflow/')) routes.push(route) })
 
-t.test('the routes share no object with each other, nor with those of another app', async (t) => {
+t.test('the routes share no object with each other or with those of another app', async (t) => {
   const routes: RouteOptions[] = []
   await createApp(t, { before: (app) => record(app, routes) })
   await createApp(t, { before: (app) => record(app, routes) })
@@ -37,7 +37,7 @@ t.test('the routes share no object with each other, nor with those of another ap
   }
 })
 
-t.test('an `onRoute` hook that changes one route changes no other, of this app or the next', async (t) => {
+t.test('an `onRoute` hook that changes one route changes no other route, in this app or another', async (t) => {
   const webflow = await startWebflow(t)
   await createApp(t, {
     before: (app) => {
@@ -61,7 +61,7 @@ t.test('an `onRoute` hook that changes one route changes no other, of this app o
   t.strictSame(marks, [undefined, undefined, true])
 })
 
-t.test('API documentation leaves the routes out', async (t) => {
+t.test('API documentation does not list the routes', async (t) => {
   const routes: RouteOptions[] = []
   await createApp(t, { before: (app) => record(app, routes) })
   t.strictSame(routes.map(({ method, url, schema }) => [method, url, Reflect.get(Object(schema), 'hide')]), [
@@ -69,7 +69,7 @@ t.test('API documentation leaves the routes out', async (t) => {
   ])
 })
 
-t.test('the routes are recognised, those of other instances too, and no other route is', async (t) => {
+t.test('`isOwnRoute` recognises the routes of all instances, and no other route', async (t) => {
   const seen: Array<[string, boolean]> = []
   const app = await createApp(t, {
     before: (app) => { app.addHook('onRequest', async (request) => { seen.push([`${request.method} ${request.url}`, isOwnRoute(request)]) }) },
@@ -91,7 +91,7 @@ t.test('the routes are recognised, those of other instances too, and no other ro
   t.equal(ownRoute, Symbol.for('fastify-webflow-oauth.route'), 'the symbol is one that every copy of the plugin finds')
 })
 
-t.test('no second Fastify instance is made', async (t) => {
+t.test('the plugin makes no second Fastify instance', async (t) => {
   const instances: unknown[] = []
   const count = (message: unknown) => { instances.push(Reflect.get(Object(message), 'fastify')) }
   subscribe('fastify.initialization', count)
@@ -101,7 +101,7 @@ t.test('no second Fastify instance is made', async (t) => {
   t.equal((await new Browser(app).get('/webflow/authorize')).statusCode, 302)
 })
 
-t.test('instrumentation that registers @fastify/cookie in every instance does no harm', async (t) => {
+t.test('instrumentation that registers @fastify/cookie in every instance does not break the plugin', async (t) => {
   const instrument = (message: unknown) => {
     const { fastify } = Object(message)
     fastify.register(fastifyCookie, { hook: false })
@@ -114,7 +114,7 @@ t.test('instrumentation that registers @fastify/cookie in every instance does no
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('loading the parser of cookies leaves the instance as it was', async (t) => {
+t.test('loading the cookie parser does not change the instance', async (t) => {
   const cookies: unknown[] = []
   const app = await createApp(t, { before: (app) => { app.addHook('preHandler', async (request) => { cookies.push(Reflect.get(request, 'cookies')) }) } })
   await new Browser(app).get('/token', { cookie: 'a=b' })
@@ -125,7 +125,7 @@ t.test('loading the parser of cookies leaves the instance as it was', async (t) 
   t.not(one.parseCookie, (await loadCookieCodec(app)).parseCookie, 'each app has its own, and nothing outlives it')
 })
 
-t.test('nothing but the simulator runs Fastify: the plugin imports its types only', (t) => {
+t.test('only the simulator runs Fastify: the plugin imports only its types', (t) => {
   const root = new URL('../lib/', import.meta.url)
   const paths = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts') && !path.startsWith('simulator'))
   t.ok(paths.length > 20)

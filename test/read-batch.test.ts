@@ -16,7 +16,7 @@ function createClient (overrides: Partial<ReadingClient> = {}): ReadingClient & 
   }
 }
 
-t.test('what is read in one turn of the event loop is asked for at once', async (t) => {
+t.test('keys that are read in one turn of the event loop are requested together', async (t) => {
   const client = createClient()
   const batch = new ReadBatch(client)
   t.strictSame(await Promise.all(['a', 'none', 'b', 'a'].map((key) => batch.get(key))), ['value of a', null, 'value of b', 'value of a'])
@@ -24,7 +24,7 @@ t.test('what is read in one turn of the event loop is asked for at once', async 
   t.strictSame(client.calls, ['MGET a none b a', 'GET alone'])
 })
 
-t.test('a batch is not longer than Redis can take at once', async (t) => {
+t.test('a batch has a limited number of keys', async (t) => {
   const client = createClient()
   const batch = new ReadBatch(client)
   const keys = Array.from({ length: 1001 }, (_, index) => `${index}`)
@@ -32,7 +32,7 @@ t.test('a batch is not longer than Redis can take at once', async (t) => {
   t.strictSame(client.calls.map((call) => call.split(' ').length - 1), [500, 500, 1])
 })
 
-t.test('a cluster and a client without MGET are asked for each key by itself', async (t) => {
+t.test('a cluster and a client without MGET are asked for each key separately', async (t) => {
   for (const overrides of [{ isCluster: true }, { mget: undefined }]) {
     const client = createClient()
     const batch = new ReadBatch(overrides.isCluster === true ? { ...client, isCluster: true } : { get: client.get })
@@ -41,7 +41,7 @@ t.test('a cluster and a client without MGET are asked for each key by itself', a
   }
 })
 
-t.test('where MGET is refused, each key is asked for by itself, from then on', async (t) => {
+t.test('once MGET has been refused, each key is asked for separately', async (t) => {
   for (const refusal of ['CROSSSLOT Keys in request don\'t hash to the same slot', 'NOPERM this user has no permissions to run the \'mget\' command', 'ERR unknown command \'mget\'']) {
     let refused = 0
     const client = createClient({ mget: async () => { refused++; throw new Error(refusal) } })
@@ -54,7 +54,7 @@ t.test('where MGET is refused, each key is asked for by itself, from then on', a
   }
 })
 
-t.test('getMany of RedisStore reads 500 keys at a time by MGET, or each key by itself where that cannot be', async (t) => {
+t.test('getMany of RedisStore reads 500 keys at a time by MGET, or each key separately without MGET', async (t) => {
   const keys = Array.from({ length: 1001 }, (_, index) => index === 7 ? 'none' : `${index}`)
   const refusing = async (): Promise<never> => { throw new Error('NOPERM this user has no permissions to run the \'mget\' command') }
   for (const [overrides, sizes] of [[{}, [500, 500, 1]], [{ isCluster: true }, keys.map(() => 1)], [{ mget: refusing }, keys.map(() => 1)]] as const) {
@@ -71,7 +71,7 @@ t.test('getMany of RedisStore rejects when Redis cannot be asked', async (t) => 
   await t.rejects(store.getMany(Array.from({ length: 501 }, (_, index) => `${index}`)), { message: 'Connection is closed.' })
 })
 
-t.test('a client that throws at once rejects for the one who asked', async (t) => {
+t.test('a client that throws synchronously rejects the read', async (t) => {
   const broken = (): never => { throw new Error('broken') }
   for (const overrides of [{ get: broken }, { get: broken, isCluster: true }, { get: broken, mget: async () => { throw new Error('CROSSSLOT') } }, { mget: broken }]) {
     const batch = new ReadBatch(createClient(overrides))
@@ -80,13 +80,13 @@ t.test('a client that throws at once rejects for the one who asked', async (t) =
   }
 })
 
-t.test('timers that a test has put to sleep keep nobody from reading', async (t) => {
+t.test('reads work while a test has mocked the timers', async (t) => {
   mock.timers.enable()
   t.teardown(() => mock.timers.reset())
   t.equal(await new ReadBatch(createClient()).get('key'), 'value of key')
 })
 
-t.test('an outage is an outage for everybody who asked', async (t) => {
+t.test('an outage rejects every read of the batch', async (t) => {
   const client = createClient({ mget: async () => { throw new Error('Connection is closed.') } })
   const batch = new ReadBatch(client)
   const outcomes = await Promise.allSettled(['a', 'b'].map((key) => batch.get(key)))
@@ -101,7 +101,7 @@ t.test('an outage is an outage for everybody who asked', async (t) => {
 })
 
 if (findRedis() !== null) {
-  t.test('on one node of a cluster keys of several slots are read all the same', async (t) => {
+  t.test('keys of several slots can be read from one node of a cluster', async (t) => {
     const server = await startRedis({ cluster: true })
     t.teardown(() => server.stop())
     const client = new Redis(server.port, '127.0.0.1')

@@ -36,7 +36,7 @@ for (const { name, fault, statusCode, code } of failures) {
   })
 }
 
-t.test('a token that Webflow no longer knows is disconnected all the same', async (t) => {
+t.test('a token that Webflow no longer knows is deleted all the same', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   await connect(browser, webflow)
@@ -47,7 +47,7 @@ t.test('a token that Webflow no longer knows is disconnected all the same', asyn
   t.equal((await browser.get('/token')).json().connected, false)
 })
 
-t.test('without a token there is nothing to revoke', async (t) => {
+t.test('without a token, revoke answers `revoked: false`', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const answer = await browser.request(revokePath, { method: 'POST' })
@@ -60,7 +60,7 @@ t.test('without a token there is nothing to revoke', async (t) => {
   t.equal(webflow.requests.revoke.length, 0)
 })
 
-t.test('a person is sent on', async (t) => {
+t.test('a browser is redirected to `revokeRedirect`', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { revokeRedirect: '/bye' } }))
   await connect(browser, webflow)
@@ -71,7 +71,7 @@ t.test('a person is sent on', async (t) => {
   }
 })
 
-t.test('DELETE revokes where it is chosen, and only it', async (t) => {
+t.test('with `revokeMethod: DELETE` only DELETE revokes', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { revokeMethod: 'DELETE', revokePath: '/connection' } }))
   await connect(browser, webflow)
@@ -80,7 +80,7 @@ t.test('DELETE revokes where it is chosen, and only it', async (t) => {
   t.equal((await browser.get('/connection')).statusCode, 404, 'a link never disconnects')
 })
 
-t.test('any content type and any body will do, whatever parsers the app has', async (t) => {
+t.test('revoke accepts any content type and any body, whatever parsers the app has', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
     webflow,
@@ -103,7 +103,7 @@ t.test('any content type and any body will do, whatever parsers the app has', as
   }
 })
 
-t.test('over a real socket neither a chunked, nor a missing, nor an unfinished body matters', async (t) => {
+t.test('over a real socket, revoke accepts a chunked, a missing and an unfinished body', async (t) => {
   const app = await createApp(t)
   await app.listen({ port: 0 })
   const address = app.server.address()
@@ -157,7 +157,7 @@ async function openConnection (t: Test, port: number | undefined) {
 
 const head = (...lines: string[]) => [`POST ${revokePath} HTTP/1.1`, 'Host: app.example.com', ...lines, '', ''].join('\r\n')
 
-t.test('a hook of the app finds the fields of a form in `request.body`, and can refuse', async (t) => {
+t.test('a hook of the app finds the fields of a form in `request.body` and can refuse the request', async (t) => {
   const webflow = await startWebflow(t)
   for (const revokeMethod of ['POST', 'DELETE'] as const) {
     const app = await createApp(t, {
@@ -181,7 +181,7 @@ t.test('a hook of the app finds the fields of a form in `request.body`, and can 
   }
 })
 
-t.test('a form is parsed whatever the content type\'s spelling, and nothing in it does harm', async (t) => {
+t.test('a form is parsed for every spelling of its content type, and no field name does harm', async (t) => {
   const { app, seen } = await listenForForms(t, (app) => { app.addContentTypeParser(formType, (_request, _payload, done) => { done(new Error('a parser of the app')) }) })
   const browser = new Browser(app)
   const rows: Array<[type: string, body: string, fields: Record<string, string>]> = [
@@ -204,7 +204,7 @@ t.test('a form is parsed whatever the content type\'s spelling, and nothing in i
   t.equal(Reflect.get({}, 'z'), undefined)
 })
 
-t.test('what is no form, or too long a one, is ignored, and hooks see its content type where it is one', async (t) => {
+t.test('a body that is not a form or is too long is ignored, and hooks see its content type if it is well-formed', async (t) => {
   const { app, seen } = await listenForForms(t)
   const browser = new Browser(app)
   const rows: Array<[type: string, body: string, visible: string | undefined]> = [
@@ -222,7 +222,7 @@ t.test('what is no form, or too long a one, is ignored, and hooks see its conten
   }
 })
 
-t.test('a form in pieces of unknown length is read, a longer one is not, and the connection goes on', async (t) => {
+t.test('a chunked form is read, a chunked form that is too long is not, and the connection stays usable', async (t) => {
   const { seen, port } = await listenForForms(t, (app) => { app.addHook('preHandler', async ({ headers, raw }) => { if (headers['x-slow'] !== undefined) await once(raw, 'end') }) })
   const connection = await openConnection(t, port)
   const piece = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`
@@ -239,7 +239,7 @@ t.test('a form in pieces of unknown length is read, a longer one is not, and the
   t.equal(seen.length, 4, 'each request is handled once')
 })
 
-t.test('a body that is declared too long, or no form, is not waited for, and the connection goes on', async (t) => {
+t.test('revoke does not wait for a body that is not a form or is declared too long, and the connection stays usable', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const { seen, port } = await listenForForms(t)
@@ -253,7 +253,7 @@ t.test('a body that is declared too long, or no form, is not waited for, and the
   }
 })
 
-t.test('a form that does not end is waited for five seconds', async (t) => {
+t.test('revoke waits five seconds for the end of a form', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   let parse = () => {}
@@ -274,7 +274,7 @@ t.test('a form that does not end is waited for five seconds', async (t) => {
   t.equal(await connection.statusOfAnswer(), '200', 'the connection takes the next request')
 })
 
-t.test('a form that breaks off is not waited for', async (t) => {
+t.test('revoke does not wait for a form that has broken off', async (t) => {
   let see = (_body: unknown) => {}
   const body = new Promise<unknown>((resolve) => { see = resolve })
   const { port } = await listenForForms(t, (app) => { app.addHook('preValidation', async (request) => { see(request.body) }) })
@@ -283,7 +283,7 @@ t.test('a form that breaks off is not waited for', async (t) => {
   t.equal(await body, undefined)
 })
 
-t.test('a stream that a hook puts in the place of the body is read, and may fail', async (t) => {
+t.test('a hook may replace the body by another stream, which may fail', async (t) => {
   const streams = [
     () => Readable.from(['a=', 'b']),
     () => {
@@ -301,7 +301,7 @@ t.test('a stream that a hook puts in the place of the body is read, and may fail
   }
 })
 
-t.test('what another site makes a browser send is refused', async (t) => {
+t.test('a request that another site makes a browser send is refused', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { allowedOrigins: ['https://spa.example.com'] } }))
   await connect(browser, webflow)
@@ -341,7 +341,7 @@ t.test('with `identify` a request without fetch metadata needs an Authorization 
   t.equal(passed.headers['content-type'], 'application/json; charset=utf-8')
 })
 
-t.test('a store that fails after Webflow agreed keeps the cookie, and the retry finishes', async (t) => {
+t.test('if the store fails after Webflow has revoked, the cookie stays and a second request finishes', async (t) => {
   const memory = new MemoryStore()
   let down = false
   const store: TokenStore = {
@@ -364,7 +364,7 @@ t.test('a store that fails after Webflow agreed keeps the cookie, and the retry 
   t.equal(revoked.length, 1)
 })
 
-t.test('`onRevoke` runs once, though two requests revoke at the same moment, and may throw', async (t) => {
+t.test('`onRevoke` runs once although two requests revoke at the same moment, and may throw', async (t) => {
   const revoked: Array<string | undefined> = []
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
@@ -382,7 +382,7 @@ t.test('`onRevoke` runs once, though two requests revoke at the same moment, and
   t.strictSame(revoked, ['POST'])
 })
 
-t.test('a job revokes by token, by id, and by force', async (t) => {
+t.test('`revoke` outside a request takes a token, an id and `force`', async (t) => {
   const revoked: unknown[] = []
   const tokens: WebflowToken[] = []
   const webflow = await startWebflow(t)
@@ -411,7 +411,7 @@ t.test('a job revokes by token, by id, and by force', async (t) => {
   t.equal(await app.webflowOAuth.getToken('../../no-id'), null)
 })
 
-t.test('a reference that is none is refused', async (t) => {
+t.test('a malformed reference is refused', async (t) => {
   const app = await createApp(t)
   for (const reference of [undefined, null, 5, {}, []]) {
     const { getToken } = app.webflowOAuth
@@ -419,7 +419,7 @@ t.test('a reference that is none is refused', async (t) => {
   }
 })
 
-t.test('the app\'s own logout forgets the token and does not tell Webflow', async (t) => {
+t.test('`endSession` deletes the token and does not call Webflow', async (t) => {
   const revoked: string[] = []
   const webflow = await startWebflow(t)
   const app = await createApp(t, {

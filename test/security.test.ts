@@ -16,7 +16,7 @@ t.test('every test that docs/security.md names exists', (t) => {
   t.end()
 })
 
-t.test('a state of another app opens nothing, though secret, store and host are the same', async (t) => {
+t.test('a state of another app is refused, although secret, store and host are the same', async (t) => {
   const webflow = await startWebflow(t)
   const store = new MemoryStore()
   const one = new Browser(await createApp(t, { webflow, options: { store } }))
@@ -46,7 +46,7 @@ t.test('a victim who is led to an attacker\'s callback is not connected to the a
   t.equal((await attacker.navigate(url)).statusCode, 400, 'and the code works once')
 })
 
-t.test('a session that was revoked is worth nothing, in whatever hands', async (t) => {
+t.test('a revoked session opens nothing, whoever holds its cookie', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   await connect(browser, webflow)
@@ -68,7 +68,7 @@ t.test('a page of another site disconnects nobody, by form, fetch, image or link
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('nothing that a stranger sends gets into a header, a page or a line of the log', async (t) => {
+t.test('nothing that a stranger sends appears in a header, a page or a log line', async (t) => {
   const lines: string[] = []
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, server: { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }, options: { failureRedirect: '/failed' } })
@@ -98,7 +98,7 @@ t.test('nothing that a stranger sends gets into a header, a page or a line of th
   }
 })
 
-t.test('bytes that are no text are refused like any other nonsense', async (t) => {
+t.test('bytes that are not valid text are refused like any other malformed callback', async (t) => {
   const browser = new Browser(await createApp(t))
   for (const query of ['code=%ff%fe&state=%ff', 'code=%c3&state=%c0%80', 'state=%e0%a4&code=a', `code=a&state=${'%ff'.repeat(2000)}`, 'code=a&state=%', 'error=%ff&state=%ff']) {
     const answer = await browser.get(`${callbackPath}?${query}`)

@@ -49,14 +49,14 @@ function inEnvironment (t: Test, value: string): void {
   })
 }
 
-t.test('an app that is set up well starts without a word', async (t) => {
+t.test('an app that is set up well starts without a warning', async (t) => {
   t.strictSame((await start(t)).warnings, [], 'on this machine')
   inEnvironment(t, 'production')
   const { warnings } = await start(t, { redirectUri: 'https://app.example.com/webflow/callback', store: new MemoryStore() }, { trustProxy: '10.0.0.1' })
   t.strictSame(warnings, [], 'behind a proxy')
 })
 
-t.test('tokens in memory are warned of in production, unless they are meant', async (t) => {
+t.test('tokens in memory cause a warning in production, unless the app passes the MemoryStore itself', async (t) => {
   inEnvironment(t, 'production')
   const options = { redirectUri: 'https://app.example.com/webflow/callback' }
   const { app, warnings } = await start(t, options, { trustProxy: true })
@@ -66,7 +66,7 @@ t.test('tokens in memory are warned of in production, unless they are meant', as
   t.strictSame((await start(t, { ...options, store: new MemoryStore() }, { trustProxy: true })).warnings, [], 'a store that was chosen is meant')
 })
 
-t.test('a redirect URI of http is warned of where https is spoken', async (t) => {
+t.test('an http redirect URI causes a warning if the server speaks https', async (t) => {
   const { warnings } = await start(t, {}, overTls)
   t.match(warnings, [/`redirectUri` is http:\/\/localhost:3000\/webflow\/callback though this server speaks https: .*Set `redirectUri` to the public https URL/])
   inEnvironment(t, 'production')
@@ -74,14 +74,14 @@ t.test('a redirect URI of http is warned of where https is spoken', async (t) =>
   t.match(inProduction, [/`redirectUri` is http:.* though NODE_ENV is production: /])
 })
 
-t.test('a callback route that the redirect URI does not reach is warned of, with both paths', async (t) => {
+t.test('a callback route that the redirect URI does not reach causes a warning that names both paths', async (t) => {
   const { warnings } = await start(t, { callbackPath: '/oauth/back' }, {}, '/api')
   t.match(warnings, [/`redirectUri` leads to \/webflow\/callback, but the callback route is \/api\/oauth\/back: /])
   const { warnings: rewritten } = await start(t, { redirectUri: 'http://localhost:3000/api/webflow/callback', callbackPath: '/webflow/callback' })
   t.strictSame(rewritten, [], 'a proxy that takes a prefix off is what the option is for')
 })
 
-t.test('a port that the redirect URI does not reach is warned of, with both ports', async (t) => {
+t.test('a port that the redirect URI does not reach causes a warning that names both ports', async (t) => {
   const { app, warnings } = await start(t)
   const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
   t.match(warnings, [`webflow-oauth: \`redirectUri\` names localhost:3000, but this server listens on port ${port}: `])
@@ -93,7 +93,7 @@ t.test('a port that the redirect URI does not reach is warned of, with both port
   }
 })
 
-t.test('a port is no matter where a proxy is in front, and a socket has none', async (t) => {
+t.test('the port is not checked behind a proxy or on a Unix socket', async (t) => {
   const { app, warnings } = await start(t, { redirectUri: 'https://app.example.com/webflow/callback' }, { trustProxy: true })
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.strictSame(warnings, [])
@@ -108,7 +108,7 @@ t.test('a port is no matter where a proxy is in front, and a socket has none', a
   t.strictSame(fitting.warnings, [])
 })
 
-t.test('the port that the redirect URI names is the right one', async (t) => {
+t.test('the port that the redirect URI names causes no warning', async (t) => {
   const probe = Fastify()
   const { port } = new URL(await probe.listen({ port: 0, host: '127.0.0.1' }))
   await probe.close()
@@ -117,14 +117,14 @@ t.test('the port that the redirect URI names is the right one', async (t) => {
   t.strictSame(warnings, [])
 })
 
-t.test('a proxy that is not trusted is warned of', async (t) => {
+t.test('a proxy without `trustProxy` causes a warning', async (t) => {
   const options = { redirectUri: 'https://app.example.com/webflow/callback' }
   t.match((await start(t, options)).warnings, [/`trustProxy` is not set: .*Set `trustProxy`/])
   t.strictSame((await start(t, options, overTls)).warnings, [], 'where this server speaks https itself')
   t.strictSame((await start(t, { redirectUri: 'https://localhost:3000/webflow/callback' })).warnings, [], 'on this machine')
 })
 
-t.test('a scope that is not known is warned of, with the one that may be meant', async (t) => {
+t.test('an unknown scope causes a warning that suggests a similar one', async (t) => {
   const rows = [
     ['site:read', 'sites:read'],
     ['Custom-Code:write', 'custom_code:write'],
@@ -143,7 +143,7 @@ t.test('a scope that is not known is warned of, with the one that may be meant',
   t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which is not a known scope: Webflow refuses scopes that it does not have with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
 })
 
-t.test('no scope that Webflow is known to have is warned of, and the known ones are sorted', async (t) => {
+t.test('no known scope of Webflow causes a warning, and the list of known scopes is sorted', async (t) => {
   const scope = `agent_instructions:read ai:write app_subscriptions:read assets:read assets:write authorized_user:read branches:create
     branches:delete branches:merge branches:publish branches:read branches:update cms:read cms:write comments:read comments:write
     components:read components:write custom_code:read custom_code:write devlink_export:read ecommerce:read ecommerce:write forms:read
@@ -155,7 +155,7 @@ t.test('no scope that Webflow is known to have is warned of, and the known ones 
   t.strictSame([...allScopes].sort(), scope, 'the simulator knows the same')
 })
 
-t.test('a secret that a person made up is warned of, and never shown', async (t) => {
+t.test('a made-up secret causes a warning that does not show it', async (t) => {
   const placeholders = ['a-string-secret-at-least-32-characters', 'your_app_key_0123456789_0123456789', 'x'.repeat(32), '0'.repeat(64), 'CHANGE ME before you go to production', '12345678901234567890123456789012']
   for (const secret of placeholders) {
     for (const value of [secret, Buffer.from(secret), [randomBytes(32), secret]]) {
@@ -174,7 +174,7 @@ t.test('a random secret is never taken for a placeholder', async (t) => {
   }
 })
 
-t.test('an endpoint that is asked in the clear is warned of, but for one on this machine', async (t) => {
+t.test('an http endpoint causes a warning, unless it is on this machine', async (t) => {
   const { warnings } = await start(t, { endpoints: { authorize: 'http://127.0.0.1:4000/oauth/authorize', token: 'https://gateway.example.com/token', revoke: 'http://gateway.example.com/revoke' } })
   t.match(warnings, [/`endpoints.revoke` is at http:\/\/gateway\.example\.com: .* Use https/])
   t.equal(warnings.length, 1)

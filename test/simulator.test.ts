@@ -108,7 +108,7 @@ t.test('authorization requests', async (t) => {
     t.match(webflow.requests.authorize, [{ method: 'GET', path: '/oauth/authorize', parameters: { scope: 'sites:read cms:read' } }])
   })
 
-  t.test('a URL that is no authorize URL is refused', async (t) => {
+  t.test('a URL that is not an authorize URL is refused', async (t) => {
     const { webflow, authorizeUrl } = await start(t)
     await t.rejects(webflow.approve(authorizeUrl().replace('/authorize', '/elsewhere')), /no page at \/oauth\/elsewhere to approve or deny/)
     await t.rejects(webflow.approve(String(undefined)), /\/undefined to .* `location`/)
@@ -139,7 +139,7 @@ t.test('the consent page', async (t) => {
     t.match(await body.text(), 'value="&#34;autofocus &#39;&#38;" checked>')
   })
 
-  t.test('describes scopes to change only, and scopes it has never heard of', async (t) => {
+  t.test('describes write-only scopes and unknown scopes', async (t) => {
     const { authorizeUrl } = await start(t, { app: { ...app, scope: ['assets:write', 'new_thing:read'] } })
     const { body } = await request(authorizeUrl({ scope: null }))
     const page = await body.text()
@@ -147,7 +147,7 @@ t.test('the consent page', async (t) => {
     t.match(page, '<li>See new thing</li>')
   })
 
-  t.test('allows its own style sheet only, and does not keep the form from leading to the app', async (t) => {
+  t.test('allows only its own style sheet, and lets the form redirect to the app', async (t) => {
     const { authorizeUrl } = await start(t)
     const { headers, body } = await request(authorizeUrl())
     const [, style = ''] = /<style>(.*)<\/style>/s.exec(await body.text()) ?? []
@@ -193,7 +193,7 @@ t.test('the consent page', async (t) => {
     [`decision=approve&decision=approve&site=${ids.engine}`, 'Approve or deny.']
   ]
   for (const [fields, message] of picks) {
-    t.test(`comes again with the message: ${message} (${fields.split('&').length} fields)`, async (t) => {
+    t.test(`is shown again with the message: ${message} (${fields.split('&').length} fields)`, async (t) => {
       const { authorizeUrl } = await start(t)
       const { status, page } = await submit(authorizeUrl(), fields)
       t.equal(status, 400)
@@ -201,18 +201,18 @@ t.test('the consent page', async (t) => {
     })
   }
 
-  t.test('keeps what was ticked when it comes again', async (t) => {
+  t.test('keeps the ticked boxes when it is shown again', async (t) => {
     const { authorizeUrl } = await start(t)
     const { page } = await submit(authorizeUrl(), `decision=approve&site=${ids.notes}&site=${ids.gardens}`)
     t.strictSame([...page.matchAll(/value="(\w+)" checked/g)].map(([, id]) => id), [ids.notes, ids.gardens])
   })
 
-  t.test('comes again when its form is unreadable', async (t) => {
+  t.test('is shown again when its form is unreadable', async (t) => {
     const { authorizeUrl } = await start(t)
     t.equal((await submit(authorizeUrl(), '{', { 'content-type': 'application/json' })).status, 400)
   })
 
-  t.test('judges the authorization request again when its form is sent', async (t) => {
+  t.test('checks the authorization request again when its form is sent', async (t) => {
     const { authorizeUrl } = await start(t)
     const refused = await request(authorizeUrl({ client_id: 'unknown' }), { method: 'POST', headers: form, body: 'decision=approve' })
     t.equal(refused.statusCode, 400)
@@ -220,7 +220,7 @@ t.test('the consent page', async (t) => {
     t.equal(parameter(`${redirected.headers['location']}`, 'error'), 'invalid_scope')
   })
 
-  t.test('picks that Webflow does not offer are refused by approve too', async (t) => {
+  t.test('`approve` refuses a selection that Webflow does not offer', async (t) => {
     const { webflow, authorizeUrl } = await start(t)
     await t.rejects(webflow.approve(authorizeUrl(), { siteIds: [] }), /Pick at least one site/)
     await t.rejects(webflow.approve(authorizeUrl(), { siteIds: [ids.engine], workspaceId: ids.studio }), /not both/)
@@ -267,7 +267,7 @@ t.test('the token endpoint', async (t) => {
     t.equal((await exchange(code, { redirect_uri: redirectUri })).status, 200)
   })
 
-  t.test('a redirect URI not sent at authorize may be sent when it is the one that was used', async (t) => {
+  t.test('a redirect URI that was not sent at authorize may be sent if it equals the one that was used', async (t) => {
     const { webflow, authorizeUrl, exchange } = await start(t)
     const code = parameter(await webflow.approve(authorizeUrl()), 'code')
     t.equal((await exchange(code, { redirect_uri: localRedirectUri })).status, 400)
@@ -282,7 +282,7 @@ t.test('the token endpoint', async (t) => {
     t.equal((await get('/v2/sites', member(first.body, 'access_token'))).status, 200)
   })
 
-  t.test('a code dies after 15 minutes', async (t) => {
+  t.test('a code expires after 15 minutes', async (t) => {
     let now = Date.parse('2026-11-01')
     const { webflow, authorizeUrl, exchange } = await start(t, { now: () => now })
     const early = parameter(await webflow.approve(authorizeUrl()), 'code')
@@ -318,7 +318,7 @@ t.test('the token endpoint', async (t) => {
     }
   })
 
-  t.test('a missing parameter, or one that is no string, is invalid_request', async (t) => {
+  t.test('a parameter that is missing or not a string is invalid_request', async (t) => {
     const { exchange } = await start(t)
     for (const name of ['grant_type', 'client_id', 'client_secret', 'code', 'redirect_uri']) {
       for (const value of [...(name === 'redirect_uri' ? [] : [undefined, '']), null, 1, true, ['x'], { x: 'y' }]) {
@@ -370,7 +370,7 @@ t.test('bodies that cannot be read', async (t) => {
     t.match(await get(`/install/${'x'.repeat(500)}`), { status: 400, body: { code: 'bad_request' } })
   })
 
-  t.test('bytes that are no HTTP are refused with status 400, headers that are too large with 431', async (t) => {
+  t.test('bytes that are not HTTP are refused with status 400, and headers that are too large with 431', async (t) => {
     const { webflow } = await start(t)
     for (const [bytes, status] of [['nonsense\r\n\r\n', 400], [`GET / HTTP/1.1\r\nhost: x\r\nx: ${'x'.repeat(20000)}\r\n\r\n`, 431]] as const) {
       const socket = connect(Number(new URL(webflow.url).port), '127.0.0.1')
@@ -408,7 +408,7 @@ t.test('the revocation endpoint', async (t) => {
     t.match(await get('/v2/sites', accessToken), { status: 200 })
   })
 
-  t.test('a missing parameter, or one that is no string, is invalid_request', async (t) => {
+  t.test('a parameter that is missing or not a string is invalid_request', async (t) => {
     const { revoke } = await start(t)
     for (const name of ['client_id', 'client_secret', 'access_token']) {
       for (const value of [undefined, null, 1, ['x'], { x: 'y' }]) {
@@ -450,7 +450,7 @@ t.test('the scopes', async (t) => {
 })
 
 t.test('the Data API', async (t) => {
-  t.test('serves a site as Webflow does, to the last member', async (t) => {
+  t.test('serves a site with exactly the members that Webflow sends', async (t) => {
     const { connect, get } = await start(t)
     const { body } = await get('/v2/sites', await connect({ siteIds: [ids.notes] }))
     t.strictSame(body, {
@@ -497,7 +497,7 @@ t.test('the Data API', async (t) => {
     t.strictSame({ ...await client.token.authorizedBy() }, { id: '545bbecb7bdd6769632504a7', email: 'ada@example.com', firstName: 'Ada', lastName: 'Lovelace' })
   })
 
-  t.test('tells when a token was last used', async (t) => {
+  t.test('says when a token was last used', async (t) => {
     let now = Date.parse('2026-11-01T10:00:00.000Z')
     const { connect, get } = await start(t, { now: () => now })
     const accessToken = await connect()
@@ -535,7 +535,7 @@ t.test('the Data API', async (t) => {
     t.equal((await request(webflow.endpoints.authorize, { method: 'DELETE' })).statusCode, 404)
   })
 
-  t.test('a grant is cumulative: every token lists all that the user ever allowed', async (t) => {
+  t.test('a grant is cumulative: every token lists everything that the user has ever allowed', async (t) => {
     const { connect, get } = await start(t)
     const older = await connect({ siteIds: [ids.engine] })
     await connect({ siteIds: [ids.gardens] })
@@ -571,7 +571,7 @@ t.test('the Data API', async (t) => {
   })
 })
 
-t.test('installs and uninstalls at Webflow', async (t) => {
+t.test('installing and uninstalling at Webflow', async (t) => {
   t.test('an install comes back with a code and without state', async (t) => {
     const { webflow, exchange } = await start(t)
     const url = await webflow.install({ siteIds: [ids.gardens] })
@@ -589,7 +589,7 @@ t.test('installs and uninstalls at Webflow', async (t) => {
     t.equal((await request(`${webflow.url}${headers['location']}`)).statusCode, 200)
   })
 
-  t.test('the dashboard tells what is installed, and uninstalls', async (t) => {
+  t.test('the dashboard shows the installed apps and uninstalls them', async (t) => {
     const { webflow, connect, get } = await start(t)
     const dashboard = async (): Promise<string> => (await request(webflow.url)).body.text()
     t.match(await dashboard(), 'Not installed')
@@ -604,7 +604,7 @@ t.test('installs and uninstalls at Webflow', async (t) => {
     t.match(await dashboard(), 'Not installed')
   })
 
-  t.test('an unknown client id has neither install link nor uninstall', async (t) => {
+  t.test('an unknown client id can be neither installed nor uninstalled', async (t) => {
     const { webflow } = await start(t)
     t.equal((await request(`${webflow.url}/install/unknown`)).statusCode, 404)
     t.equal((await request(`${webflow.url}/uninstall/unknown`, { method: 'POST' })).statusCode, 404)
@@ -626,7 +626,7 @@ t.test('installs and uninstalls at Webflow', async (t) => {
     webflow.uninstall(app.clientId)
   })
 
-  t.test('revokeToken ends one token and tells whether it was alive', async (t) => {
+  t.test('revokeToken ends one token and returns whether it was alive', async (t) => {
     const { webflow, connect, get } = await start(t)
     const [ended, alive] = [await connect(), await connect()]
     t.equal(webflow.revokeToken(ended), true)
@@ -637,7 +637,7 @@ t.test('installs and uninstalls at Webflow', async (t) => {
 })
 
 t.test('switches', async (t) => {
-  t.test('repeatedAuthorization new: another token beside the old one', async (t) => {
+  t.test('repeatedAuthorization new: the old token stays valid beside the new one', async (t) => {
     const { connect, get } = await start(t)
     const [older, newer] = [await connect(), await connect()]
     t.not(older, newer)
@@ -656,14 +656,14 @@ t.test('switches', async (t) => {
     t.match(await get('/v2/token/introspect', tokens[0]), { body: { authorization: { scope: 'cms:read,sites:read' } } })
   })
 
-  t.test('repeatedAuthorization new-ends-old: the old token dies', async (t) => {
+  t.test('repeatedAuthorization new-ends-old: the old token ends', async (t) => {
     const { connect, get } = await start(t, { behavior: { repeatedAuthorization: 'new-ends-old' } })
     const [older, newer] = [await connect(), await connect()]
     t.equal((await get('/v2/sites', older)).status, 401)
     t.equal((await get('/v2/sites', newer)).status, 200)
   })
 
-  t.test('repeatedConsent skip: no page unless more is asked for', async (t) => {
+  t.test('repeatedConsent skip: the page is shown only when the app asks for more', async (t) => {
     const { webflow, authorizeUrl, exchange } = await start(t, { behavior: { repeatedConsent: 'skip' } })
     const url = authorizeUrl({ scope: 'sites:read', state: 's' })
     t.equal((await request(url)).statusCode, 200)
@@ -675,7 +675,7 @@ t.test('switches', async (t) => {
     t.equal((await request(authorizeUrl({ scope: 'sites:read cms:read' }))).statusCode, 200)
   })
 
-  t.test('omittedRedirectUri refuse: a page when several are registered, the only one otherwise', async (t) => {
+  t.test('omittedRedirectUri refuse: an error page when several are registered, otherwise the only one counts', async (t) => {
     const behavior: BehaviorOptions = { omittedRedirectUri: 'refuse' }
     const several = await start(t, { behavior })
     await t.rejects(several.webflow.approve(several.authorizeUrl()), /several redirect URIs/)
@@ -683,7 +683,7 @@ t.test('switches', async (t) => {
     t.match(await one.webflow.approve(one.authorizeUrl()), /[?]code=/)
   })
 
-  t.test('omittedScope: all that is configured, or refuse', async (t) => {
+  t.test('omittedScope: all configured scopes, or an error', async (t) => {
     const configured = await start(t)
     const { body } = await configured.exchange(parameter(await configured.webflow.approve(configured.authorizeUrl({ scope: null })), 'code'))
     t.match(await configured.get('/v2/token/introspect', member(body, 'access_token')), { body: { authorization: { scope: app.scope.join(',') } } })
@@ -709,7 +709,7 @@ t.test('switches', async (t) => {
     t.equal((await get('/v2/sites', member(body, 'access_token'))).status, 401)
   })
 
-  t.test('scopeInTokenResponse and expiresIn: the answer says so, and the token dies in time', async (t) => {
+  t.test('scopeInTokenResponse and expiresIn: the answer has them, and the token expires in time', async (t) => {
     let now = Date.parse('2026-11-01')
     const { webflow, authorizeUrl, exchange, get } = await start(t, { now: () => now, behavior: { scopeInTokenResponse: true, expiresIn: 3600 } })
     const { body } = await exchange(parameter(await webflow.approve(authorizeUrl({ scope: 'sites:read cms:read' })), 'code'))
@@ -720,7 +720,7 @@ t.test('switches', async (t) => {
     t.equal((await get('/v2/sites', member(body, 'access_token'))).status, 401)
   })
 
-  t.test('an expired token is not given again', async (t) => {
+  t.test('an expired token is not issued again', async (t) => {
     let now = Date.parse('2026-11-01')
     const { connect } = await start(t, { now: () => now, behavior: { repeatedAuthorization: 'same', expiresIn: 60 } })
     const first = await connect()
@@ -729,7 +729,7 @@ t.test('switches', async (t) => {
     t.notOk(first === await connect(), 'another when it is dead')
   })
 
-  t.test('revokedMember: the old name', async (t) => {
+  t.test('revokedMember: the answer has the old name', async (t) => {
     const { connect, revoke } = await start(t, { behavior: { revokedMember: 'didRevoke' } })
     t.strictSame(await revoke({ access_token: await connect() }), { status: 200, body: { didRevoke: true } })
   })
@@ -747,12 +747,12 @@ t.test('switches', async (t) => {
     t.equal((await get('/v2/sites', older)).status, 401)
   })
 
-  t.test('introspectionScopeSeparator: a space', async (t) => {
+  t.test('introspectionScopeSeparator: introspection separates scopes by a space', async (t) => {
     const { connect, get } = await start(t, { behavior: { introspectionScopeSeparator: ' ' } })
     t.match(await get('/v2/token/introspect', await connect()), { body: { authorization: { scope: app.scope.join(' ') } } })
   })
 
-  t.test('authorizationOf: one for the grant, however many tokens it has', async (t) => {
+  t.test('authorizationOf grant: all tokens of a grant have one authorization', async (t) => {
     const idOf = async ({ get }: Bench, accessToken: string) => /"id":"(\w{24})","createdOn":"([^"]+)"/.exec(JSON.stringify((await get('/v2/token/introspect', accessToken)).body))?.slice(1)
     let clock = 1_800_000_000_000
     const now = () => clock++
@@ -764,12 +764,12 @@ t.test('switches', async (t) => {
     t.strictSame(await idOf(byGrant, await byGrant.connect()), first)
   })
 
-  t.test('introspectionListsUsers: nobody', async (t) => {
+  t.test('introspectionListsUsers false: introspection lists no users', async (t) => {
     const { connect, get } = await start(t, { behavior: { introspectionListsUsers: false } })
     t.match(await get('/v2/token/introspect', await connect()), { status: 200, body: { authorization: { authorizedTo: { userIds: [] } } } })
   })
 
-  t.test('workspaceGrantListsSites: the sites beside the workspace', async (t) => {
+  t.test('workspaceGrantListsSites: introspection lists the sites beside the workspace', async (t) => {
     const { connect, get } = await start(t, { behavior: { workspaceGrantListsSites: true } })
     t.match(await get('/v2/token/introspect', await connect({ workspaceId: ids.studio })), {
       body: { authorization: { authorizedTo: { siteIds: [ids.engine, ids.notes], workspaceIds: [ids.studio] } } }
@@ -778,7 +778,7 @@ t.test('switches', async (t) => {
 })
 
 t.test('faults', async (t) => {
-  t.test('an answer in place of the endpoint’s strikes once and leaves the code unspent', async (t) => {
+  t.test('an answer in place of the endpoint’s own is given once and leaves the code unspent', async (t) => {
     const { webflow, authorizeUrl, exchange } = await start(t)
     const code = parameter(await webflow.approve(authorizeUrl()), 'code')
     webflow.fail('token', { status: 503, body: { message: 'later' }, headers: { 'retry-after': '7' } })
@@ -786,7 +786,7 @@ t.test('faults', async (t) => {
     t.equal((await exchange(code)).status, 200)
   })
 
-  t.test('a body is sent as it is, with status 200 unless told otherwise', async (t) => {
+  t.test('a body is sent as it is, with status 200 by default', async (t) => {
     const { webflow } = await start(t)
     webflow.fail('introspect', { body: '<h1>oops' })
     webflow.fail('introspect', { body: '<h1>oops', headers: { 'content-type': 'text/html' } })
@@ -801,7 +801,7 @@ t.test('faults', async (t) => {
     t.equal(await third.body.text(), '')
   })
 
-  t.test('faults queue up, each for as many calls as it says', async (t) => {
+  t.test('faults are queued, each for its number of calls', async (t) => {
     const { webflow, get } = await start(t)
     webflow.fail('sites', { status: 429, body: {}, times: 2 })
     webflow.fail('sites', { status: 500, body: {} })
@@ -833,7 +833,7 @@ t.test('faults', async (t) => {
     t.equal((await get('/v2/sites', accessToken)).status, 401)
   })
 
-  t.test('a delay stands alone: the endpoint then answers by itself', async (t) => {
+  t.test('after a mere delay, the endpoint gives its own answer', async (t) => {
     const { webflow, get, connect } = await start(t)
     const accessToken = await connect()
     webflow.fail('sites', { delay: 1 })
@@ -852,14 +852,14 @@ t.test('faults', async (t) => {
     await Promise.all(calls)
   })
 
-  t.test('a fault of authorize strikes the browser', async (t) => {
+  t.test('a fault of authorize is answered to the browser', async (t) => {
     const { webflow, authorizeUrl } = await start(t)
     webflow.fail('authorize', { status: 503, body: 'oops' })
     await t.rejects(webflow.approve(authorizeUrl()), /status 503$/)
     t.match(await webflow.approve(authorizeUrl()), /[?]code=/)
   })
 
-  t.test('the faults that are asked for most have names', async (t) => {
+  t.test('the most common faults have names', async (t) => {
     const { webflow } = await start(t)
     const cases = [
       ['rate_limited', 429, /"code":"too_many_requests"/],
@@ -882,7 +882,7 @@ t.test('faults', async (t) => {
     await t.rejects(request(`${webflow.url}/v2/sites`, { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' })
   })
 
-  t.test('a fault that makes no sense is refused', async (t) => {
+  t.test('an invalid fault is refused', async (t) => {
     const { webflow } = await start(t)
     t.throws(() => webflow.fail('token', { status: 99 }), /from 200 to 599/)
     t.throws(() => webflow.fail('token', { status: 600 }), TypeError)
@@ -963,7 +963,7 @@ t.test('the simulator', async (t) => {
     t.match(await get('/v2/sites', accessToken), { body: { sites: [{ id: 'c'.repeat(24), workspaceId: 'b'.repeat(24) }] } })
   })
 
-  t.test('a clock that fails is an error of the test, with status 500', async (t) => {
+  t.test('an error of the injected clock is answered with status 500', async (t) => {
     const { get, webflow } = await start(t, { now: () => { throw new Error('the clock stopped') } })
     t.match(await get('/v2/sites'), { status: 500, body: { message: 'the clock stopped' } })
     t.equal(webflow.requests.sites.length, 0)
@@ -1005,7 +1005,7 @@ t.test('the simulator', async (t) => {
     }
   })
 
-  t.test('its log has method, path and status, and nothing that was said', async (t) => {
+  t.test('its log has method, path and status, and no parameters', async (t) => {
     const lines: string[] = []
     const stream = new Writable({
       write (chunk, _encoding, done) {
@@ -1033,7 +1033,7 @@ t.test('the simulator', async (t) => {
     }
   })
 
-  t.test('a logger switched on by a mere true is discreet too', async (t) => {
+  t.test('the logger that `true` switches on logs no parameters either', async (t) => {
     const webflow = createSimulator({ app, logger: true })
     t.teardown(() => webflow.close())
     const { req } = Reflect.get(webflow.server.log, Symbol.for('pino.serializers'))

@@ -28,7 +28,7 @@ function createStore () {
   return { memory, store, calls, state }
 }
 
-t.test('the token is there from preValidation on, in hooks and handlers, also on earlier routes and for unknown ones', async (t) => {
+t.test('the token can be read from preValidation on, in hooks and handlers, on earlier routes and for unknown routes', async (t) => {
   const webflow = await startWebflow(t)
   const seen: string[] = []
   const app = await createApp(t, {
@@ -49,7 +49,7 @@ t.test('the token is there from preValidation on, in hooks and handlers, also on
   t.strictSame(seen.slice(0, 3), ['preValidation', 'preHandler', 'onSend'])
 })
 
-t.test('hooks of the app that read the token run on our routes too', async (t) => {
+t.test('hooks of the app that read the token run on the plugin\'s routes too', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, after: (app) => { app.addHook('preHandler', async (request) => { request.log.debug({ id: request.webflowToken?.id }) }) } }))
   t.equal((await connect(browser, webflow)).statusCode, 303)
@@ -57,7 +57,7 @@ t.test('hooks of the app that read the token run on our routes too', async (t) =
   t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 200)
 })
 
-t.test('read too early, or on a route that opted out, the token throws instead of being null', async (t) => {
+t.test('reading the token too early, or on a route that opted out, throws', async (t) => {
   const { store, calls } = createStore()
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
@@ -83,7 +83,7 @@ t.test('read too early, or on a route that opted out, the token throws instead o
   }
 })
 
-t.test('an opted-out route does not ask who the user is', async (t) => {
+t.test('an opted-out route does not call `identify`', async (t) => {
   let asked = 0
   const browser = new Browser(await createApp(t, {
     options: {
@@ -142,7 +142,7 @@ t.test('a cookie whose name begins with a no-break space is neither a session no
   t.equal((await app.inject({ url: pathname + search, headers: { host: 'app.example.com', cookie: `${flow?.name}=${flow?.value}` } })).statusCode, 303, 'and a flow')
 })
 
-t.test('a key of the store is no cookie', async (t) => {
+t.test('a key of the store does not work as a cookie', async (t) => {
   const { store, calls } = createStore()
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, options: { store } })
@@ -155,7 +155,7 @@ t.test('a key of the store is no cookie', async (t) => {
   t.equal((await thief.get('/token')).json().connected, false)
 })
 
-t.test('an outage of the store is no logout: only reading the token fails', async (t) => {
+t.test('an outage of the store is not a logout: only reading the token fails', async (t) => {
   const { store, state } = createStore()
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
@@ -180,7 +180,7 @@ t.test('an outage of the store is no logout: only reading the token fails', asyn
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('a store that hangs holds up one request, not the app', async (t) => {
+t.test('a store that hangs delays one request, not the app', async (t) => {
   const { store, state, calls } = createStore()
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout: 50 } }))
@@ -192,7 +192,7 @@ t.test('a store that hangs holds up one request, not the app', async (t) => {
   t.strictSame(calls, [], 'the store is left alone for a second')
 })
 
-t.test('a value under an unknown secret is an outage, a tampered one is no token', async (t) => {
+t.test('a value under an unknown secret is an outage, and a changed value is not a token', async (t) => {
   const { memory, store, calls } = createStore()
   const webflow = await startWebflow(t)
   const old = await createApp(t, { webflow, options: { store, secret: 'the old secret, of 32 bytes and more' } })
@@ -211,7 +211,7 @@ t.test('a value under an unknown secret is an outage, a tampered one is no token
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('a token that is used lives on, and one that is not ends', async (t) => {
+t.test('a token lives on while it is used and otherwise ends', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)
@@ -237,7 +237,7 @@ t.test('a token that is used lives on, and one that is not ends', async (t) => {
   t.equal((await browser.get('/token')).json().connected, false)
 })
 
-t.test('each request gets a token of its own', async (t) => {
+t.test('each request gets its own token object', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -254,7 +254,7 @@ t.test('each request gets a token of its own', async (t) => {
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('two apps in sibling scopes on one server and one store know nothing of each other', async (t) => {
+t.test('two apps in sibling scopes with one server and one store never see each other\'s tokens', async (t) => {
   const webflow = await startWebflow(t, {}, ['https://app.example.com/a/callback', 'https://app.example.com/b/callback'])
   const store = new MemoryStore()
   const app = Fastify()
@@ -283,7 +283,7 @@ t.test('two apps in sibling scopes on one server and one store know nothing of e
   t.equal((await browser.get(crossed.href)).json().reason, 'other_browser')
 })
 
-t.test('the guard lets those with a token pass, and names what is missing', async (t) => {
+t.test('the guard lets requests with a token pass, and its errors name what is missing', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -310,7 +310,7 @@ t.test('the guard lets those with a token pass, and names what is missing', asyn
   t.match(answer.json().message, 'lacks the scope cms:write authorized_user:read. It has sites:read cms:read. ')
 })
 
-t.test('what a token has instead of a scope is named by scopes alone, and not without end', async (t) => {
+t.test('the error for a missing scope lists only valid scopes, and a limited number', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -329,14 +329,14 @@ t.test('what a token has instead of a scope is named by scopes alone, and not wi
   }
 })
 
-t.test('a guard that cannot work is refused where it is made', async (t) => {
+t.test('a guard with wrong options is refused when it is created', async (t) => {
   const { requireToken } = (await createApp(t)).webflowOAuth
   for (const options of [{ scope: [] }, { scope: 'sites:read' }, { scope: ['sites read'] }, { onMissing: 'loop' }, { scopes: ['sites:read'] }]) {
     t.throws(() => Reflect.apply(requireToken, null, [options]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
   }
 })
 
-t.test('a guard that would ask for more than a flow cookie can hold is refused where it is made', async (t) => {
+t.test('a guard whose scope does not fit into a flow cookie is refused when it is created', async (t) => {
   const { requireToken } = (await createApp(t)).webflowOAuth
   const scope = Array.from({ length: 70 }, (_, index) => `${'s'.repeat(40)}_${index}:read`)
   t.throws(() => requireToken({ scope, onMissing: 'redirect' }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long/ })
@@ -373,7 +373,7 @@ t.test('the guard leads a person through a flow and back to the same page', asyn
   t.equal((await browser.navigate('/wide')).body, 'wide')
 })
 
-t.test('the guard leads only people: programs, posts, HEAD and prefetches get an answer', async (t) => {
+t.test('the guard redirects only page navigations: programs, POST, HEAD and prefetches get an error', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createGuarded(t, webflow))
   t.equal((await browser.get('/page')).statusCode, 401)
@@ -389,7 +389,7 @@ t.test('the guard leads only people: programs, posts, HEAD and prefetches get an
   t.strictSame(prefetch.cookies, [])
 })
 
-t.test('a page that cannot be returned to is replaced by `successRedirect`', async (t) => {
+t.test('if the flow cannot return to the guarded page, it ends at `successRedirect`', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createGuarded(t, webflow, { successRedirect: '/home' }))
   const away = await browser.navigate(`/page?q=${'x'.repeat(2048)}`)
@@ -397,7 +397,7 @@ t.test('a page that cannot be returned to is replaced by `successRedirect`', asy
   t.equal(back.location, 'https://app.example.com/home')
 })
 
-t.test('three flows in a minute are enough: no endless loop', async (t) => {
+t.test('after three flows in a minute the guard answers with an error, so that nothing loops', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)
@@ -415,7 +415,7 @@ t.test('three flows in a minute are enough: no endless loop', async (t) => {
   t.equal((await browser.navigate('/page')).statusCode, 302)
 })
 
-t.test('behind a proxy that takes off a prefix the guard and the page lead to public addresses', async (t) => {
+t.test('behind a proxy that removes a prefix, the guard and the page lead to public URLs', async (t) => {
   const redirectUri = 'https://app.example.com/api/webflow/callback'
   const webflow = await startWebflow(t, {}, [redirectUri])
   const browser = new Browser(await createGuarded(t, webflow, { redirectUri, callbackPath: '/webflow/callback' }))
@@ -426,7 +426,7 @@ t.test('behind a proxy that takes off a prefix the guard and the page lead to pu
   t.match((await browser.navigate('/webflow/callback')).body, 'href="https://app.example.com/api/webflow/authorize"')
 })
 
-t.test('an app on HTTP/2 is no different, in its types neither', async (t) => {
+t.test('the plugin works and compiles on HTTP/2', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(() => app.close())
   await app.register(webflowOAuth, baseOptions(null))

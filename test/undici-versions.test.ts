@@ -142,7 +142,7 @@ async function startProxy (t: Test): Promise<{ url: string, passed: () => number
   return { url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`, passed: () => passed }
 }
 
-t.test('what cannot request is no dispatcher to the compiler', async (t) => {
+t.test('the compiler refuses a dispatcher without `request`', async (t) => {
   // @ts-expect-error: a dispatcher of another kind than undici's.
   const dispatcher: Accepted = { dispatch: () => true }
   await t.rejects(createApp(t, { options: { dispatcher } }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`dispatcher` must be a Dispatcher of undici 5 to 8, with the method `request`: / })
@@ -165,7 +165,7 @@ for (const { version, agent, client, composed, following, mock, pool, proxy } of
     ])
   })
 
-  t.test(`undici ${version}: a MockAgent answers, and what it does not expect fails`, async (t) => {
+  t.test(`undici ${version}: a MockAgent answers expected calls, and other calls fail`, async (t) => {
     const dispatcher = mock()
     t.teardown(() => dispatcher.close())
     dispatcher.disableNetConnect()
@@ -192,7 +192,7 @@ for (const { version, agent, client, composed, following, mock, pool, proxy } of
     await closedFor(server, 2)
   })
 
-  t.test(`undici ${version}: a server that hangs, before its head or in its body, is given up in time`, async (t) => {
+  t.test(`undici ${version}: a server that hangs before its headers or in its body runs into the timeout`, async (t) => {
     const dispatcher = use(t, agent())
     for (const hang of ['before the head', 'in the body']) {
       const server = await startHttp(t, (response) => { if (hang === 'in the body') response.writeHead(200).write('{') })
@@ -204,7 +204,7 @@ for (const { version, agent, client, composed, following, mock, pool, proxy } of
     }
   })
 
-  t.test(`undici ${version}: what follows redirects by default follows none, since they would take the credentials along`, async (t) => {
+  t.test(`undici ${version}: a dispatcher that follows redirects by default follows none, because they would carry the credentials along`, async (t) => {
     const elsewhere = await startServer(t)
     const server = await startHttp(t, (response) => response.writeHead(307, { location: elsewhere.url }).end())
     t.equal(await codeOf(createClient(server.url, use(t, following())).exchange(code)), 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID')
@@ -212,7 +212,7 @@ for (const { version, agent, client, composed, following, mock, pool, proxy } of
     t.strictSame(elsewhere.requests, [])
   })
 
-  t.test(`undici ${version}: a RetryAgent and a composed dispatcher carry calls, where there are such`, async (t) => {
+  t.test(`undici ${version}: a RetryAgent and a composed dispatcher carry calls, if this version has them`, async (t) => {
     const server = await startServer(t)
     const dispatchers = composed('/changed')
     for (const dispatcher of dispatchers) t.equal((await createClient(server.url, use(t, dispatcher)).exchange(code)).accessToken, accessToken)
@@ -220,7 +220,7 @@ for (const { version, agent, client, composed, following, mock, pool, proxy } of
   })
 }
 
-t.test('the dispatcher that is built into Node works where it can request, and is refused at `register` where it cannot', async (t) => {
+t.test('the dispatcher that is built into Node works if it has `request`, and is refused at `register` otherwise', async (t) => {
   // Node makes it when it is first needed.
   await fetch('data:,')
   const dispatcher: unknown = Reflect.get(globalThis, Symbol.for('undici.globalDispatcher.1'))

@@ -250,7 +250,7 @@ function assertNamed (t: Test, lines: string[], problem: string): void {
   t.notMatch(lines[0], /private/)
 }
 
-t.test('a guard keeps a URL of up to 2,048 characters; of a longer one it logs where the browser will end instead', async (t) => {
+t.test('a guard keeps a URL of up to 2,048 characters; for a longer one it logs where the flow will end instead', async (t) => {
   const { app, webflow, dropped } = await createLongApp(t)
   const longest = `/private?q=${'x'.repeat(2048 - '/private?q='.length)}`
   for (const [url, ending] of [[longest, longest], [`/${'%E8%AA%9E'.repeat(227)}`, `/${'%E8%AA%9E'.repeat(227)}`], [`/private?filter=${'%7B%22a%22%3A1%7D'.repeat(100)}`, undefined]] as const) {
@@ -261,7 +261,7 @@ t.test('a guard keeps a URL of up to 2,048 characters; of a longer one it logs w
   assertNamed(t, dropped(), 'has more than 2,048 characters')
 })
 
-t.test('authorize and startAuthorization log a `returnTo` that is too long, and not one that is foreign', async (t) => {
+t.test('authorize and startAuthorization log a warning for a `returnTo` that is too long, but not for a foreign one', async (t) => {
   const { browser, begin, dropped } = await createLongApp(t)
   const long = `/private?${'x'.repeat(2048)}`
   await browser.navigate(`/webflow/authorize?returnTo=${encodeURIComponent(long)}`)
@@ -275,7 +275,7 @@ t.test('authorize and startAuthorization log a `returnTo` that is too long, and 
   }
 })
 
-t.test('a flow cookie never has more than 4,096 bytes, from its beginning to its end', async (t) => {
+t.test('a flow cookie never has more than 4,096 bytes, not even when its flow ends', async (t) => {
   const user = 'a'.repeat(255)
   const { app, begin, dropped } = await createLongApp(t, { identify: () => user, cookieName: 'w'.repeat(64), flowMaxAge: 86_400 })
   let [kept, cut, largest] = [0, 0, 0]
@@ -310,7 +310,7 @@ t.test('47 scopes leave a guard room for a URL of a thousand characters', async 
   t.strictSame(dropped(), [])
 })
 
-t.test('a scope that no flow cookie can hold is refused: at the start, and where a flow asks for it', async (t) => {
+t.test('a scope that no flow cookie can hold is refused, at start-up and when a flow asks for it', async (t) => {
   const scope = Array.from({ length: 70 }, (_, index) => `${'s'.repeat(40)}_${index}:read`)
   await t.rejects(createApp(t, { options: { scope } }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long for a flow cookie of 4,096 bytes: ask for fewer scopes/ })
   const { begin } = await createLongApp(t)
@@ -320,7 +320,7 @@ t.test('a scope that no flow cookie can hold is refused: at the start, and where
   t.equal(cookies.length, 0)
 })
 
-t.test('a browser holds two of the longest flows at least, and never more than 8 KiB of flow cookies', async (t) => {
+t.test('a browser holds at least two of the longest flows, and never more than 8 KiB of flow cookies', async (t) => {
   const { browser } = await createLongApp(t, { scope: manyScopes })
   for (let i = 0; i < 6; i++) {
     await browser.navigate(`/page?${'x'.repeat(1100)}${i}`)
