@@ -84,7 +84,7 @@ t.test('a request that hangs gets 503 when the time for closing is over, whereve
       t.equal(headers['cache-control'], 'no-store')
       t.equal(headers['referrer-policy'], 'no-referrer')
     }
-    t.equal(log.split('"path":"/webflow/authorize","msg":"webflow-oauth: a request was still unanswered when the app closed').length - 1, 2, 'one line each, with the path')
+    t.equal(log.split('"path":"/webflow/authorize","msg":"webflow-oauth: a request was still unanswered when the app closed').length - 1, 2, 'one line for each request, with its path')
     t.notMatch(log, /a-state|a-code/)
   }
 })
@@ -109,7 +109,7 @@ t.test('a callback whose hook hangs gets 503 with its session cookie, and a link
     const { statusCode, body } = await pending
     t.equal(statusCode, 503)
     t.match(body, '<a href="https://app.example.com/webflow/authorize?returnTo=https%3A%2F%2Fapp.example.com%2Fwelcome%3Fa%3D%2522b">Try again</a>')
-    t.equal([...browser.cookies.keys()].includes('__Host-webflow'), name === 'onSuccess', 'the token is stored, so that its cookie is sent')
+    t.equal([...browser.cookies.keys()].includes('__Host-webflow'), name === 'onSuccess', 'the cookie is sent once the token is stored')
     t.match(log, '"tasks":1,"msg":"webflow-oauth: tasks were still running when the app closed')
   }
 })
@@ -207,7 +207,7 @@ t.test('a hook or handler that continues after the 503 breaks nothing and logs n
         }
       }
     }],
-    ['a handler that goes on', { options: { beforeStore: sleep } }],
+    ['a handler that continues', { options: { beforeStore: sleep } }],
     ['an asynchronous `onSend`', { after: (app) => { app.addHook('onSend', async (request) => { if (request.url.includes('callback')) await sleep() }) } }],
     ['an `onSend` with a callback', {
       after: (app) => {
@@ -279,7 +279,7 @@ t.test('no socket stays open after closing', async (t) => {
   const [json = '', stream = '', broken = ''] = await Promise.all(answers)
   t.match(json, /^HTTP\/1.1 503 /)
   t.match(json, /connection: close/i)
-  t.match(stream, /^HTTP\/1.1 200 [^]*begun/, 'what has begun can only be cut off')
+  t.match(stream, /^HTTP\/1.1 200 [^]*begun/, 'an answer that has begun can only be cut off')
   t.equal(broken, '')
   t.ok(endless.destroyed)
 })

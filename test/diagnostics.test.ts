@@ -39,7 +39,7 @@ t.test('a flow that connects publishes its start, its exchange and its end', asy
   t.match(messages('flow:end'), [{ clientId, outcome: 'connected', code: null, reason: null, duration: Number, elapsed: Number }])
 
   t.equal((await browser.navigate(callbackUrl)).statusCode, 303)
-  t.equal(messages('flow:end').length, 1, 'the same answer once more is no end')
+  t.equal(messages('flow:end').length, 1, 'the same answer again publishes no end')
   t.equal(messages('exchange').length, 1)
   t.strictSame(messages('store:failure'), [])
 })
@@ -59,7 +59,7 @@ t.test('the start of a flow names its trigger', async (t) => {
 
   await new Browser(app).request('/webflow/authorize', { method: 'HEAD' })
   await new Browser(app).navigate('/webflow/authorize', { 'sec-purpose': 'prefetch' })
-  t.equal(messages('flow:start').length, 3, 'nothing begins for those who only look')
+  t.equal(messages('flow:start').length, 3, 'HEAD and a prefetch begin no flow')
 })
 
 t.test('the end of a flow names the outcome and the reason', async (t) => {
@@ -93,7 +93,7 @@ t.test('the end of a flow names the outcome and the reason', async (t) => {
   refusal = Object.assign(new Error('not for you'), { code: 'NOT_FOR_YOU', reason: 'because' })
   const refused = await begin()
   await refused.browser.navigate(await webflow.approve(refused.url))
-  t.match(last(), { outcome: 'failed', code: null, reason: null }, 'what the app throws may be anything')
+  t.match(last(), { outcome: 'failed', code: null, reason: null }, 'the app may throw any value')
   t.equal(messages('flow:end').length, 5)
 })
 

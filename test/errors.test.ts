@@ -106,7 +106,7 @@ t.test('the stack lines of a foreign error are kept', async (t) => {
   const { message, stack } = describeForeign(error)
   t.equal(message, 'RangeError ERR_OUT_OF_RANGE')
   t.match(stack, /^Error: RangeError ERR_OUT_OF_RANGE\n\s+at .*errors\.test\.ts/)
-  t.equal(describeForeign(withStackOfFrames()).stack, 'Error: Error', 'but not from a stack that is no text')
+  t.equal(describeForeign(withStackOfFrames()).stack, 'Error: Error', 'a stack that is not a string is dropped')
 })
 
 /** Runs a test while the app makes stacks into lists. */
@@ -190,8 +190,8 @@ t.test('NestJS recognises an error of the plugin as an HTTP error, and shows its
     t.strictSame([error.statusCode, error.status, error.expose], [statusCode, statusCode, expose], code)
   }
   const other = new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', 'a message', { statusCode: 400 })
-  t.strictSame([other.status, other.expose], [400, true], 'where the status is not the code\'s own')
-  t.strictSame(Object.keys(other).sort(), ['code', 'name', 'statusCode'], 'logs do not repeat them')
+  t.strictSame([other.status, other.expose], [400, true], 'a status of its own decides `status` and `expose`')
+  t.strictSame(Object.keys(other).sort(), ['code', 'name', 'statusCode'], 'loggers do not list `status` and `expose`')
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

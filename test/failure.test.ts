@@ -17,7 +17,7 @@ t.test('a program gets JSON with code and reason', async (t) => {
   t.match(answer.headers['content-type'], 'application/json')
   const { message, ...rest } = answer.json()
   t.strictSame(rest, { statusCode: 400, code: 'WEBFLOW_OAUTH_STATE_INVALID', error: 'Bad Request', reason: 'malformed' })
-  t.match(message, /secret/, 'the message says what to look at')
+  t.match(message, /secret/, 'the message names the likely cause')
 })
 
 t.test('a person gets a small page that holds nothing of the request', async (t) => {
@@ -312,7 +312,7 @@ t.test('an error that another plugin\'s hook throws on the plugin\'s routes is a
     t.match(post.body, '<a href="https://app.example.com/">Try again</a>')
     t.strictSame(json.json(), { statusCode: 429, error: 'Too Many Requests', message: 'Rate limit exceeded, retry in 1 minute' })
     t.strictSame(seen.map(([, method]) => method), ['GET', 'GET', 'POST', 'HEAD'], 'each error once')
-    t.equal(errors.length, 4, 'hooks for errors see each once, too')
+    t.equal(errors.length, 4, '`onError` hooks get each error once')
   }
 })
 
@@ -383,7 +383,7 @@ t.test('the status of a foreign failure is the one that Fastify would take', asy
     const [page, ours, theirs] = [await browser.navigate('/webflow/authorize'), await browser.get('/webflow/authorize'), await browser.get('/app')]
     t.strictSame([page.statusCode, ours.statusCode, theirs.statusCode], [statusCode, statusCode, statusCode], name)
     t.match(page.headers['content-type'], 'text/html')
-    t.equal(ours.body, theirs.body, 'a program gets what it gets on any route of the app')
+    t.equal(ours.body, theirs.body, 'a program gets the same answer as on any other route of the app')
   }
 })
 

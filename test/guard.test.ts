@@ -226,7 +226,7 @@ t.test('a guard in the wrong place', async (t) => {
           t.equal((await browser.navigate('/aborted')).body, 'aborted')
           t.ok(lines.some((line) => line.includes('no effect in this kind of hook')))
         }
-        t.equal((await browser.get('/token')).statusCode, 200, 'the app goes on')
+        t.equal((await browser.get('/token')).statusCode, 200, 'the app still answers')
       })
     }
   }
@@ -296,7 +296,7 @@ t.test('`request.webflowToken` in hooks', async (t) => {
     await connect(browser, webflow)
     read.length = 0
     await browser.get('/page')
-    t.strictSame(read.filter((line) => line.endsWith(': object')).length, 9, 'with a token it is there from preParsing on')
+    t.strictSame(read.filter((line) => line.endsWith(': object')).length, 9, 'with a token it can be read from preParsing on')
   })
 
   const early: Record<string, (app: FastifyInstance) => void> = {

@@ -194,7 +194,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(slow), outage)
     t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage)
     t.equal(await store.set('key', 'value', { expiresAt: inAMinute() }, { whileResting: true }), true)
-    t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, 'the rest goes on')
+    t.equal(await stateOf(store.set('key', 'value', { expiresAt: inAMinute() })), outage, 'the rest continues')
   })
 
   t.test('late answers do not change how long the store rests', async (t) => {
@@ -210,7 +210,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(second), outage)
     tick(800)
     const probe = store.get('c')
-    t.equal(pending.length, 3, 'the second that took too long did not make the rest longer')
+    t.equal(pending.length, 3, 'the second timeout did not make the rest longer')
     pending[0]?.('late')
     await setImmediate()
     t.equal(await stateOf(store.get('d')), outage, 'a late answer does not end the probing')
@@ -218,7 +218,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await stateOf(probe), outage)
     pending[2]?.('late')
     await setImmediate()
-    t.equal(await stateOf(store.get('e')), outage, 'nor does that of the probe end the rest that followed')
+    t.equal(await stateOf(store.get('e')), outage, 'a late answer of the probe does not end the next rest')
 
     tick(1000)
     const recovered = store.get('f')
@@ -227,7 +227,7 @@ t.test('GuardedStore', async (t) => {
     const slow = store.get('g')
     tick(300)
     t.equal(await stateOf(slow), outage)
-    t.equal(await stateOf(store.get('h')), outage, 'a store that has recovered is given a rest again')
+    t.equal(await stateOf(store.get('h')), outage, 'a store that has recovered rests again after a new timeout')
     t.equal(pending.length, 5)
   })
 
@@ -254,7 +254,7 @@ t.test('GuardedStore', async (t) => {
     tick(999)
     t.equal(await stateOf(store.set('c', 'value', { expiresAt: inAMinute() })), outage)
     t.equal(await stateOf(store.delete('c')), outage)
-    t.equal(pending.length, 2, 'the store was left in peace')
+    t.equal(pending.length, 2, 'the store was not called')
 
     tick(1)
     const [probe, ...others] = [store.get('d'), store.get('e'), store.get('f')]
@@ -264,7 +264,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await probe, 'value')
 
     const after = [store.get('g'), store.get('h')]
-    t.equal(pending.length, 5, 'the store is trusted again')
+    t.equal(pending.length, 5, 'calls reach the store again')
     pending[3]?.(null)
     pending[4]?.(null)
     t.strictSame(await Promise.all(after), [null, null])
@@ -390,7 +390,7 @@ t.test('keys', async (t) => {
       ...createKeyring([secrets.old], 'another client')('seal token')
     ].map(({ key }) => key.export().toString('hex'))
     t.equal(new Set(keys).size, 11)
-    t.equal(keys.some((key) => Object.values(secrets).some((secret) => secret.toString('hex') === key)), false, 'none is the secret itself')
+    t.equal(keys.some((key) => Object.values(secrets).some((secret) => secret.toString('hex') === key)), false, 'no key is the secret itself')
   })
 
   t.test('the first key makes, and every key verifies', async (t) => {
@@ -470,7 +470,7 @@ t.test('sealing', async (t) => {
       if (sealer.open(place, sealed.slice(0, length)).kind !== 'foreign') t.fail(`cut at ${length}`)
     }
     for (const value of [`${sealed}\n`, ` ${sealed}`, `v1.${id}.${iv}`, `v1.${id}..${data}`, `v1.${id}.${iv}.${data}.x`, `v2.${id}.${iv}.${data}`, 'null', '{}', 'text', `v1.${id}.${iv}.${data}==`]) {
-      t.strictSame(sealer.open(place, value), { kind: 'foreign' }, 'what is no sealed value')
+      t.strictSame(sealer.open(place, value), { kind: 'foreign' }, 'a text that is not a sealed value')
     }
   })
 
@@ -525,7 +525,7 @@ t.test('SealedStore', async (t) => {
     t.strictSame(await sealed.get('key'), { sealed: written, text: 'text' })
     t.equal(await sealed.getSealed('key'), written)
     t.equal(await sealed.get('another'), null)
-    t.strictSame(lines, [], 'what is not there is no foreign value')
+    t.strictSame(lines, [], 'a missing value is not logged as foreign')
   })
 
   t.test('conditions compare the sealed value', async (t) => {
@@ -663,12 +663,12 @@ t.test('TokenRecords', async (t) => {
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
     const sealed = await records.readSealed('id') ?? ''
     tick(50_001)
-    for (let use = 0; use < 3; use++) t.equal(records.open('id', sealed)?.record.expiresAt, start + 100_000, 'this use sees what it read')
+    for (let use = 0; use < 3; use++) t.equal(records.open('id', sealed)?.record.expiresAt, start + 100_000, 'this use gets the record that it has read')
     await setImmediate()
-    t.equal(writes, 2, 'uses at one moment renew once')
+    t.equal(writes, 2, 'simultaneous uses renew the record once')
     t.match(await records.read('id'), { record: { accessToken, createdAt: start, expiresAt: start + 150_001 } })
     tick(99_999)
-    t.match(await records.read('id'), { record: { accessToken } }, 'it outlives its first deadline')
+    t.match(await records.read('id'), { record: { accessToken } }, 'the record outlives its first deadline')
   })
 
   t.test('no renewal moves the deadline beyond the end of the token itself', async (t) => {
@@ -683,7 +683,7 @@ t.test('TokenRecords', async (t) => {
     tick(59_000)
     await records.read('id')
     await setImmediate()
-    t.equal((await records.read('id'))?.sealed, renewed?.sealed, 'there is nothing left to move')
+    t.equal((await records.read('id'))?.sealed, renewed?.sealed, 'the deadline cannot move any further')
     tick(1000)
     t.equal(await records.read('id'), null)
   })
@@ -695,7 +695,7 @@ t.test('TokenRecords', async (t) => {
     const sealed = await records.readSealed('id') ?? ''
     tick(60_000)
     await records.drop('id')
-    t.match(records.open('id', sealed), { record: { accessToken } }, 'a request that read it before goes on')
+    t.match(records.open('id', sealed), { record: { accessToken } }, 'a request that has read the record before continues')
     await setImmediate()
     t.equal(await records.read('id'), null)
 
@@ -878,7 +878,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await records.peek('id'), { record: { told: true } })
     const before = await inner.get('token:id')
     t.match(await records.change('id', accessToken, (record) => record), { record: { told: true } })
-    t.equal(await inner.get('token:id'), before, 'nothing new is not written')
+    t.equal(await inner.get('token:id'), before, 'an unchanged record is not written')
     t.equal(await records.change('id', 'another token', complete), null)
     t.equal(await records.change('another id', accessToken, complete), null)
     t.equal(await inner.get('token:id'), before)
@@ -930,7 +930,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await records.read('id'), { record: { accessToken: 'newer' } })
     t.equal(counted.opened, 2)
     await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
-    t.equal(await records.read('id'), null, 'what was opened before does not stand in')
+    t.equal(await records.read('id'), null, 'a record that was opened before is not returned instead')
   })
 
   t.test('an opened record ends at its deadline, even if the store still returns it', async (t) => {
@@ -1001,7 +1001,7 @@ t.test('what Webflow has said about a token', async (t) => {
   t.test('replaces what Webflow said before, and nothing that it has said since', async (t) => {
     t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, told: true })
     t.equal(absorb(told, { authorization: authorization('old'), user: null, askedAt: start + 9 }), told)
-    t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'nothing new is no change')
+    t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'an equal answer is no change')
     t.strictSame(absorb(told, { authorization: authorization('newer'), user: null, askedAt: start + 10 }).authorization?.siteIds, ['newer'])
   })
 
@@ -1040,7 +1040,7 @@ t.test('WebflowToken', async (t) => {
     t.equal(token.tokenType, 'bearer')
     t.strictSame(token.scope, ['sites:read', 'cms:read'])
     t.strictSame([token.createdAt, token.expiresAt], [new Date(start), new Date(start + 1)])
-    t.not(token.scope, record.scope, 'a handler that changes it changes no record')
+    t.not(token.scope, record.scope, 'changing the list in a handler does not change the record')
   })
 
   t.test('is never printed, copied or serialised with its access token', async (t) => {
@@ -1278,7 +1278,7 @@ t.test('the outcome of a flow', async (t) => {
   t.test('a stored outcome is read as a whole or not at all', async (t) => {
     const failed = { kind: 'failed', statusCode: 400 }
     for (const outcome of [connected, failed, { ...failed, code: 'X', reason: 'y' }]) t.strictSame(parseOutcome(outcome), outcome)
-    t.strictSame(parseOutcome({ ...connected, accessToken }), connected, 'and nothing beside it')
+    t.strictSame(parseOutcome({ ...connected, accessToken }), connected, 'other members are dropped')
     const wrong = [undefined, null, 5, 'connected', [], {}, { ...connected, keyId: null }, { kind: 'connected' }, { ...failed, kind: 'lost' }, { ...failed, statusCode: '400' }]
     for (const value of wrong) t.equal(parseOutcome(value), null, inspect(value))
   })
@@ -1313,7 +1313,7 @@ t.test('errors', async (t) => {
       const error = new WebflowOAuthError(code, 'The message.')
       t.match(error, { name: 'WebflowOAuthError', code, statusCode, message: 'The message.' })
       t.ok(error instanceof Error)
-      t.notOk('reason' in error || 'cause' in error, 'what there is not is not there')
+      t.notOk('reason' in error || 'cause' in error, 'absent members stay absent')
     }
     for (const code of ['toString', 'INVALID_OPTION', 'WEBFLOW_OAUTH_', '', null, 5]) t.equal(isErrorCode(code), false, inspect(code))
   })

@@ -81,7 +81,7 @@ t.test('a hook that returns the reply and sends nothing gets the usual answer af
   }
 })
 
-t.test('the flow of a hook that sent nothing has ended: its callback is repeated, and the app closes', async (t) => {
+t.test('after a hook that sent nothing the flow has ended, so that its callback can be repeated and the app can close', async (t) => {
   const webflow = await startWebflow(t)
   let calls = 0
   const app = await createApp(t, {
@@ -147,7 +147,7 @@ t.test('a hook that returns the reply may send within 500 ms', async (t) => {
   }
 })
 
-t.test('a hook may answer in every way that Fastify knows', async (t) => {
+t.test('a hook may answer in every way that Fastify offers', async (t) => {
   const { ways, createWith } = await waysOf(t)
   const answers: Array<[string, Hook, number, RegExp]> = [
     ['sends', (_request, reply) => { reply.code(202).send('mine') }, 202, /^mine$/],
@@ -192,7 +192,7 @@ t.test('a hook may answer in every way that Fastify knows', async (t) => {
 
 const dropped = 'webflow-oauth: an answer came too late and was dropped'
 
-t.test('what a hook sends after its 500 ms is dropped, and nothing of the request is logged', async (t) => {
+t.test('an answer that a hook sends after its 500 ms is dropped, and nothing of the request is logged', async (t) => {
   const { ways, createWith } = await waysOf(t)
   for (const way of ways) {
     let late: FastifyReply | undefined
@@ -214,7 +214,7 @@ t.test('what a hook sends after its 500 ms is dropped, and nothing of the reques
   }
 })
 
-t.test('what a hook sends late is dropped while the usual answer is on its way, and a stream is closed', async (t) => {
+t.test('a late answer of a hook is dropped while the usual answer is being sent, and a stream is closed', async (t) => {
   const { ways, createWith } = await waysOf(t)
   // A page and a redirect are the plugin's own; what goes to an error handler may be answered by anybody.
   for (const way of ways.slice(0, 2)) {
@@ -238,12 +238,12 @@ t.test('what a hook sends late is dropped while the usual answer is on its way, 
     const answer = await giveUp(t, browser, way, () => late !== undefined)
     t.equal(answer.statusCode, way.status, way.name)
     t.notMatch(answer.body, /^late/)
-    t.equal(sendings, 1, 'one answer was on its way')
+    t.equal(sendings, 1, 'another answer was being sent')
     t.ok(file.destroyed, 'a stream that nobody reads is closed')
   }
 })
 
-t.test('a hook that ends without the reply and sends later is too late at once', async (t) => {
+t.test('a hook that returns without the reply can no longer answer', async (t) => {
   const { ways, createWith } = await waysOf(t)
   for (const way of ways) {
     let isLate = false
@@ -280,7 +280,7 @@ t.test('a hook that throws after its 500 ms is logged', async (t) => {
   t.notMatch(log, 'free text')
 })
 
-t.test('a logger that throws keeps nobody waiting and ends no process', async (t) => {
+t.test('a logger that throws delays no answer and does not end the process', async (t) => {
   const webflow = await startWebflow(t)
   const rejected: unknown[] = []
   const onRejection = (reason: unknown) => { rejected.push(reason) }
@@ -331,7 +331,7 @@ t.test('a logger that throws keeps nobody waiting and ends no process', async (t
   t.strictSame(rejected, [])
 })
 
-t.test('after an `onSuccess` that did not answer, `onFailure` may', async (t) => {
+t.test('`onFailure` may answer after an `onSuccess` that did not', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
     webflow,
@@ -366,7 +366,7 @@ t.test('an error handler of the app answers after an `onFailure` that sent nothi
   t.strictSame((await pending).json(), { problem: 'WEBFLOW_OAUTH_STATE_INVALID', status: 200 }, 'the status is what it was before the hook')
 })
 
-t.test('an error handler of the app answers when it likes, also where another hook or the page itself fails', async (t) => {
+t.test('an error handler of the app may answer later, even if another hook or the page itself fails', async (t) => {
   const fail: Record<string, (app: FastifyInstance) => unknown> = {
     onRequest: (app) => app.addHook('onRequest', async () => { throw new Error('a bug of the app') }),
     onSend: (app) => app.addHook('onSend', async (_request, reply) => { if (String(reply.getHeader('content-type')).startsWith('text/html')) throw new Error('a bug of the app') })

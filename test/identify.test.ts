@@ -26,9 +26,9 @@ t.test('a token belongs to the user, on every device, without a session cookie o
   t.notOk(browser.cookies.has('__Host-webflow'))
   t.equal((await new Browser(app).get('/token', ada)).json().connected, true)
   t.equal((await new Browser(app).get('/token', grace)).json().connected, false)
-  t.equal((await browser.get('/token')).json().connected, false, 'nobody has no token')
+  t.equal((await browser.get('/token')).json().connected, false, 'without a user there is no token')
   browser.cookies.set('__Host-webflow', 'A'.repeat(43))
-  t.equal((await browser.get('/token')).json().connected, false, 'a session cookie means nothing')
+  t.equal((await browser.get('/token')).json().connected, false, 'a session cookie is ignored')
 })
 
 t.test('a user id is a well-formed string of at most 255 bytes, and anything else is a mistake of the app', async (t) => {
@@ -96,7 +96,7 @@ t.test('an invalid answer of `identify` is a 500 on the plugin\'s routes and whe
     }
     t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 403)
     t.equal((await browser.request('/webflow/revoke', { method: 'POST', headers: { authorization: 'x' } })).statusCode, 500)
-    t.equal((await browser.get('/free')).statusCode, 200, 'a page that needs no token lives on')
+    t.equal((await browser.get('/free')).statusCode, 200, 'a page that needs no token still works')
   }
 })
 
@@ -141,7 +141,7 @@ t.test('another user at the callback is refused', async (t) => {
   t.equal(answer.statusCode, 400)
   t.equal(answer.json().reason, 'other_user')
   t.equal(webflow.requests.token.length, 0)
-  t.equal((await browser.get(url, ada)).statusCode, 303, 'the flow is unharmed')
+  t.equal((await browser.get(url, ada)).statusCode, 303, 'the flow is still valid')
 })
 
 t.test('an expired flow is reported before a wrong user', async (t) => {
@@ -168,7 +168,7 @@ t.test('a callback without a user gets one reload', async (t) => {
   const still = await browser.get(url, { ...navigation, 'sec-fetch-site': 'same-origin' })
   t.equal(still.statusCode, 401, 'no second reload')
   const program = await browser.get(url, { 'sec-fetch-site': 'cross-site' })
-  t.equal(program.json().code, 'WEBFLOW_OAUTH_USER_REQUIRED', 'none for a program')
+  t.equal(program.json().code, 'WEBFLOW_OAUTH_USER_REQUIRED', 'no reload for a program')
   t.equal(webflow.requests.token.length, 0)
   t.equal((await browser.navigate(url, { ...ada, 'sec-fetch-site': 'same-origin' })).statusCode, 303)
 })
@@ -220,7 +220,7 @@ t.test('rotating the secret during a flow loses nothing', async (t) => {
   const { location } = await browser.navigate('/webflow/authorize', ada)
   const url = await webflow.approve(String(location))
   t.equal((await browser.clone(rotated).navigate(url, ada)).statusCode, 303)
-  t.equal((await browser.navigate(url, ada)).statusCode, 303, 'what the new one sealed the old one opens')
+  t.equal((await browser.navigate(url, ada)).statusCode, 303, 'a process with the old list opens what the new secret has sealed')
   t.equal((await browser.get('/token', ada)).json().connected, true)
 })
 

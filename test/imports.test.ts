@@ -37,7 +37,7 @@ const importersOf = (name: string) => all.filter(({ imports }) => imports.some((
 
 t.test('the test finds sources and the imports in them', async (t) => {
   t.ok(lib.length > 20 && stores.length > 3)
-  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options/options.ts')), 'those of types too')
+  t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('lib/options/options.ts')), 'type imports included')
   t.ok(all.some(({ path, imports }) => path === 'lib/index.ts' && imports.includes('stores/memory.ts')), 'and re-exports')
 })
 

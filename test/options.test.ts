@@ -152,7 +152,7 @@ const wrong: Record<string, readonly Row[]> = {
     ['a list', [clientId], /must be a string/],
     ['a trailing line break', `${clientId}\n`, /does WEBFLOW_CLIENT_ID end with a line break\?/],
     ['a blank', 'a b', /holds white space/],
-    ['what is not ASCII', 'clïent', /not ASCII/]
+    ['a character that is not ASCII', 'clïent', /not ASCII/]
   ],
   clientSecret: [
     ...missing.map(([label, value]): Row => [label, value, /is WEBFLOW_CLIENT_SECRET set\?/]),
@@ -187,15 +187,15 @@ const wrong: Record<string, readonly Row[]> = {
     ['31 bytes', 's'.repeat(31), /must have at least 32 bytes: make one with `openssl/],
     ['a short one', shortSecret, /at least 32 bytes/],
     ['a short Buffer', Buffer.from(shortSecret), /at least 32 bytes/],
-    ['a short one further down', [otherSecret, shortSecret], /at least 32 bytes/],
-    ['an empty one further down', [otherSecret, ''], /is a list with an empty or missing entry: is an environment variable not set\?/],
-    ['a missing one further down', [otherSecret, undefined], /is a list with an empty or missing entry/],
+    ['a short secret further down the list', [otherSecret, shortSecret], /at least 32 bytes/],
+    ['an empty entry further down the list', [otherSecret, ''], /is a list with an empty or missing entry: is an environment variable not set\?/],
+    ['a missing entry further down the list', [otherSecret, undefined], /is a list with an empty or missing entry/],
     ['a number', 5, /must be a string or a Buffer/],
     ['a list in a list', [[otherSecret]], /must be a string or a Buffer/],
     ['an object', { first: otherSecret }, /must be a string or a Buffer/],
     ['the client secret', clientSecret, /must not be the client secret, because Webflow signs webhooks with that one/],
     ['the client secret as a Buffer', Buffer.from(clientSecret), /must not be the client secret/],
-    ['the client secret further down', [otherSecret, clientSecret], /must not be the client secret/]
+    ['the client secret further down the list', [otherSecret, clientSecret], /must not be the client secret/]
   ],
   store: [null, 'redis', 5, [], {}, { get () {}, set () {}, delete () {} }, { get: 1, set: 1, delete: 1, find: 1 }, MemoryStore]
     .map((value, index) => [`store ${index}`, value, /must be a TokenStore, an object with the methods `get`, `set`, `delete` and `find`: for Redis, pass new RedisStore\(\{ client \}\)/]),
@@ -439,7 +439,7 @@ t.test('behind a proxy that rewrites paths, public paths and app paths are kept 
   t.equal((await app.inject('/api/webflow/authorize')).statusCode, 302)
   const page = await app.inject({ url: '/api/webflow/callback', headers: navigation })
   t.ok(page.body.includes('href="https://app.example.com/public/api/webflow/authorize"'), 'the link of the page leads through the proxy')
-  assertRefused(t, await refusalOf({ redirectUri, callbackPath: '/webflow/callback', successRedirect: '/public/api/webflow/authorize' }, '/api'), 'successRedirect', /own routes/, 'a way back into the flow')
+  assertRefused(t, await refusalOf({ redirectUri, callbackPath: '/webflow/callback', successRedirect: '/public/api/webflow/authorize' }, '/api'), 'successRedirect', /own routes/, 'a link back into the flow')
 })
 
 t.test('a proxy that changes the whole path needs callbackPath only', async (t) => {
@@ -448,7 +448,7 @@ t.test('a proxy that changes the whole path needs callbackPath only', async (t) 
   t.equal((await app.inject('/internal/authorize')).statusCode, 302)
   t.equal((await app.inject('/done')).statusCode, 404)
   const error = await refusalOf({ redirectUri: 'https://app.example.com/done', callbackPath: '/internal/cb', successRedirect: '/done' })
-  assertRefused(t, error, 'successRedirect', /own routes/, 'the world\'s path of the callback')
+  assertRefused(t, error, 'successRedirect', /own routes/, 'the public path of the callback')
 })
 
 t.test('other plugins can depend on this one by its name, and it names the Fastify that it needs', async (t) => {
@@ -636,7 +636,7 @@ t.test('calls to Webflow go through the given dispatcher, which the plugin never
   t.equal(webflow.requests.token.length, 0)
   await app.close()
   const { statusCode } = await dispatcher.request({ origin: 'https://api.webflow.com', path: '/v2/sites', method: 'GET' })
-  t.equal(statusCode, 200, 'the app\'s own calls go on')
+  t.equal(statusCode, 200, 'the app\'s own calls still work')
 })
 
 t.test('sessionMaxAge is the life of a token\'s record', async (t) => {

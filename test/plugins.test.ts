@@ -88,7 +88,7 @@ t.test('`isOwnRoute` recognises the routes of all instances, and no other route'
     ['GET /webflow/authorize', true], ['HEAD /webflow/authorize', true], [`GET ${callbackPath}`, true], [`HEAD ${callbackPath}`, true], ['POST /webflow/revoke', true],
     ['GET /copy', true], ['GET /token', false], ['GET /webflow/unknown', false]
   ])
-  t.equal(ownRoute, Symbol.for('fastify-webflow-oauth.route'), 'the symbol is one that every copy of the plugin finds')
+  t.equal(ownRoute, Symbol.for('fastify-webflow-oauth.route'), 'every copy of the plugin finds the same symbol')
 })
 
 t.test('the plugin makes no second Fastify instance', async (t) => {
@@ -122,7 +122,7 @@ t.test('loading the cookie parser does not change the instance', async (t) => {
   t.strictSame(['parseCookie', 'serializeCookie', 'signCookie'].filter((name) => app.hasDecorator(name)), [])
   t.equal(app.hasRequestDecorator('cookies') || app.hasReplyDecorator('setCookie'), false)
   const one = await loadCookieCodec(app)
-  t.not(one.parseCookie, (await loadCookieCodec(app)).parseCookie, 'each app has its own, and nothing outlives it')
+  t.not(one.parseCookie, (await loadCookieCodec(app)).parseCookie, 'each app has its own, which is freed with the app')
 })
 
 t.test('only the simulator runs Fastify: the plugin imports only its types', (t) => {

@@ -27,7 +27,7 @@ t.test('a state of another app is refused, although secret, store and host are t
   t.equal((await two.get(url)).json().reason, 'malformed')
   await one.navigate(url)
   two.cookies.set('__Host-webflow', String(one.cookies.get('__Host-webflow')))
-  t.equal((await two.get('/token')).json().connected, false, 'nor does its session')
+  t.equal((await two.get('/token')).json().connected, false, 'a session of another app is refused too')
 })
 
 t.test('a victim who is led to an attacker\'s callback is not connected to the attacker\'s account', async (t) => {
@@ -38,7 +38,7 @@ t.test('a victim who is led to an attacker\'s callback is not connected to the a
   const url = await webflow.approve(String((await attacker.navigate('/webflow/authorize')).location))
   t.equal((await victim.navigate(url)).statusCode, 400)
   await victim.navigate('/webflow/authorize')
-  t.equal((await victim.navigate(url)).statusCode, 400, 'not in the middle of a flow of the victim\'s own either')
+  t.equal((await victim.navigate(url)).statusCode, 400, 'not during a flow of the victim either')
   const [, ownState] = String((await victim.navigate('/webflow/authorize')).location).split('state=')
   const mixed = new URL(url)
   mixed.searchParams.set('state', String(ownState))

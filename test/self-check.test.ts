@@ -63,7 +63,7 @@ t.test('tokens in memory cause a warning in production, unless the app passes th
   await app.inject('/webflow/authorize')
   t.match(warnings, [/tokens are kept in memory .* RedisStore/])
   t.equal(warnings.length, 1)
-  t.strictSame((await start(t, { ...options, store: new MemoryStore() }, { trustProxy: true })).warnings, [], 'a store that was chosen is meant')
+  t.strictSame((await start(t, { ...options, store: new MemoryStore() }, { trustProxy: true })).warnings, [], 'a MemoryStore that the app passes causes no warning')
 })
 
 t.test('an http redirect URI causes a warning if the server speaks https', async (t) => {
@@ -78,7 +78,7 @@ t.test('a callback route that the redirect URI does not reach causes a warning t
   const { warnings } = await start(t, { callbackPath: '/oauth/back' }, {}, '/api')
   t.match(warnings, [/`redirectUri` leads to \/webflow\/callback, but the callback route is \/api\/oauth\/back: /])
   const { warnings: rewritten } = await start(t, { redirectUri: 'http://localhost:3000/api/webflow/callback', callbackPath: '/webflow/callback' })
-  t.strictSame(rewritten, [], 'a proxy that takes a prefix off is what the option is for')
+  t.strictSame(rewritten, [], '`callbackPath` below a removed prefix causes no warning')
 })
 
 t.test('a port that the redirect URI does not reach causes a warning that names both ports', async (t) => {
@@ -152,7 +152,7 @@ t.test('no known scope of Webflow causes a warning, and the list of known scopes
   t.strictSame((await start(t, { scope })).warnings, [])
   t.strictSame([...knownScopes], scope)
   t.strictSame([...knownScopes].sort(), scope)
-  t.strictSame([...allScopes].sort(), scope, 'the simulator knows the same')
+  t.strictSame([...allScopes].sort(), scope, 'the simulator knows the same scopes')
 })
 
 t.test('a made-up secret causes a warning that does not show it', async (t) => {

@@ -337,7 +337,7 @@ t.test('bodies that cannot be read', async (t) => {
     ['no body', { 'content-type': 'application/json' }, ''],
     ['only prototype members', { 'content-type': 'application/json' }, '{"__proto__":{"client_id":"x"},"constructor":{"prototype":{}}}'],
     ['deeply nested JSON', { 'content-type': 'application/json' }, '['.repeat(60000)],
-    ['a form that says everything twice', form, 'client_id=a&client_id=a&grant_type=b&grant_type=b'],
+    ['a form that repeats every field', form, 'client_id=a&client_id=a&grant_type=b&grant_type=b'],
     ['text', { 'content-type': 'text/plain' }, 'client_id=a'],
     ['multipart', { 'content-type': 'multipart/form-data; boundary=x' }, '--x--'],
     ['no content type', {}, 'client_id=a'],
@@ -724,9 +724,9 @@ t.test('switches', async (t) => {
     let now = Date.parse('2026-11-01')
     const { connect } = await start(t, { now: () => now, behavior: { repeatedAuthorization: 'same', expiresIn: 60 } })
     const first = await connect()
-    t.ok(first === await connect(), 'the same while it lives')
+    t.ok(first === await connect(), 'the same token while it is valid')
     now += 60000
-    t.notOk(first === await connect(), 'another when it is dead')
+    t.notOk(first === await connect(), 'another token once it has expired')
   })
 
   t.test('revokedMember: the answer has the old name', async (t) => {
@@ -972,26 +972,26 @@ t.test('the simulator', async (t) => {
   const options: ReadonlyArray<readonly [string, object, RegExp]> = [
     ['no app', {}, /`app` is missing/],
     ['an app without client id', { app: { ...app, clientId: '' } }, /`clientId`/],
-    ['an app whose client id is no string', { app: { ...app, clientId: undefined } }, /`clientId`/],
+    ['an app whose client id is not a string', { app: { ...app, clientId: undefined } }, /`clientId`/],
     ['an app without client secret', { app: { ...app, clientSecret: '' } }, /`clientSecret`/],
-    ['an app whose client secret is no string', { app: { ...app, clientSecret: 1 } }, /`clientSecret`/],
+    ['an app whose client secret is not a string', { app: { ...app, clientSecret: 1 } }, /`clientSecret`/],
     ['an app without redirect URIs', { app: { ...app, redirectUris: [] } }, /`redirectUris` of an app is empty/],
-    ['redirect URIs that are no list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app must be a list/],
-    ['a scope that is no list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app must be a list/],
+    ['a value of `redirectUris` that is not a list', { app: { ...app, redirectUris: redirectUri } }, /`redirectUris` of an app must be a list/],
+    ['a value of `scope` that is not a list', { app: { ...app, scope: 'sites:read' } }, /`scope` of an app must be a list/],
     ...['', 'a b', 'a,b', 'a"b', 'a\\b', 'é', 's'.repeat(101), 5, null].map((scope) => [`the scope ${JSON.stringify(scope)}`, { app: { ...app, scope: [scope] } }, /`scope` of an app holds an entry that is not a scope/] as const),
-    ['a redirect URI that is no URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
+    ['a redirect URI that is not a URL', { app: { ...app, redirectUris: ['/callback'] } }, /https, or http on localhost/],
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
     ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),
     ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
-    ['an option that is none', { app, workspace: [] }, /no option `workspace`: choose among app, apps, user/],
+    ['an unknown option', { app, workspace: [] }, /no option `workspace`: choose among app, apps, user/],
     ...['grace', {}, { id: 'x' }, null].map((user) => [`the user ${JSON.stringify(user)}`, { app, user }, /A user must be an object with the strings `id`/] as const),
-    ['users that are no list', { app, users: 'grace' }, /`users` must be a list/],
-    ['users of whom one is none', { app, users: ['grace'] }, /A user must be an object with the strings `id`/],
+    ['a value of `users` that is not a list', { app, users: 'grace' }, /`users` must be a list/],
+    ['a list of users with an invalid user', { app, users: ['grace'] }, /A user must be an object with the strings `id`/],
     ...['studio', [null], [{ id: 'x' }], [{ id: 'x', displayName: 'X', sites: [{ id: 'y' }] }]].map((workspaces) => [`the workspaces ${JSON.stringify(workspaces)}`, { app, workspaces }, /`workspaces` must be a list of objects with `id`/] as const),
-    ['two apps of one client id', { app, apps: [app] }, /Two apps have the same `clientId`/],
+    ['a second app with the same client id', { app, apps: [app] }, /Two apps have the same `clientId`/],
     ...[[1], { typo: 400 }, { invalid_token: 42 }, { invalid_token: '400' }, null].map((revocationErrorStatus) => [`the statuses ${JSON.stringify(revocationErrorStatus)}`, { app, behavior: { revocationErrorStatus } }, /`behavior.revocationErrorStatus` cannot be/] as const),
     ...[Infinity, -1, '60'].map((expiresIn) => [`a life of ${expiresIn}`, { app, behavior: { expiresIn } }, /`behavior.expiresIn` cannot be/] as const),
-    ['a switch that is none', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
+    ['an unknown switch', { app, behavior: { repeatedConsents: 'skip' } }, /`behavior.repeatedConsents`/]
   ]
   for (const [title, given, message] of options) {
     t.test(`${title} is refused`, async (t) => {

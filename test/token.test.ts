@@ -79,7 +79,7 @@ t.test('reading the token too early, or on a route that opted out, throws', asyn
       t.match(answer.json().message, url === '/too-early' ? 'before it was loaded' : '`config: { webflowToken: false }`')
     }
     t.equal((await browser.get('/opted-out')).statusCode, 200)
-    t.strictSame(calls, [], 'the store is not asked')
+    t.strictSame(calls, [], 'the store is not called')
   }
 })
 
@@ -139,7 +139,7 @@ t.test('a cookie whose name begins with a no-break space is neither a session no
     }
   }
   t.equal((await app.inject({ url: '/token', headers: { cookie: session } })).json().connected, true, 'without it, the cookie is a session')
-  t.equal((await app.inject({ url: pathname + search, headers: { host: 'app.example.com', cookie: `${flow?.name}=${flow?.value}` } })).statusCode, 303, 'and a flow')
+  t.equal((await app.inject({ url: pathname + search, headers: { host: 'app.example.com', cookie: `${flow?.name}=${flow?.value}` } })).statusCode, 303, 'without it, the cookie is a flow')
 })
 
 t.test('a key of the store does not work as a cookie', async (t) => {
@@ -189,7 +189,7 @@ t.test('a store that hangs delays one request, not the app', async (t) => {
   t.equal((await browser.get('/token')).statusCode, 503)
   calls.length = 0
   for (let i = 0; i < 20; i++) t.equal((await browser.get('/token')).statusCode, 503)
-  t.strictSame(calls, [], 'the store is left alone for a second')
+  t.strictSame(calls, [], 'the store is not called for a second')
 })
 
 t.test('a value under an unknown secret is an outage, and a changed value is not a token', async (t) => {
@@ -224,7 +224,7 @@ t.test('a token lives on while it is used and otherwise ends', async (t) => {
   await connect(browser, webflow)
   const { id } = (await browser.get('/token')).json()
   mock.timers.tick(500_000)
-  t.equal((await browser.get('/expires')).json().left, 500_000, 'half of its life is not over yet')
+  t.equal((await browser.get('/expires')).json().left, 500_000, 'the first half of its life is not over yet')
   t.equal((await browser.get('/expires')).json().left, 500_000)
   mock.timers.tick(1)
   await browser.get('/expires')
@@ -276,7 +276,7 @@ t.test('two apps in sibling scopes with one server and one store never see each 
   t.equal((await browser.get('/b/token')).json().connected, false)
   await connect(browser, webflow, { path: '/b/authorize' })
   t.equal((await browser.get('/a/crossed')).json().connected, true)
-  t.equal((await browser.get('/b/crossed')).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED', 'one instance does not vouch for the token of another')
+  t.equal((await browser.get('/b/crossed')).json().code, 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED', 'an instance does not accept the token of another')
   const { location } = await browser.navigate('/a/authorize')
   const crossed = new URL(await webflow.approve(String(location)))
   crossed.pathname = '/b/callback'
@@ -340,7 +340,7 @@ t.test('a guard whose scope does not fit into a flow cookie is refused when it i
   const { requireToken } = (await createApp(t)).webflowOAuth
   const scope = Array.from({ length: 70 }, (_, index) => `${'s'.repeat(40)}_${index}:read`)
   t.throws(() => requireToken({ scope, onMissing: 'redirect' }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`scope` is too long/ })
-  t.type(requireToken({ scope }), 'function', 'one that begins no flow needs no cookie')
+  t.type(requireToken({ scope }), 'function', 'a guard that begins no flow needs no cookie')
 })
 
 /** An app with a page behind a guard that leads through a flow. */

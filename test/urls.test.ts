@@ -87,7 +87,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'behind a proxy that takes a prefix off',
+    title: 'behind a proxy that removes a prefix',
     proxied: '/api',
     own: '',
     rows: [
@@ -98,7 +98,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'under a `rewriteUrl` that takes a prefix off',
+    title: 'with a `rewriteUrl` that removes a prefix',
     server: { rewriteUrl: ({ url = '' }) => url.replace(/^(https?:\/\/[^/]*)?\/api/, '$1') || '/' },
     own: '/api',
     rows: [
@@ -108,7 +108,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'behind a proxy that takes a prefix off, under a `rewriteUrl` that does something else',
+    title: 'behind a proxy that removes a prefix, with a `rewriteUrl` that changes something else',
     proxied: '/api',
     server: { rewriteUrl: ({ url = '' }) => url.replace(/^\/v1/, '').replace(/^.*\/old$/, '/new') },
     own: '',
@@ -119,7 +119,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'under a `rewriteUrl` that takes a prefix off and adds a query',
+    title: 'with a `rewriteUrl` that removes a prefix and adds a query',
     server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => `${path}${path.includes('?') ? '&' : '?'}tenant=1`) },
     own: '/api',
     rows: [
@@ -131,7 +131,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'under a `rewriteUrl` that takes a prefix off and drops a trailing slash',
+    title: 'with a `rewriteUrl` that removes a prefix and a trailing slash',
     server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => path.replace(/\/(?=$|\?)/, '')) },
     own: '/api',
     rows: [
@@ -141,7 +141,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'under a `rewriteUrl` that takes a prefix off and decodes',
+    title: 'with a `rewriteUrl` that removes a prefix and decodes the path',
     server: { rewriteUrl: ({ url = '' }) => rewrite(url, decodeURI) },
     own: '/api',
     rows: [
@@ -150,7 +150,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'under a `rewriteUrl` that takes a prefix and a version off',
+    title: 'with a `rewriteUrl` that removes a prefix and a version',
     server: { rewriteUrl: ({ url = '' }) => rewrite(url, (path) => path.replace(/^\/v1(?=\/)/, '')) },
     own: '/api',
     rows: [
@@ -173,7 +173,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'mounted in Express 4, which takes a doubled slash off too',
+    title: 'mounted in Express 4, which also removes a doubled slash',
     inFront: (app) => mount(app, '/api', { version: 4 }),
     own: '/api',
     rows: [
@@ -183,7 +183,7 @@ const places: ReadonlyArray<Place & { title: string, own: string, rows: Readonly
     ]
   },
   {
-    title: 'mounted in Express behind a proxy that takes the rest of the prefix off',
+    title: 'mounted in Express behind a proxy that removes the rest of the prefix',
     redirectUri: `${origin}/api/sub/webflow/callback`,
     proxied: '/api',
     inFront: (app) => mount(app, '/sub', { version: 5 }),
@@ -207,8 +207,8 @@ for (const { title, own, rows, ...place } of places) {
     }
     t.equal(await follow(`http://app.example.com${own}//spa.example.com`), `${origin}${prefix}//spa.example.com`)
 
-    t.equal(await follow(`${own}/webflow/authorize?returnTo=/x%3Fa=b`), `${origin}/x?a=b`, 'and the routes read their parameters')
-    t.equal(await follow(`http://app.example.com${own}/webflow/authorize?returnTo=/x`), `${origin}/x`, 'in absolute form too')
+    t.equal(await follow(`${own}/webflow/authorize?returnTo=/x%3Fa=b`), `${origin}/x?a=b`, 'the routes read their parameters')
+    t.equal(await follow(`http://app.example.com${own}/webflow/authorize?returnTo=/x`), `${origin}/x`, 'the URL may be in absolute form')
   })
 }
 
@@ -338,8 +338,8 @@ t.test('a browser holds at least two of the longest flows, and never more than 8
     t.ok(bytes <= 8192, `${bytes} bytes`)
     ;(browser.cookies.size === 3 ? most : fewest).add(bytes)
   }
-  t.ok(Math.max(...most) > 8180, 'three flows stay for as long as there is room')
-  t.ok(fewest.size > 0, 'then the oldest goes')
+  t.ok(Math.max(...most) > 8180, 'three flows stay while there is room')
+  t.ok(fewest.size > 0, 'then the oldest flow is dropped')
 })
 
 t.test('nothing that was logged holds a secret', async (t) => {
