@@ -12,7 +12,7 @@ const patience = 500
  * Otherwise the reply gets back the status that it had before, and anything that the hook sends later is dropped.
  * An error of the hook is logged and has no other effect.
  */
-export async function answersByItself (name: string, request: FastifyRequest, reply: FastifyReply, hook: () => unknown): Promise<boolean> {
+export async function runAnsweringHook (name: string, request: FastifyRequest, reply: FastifyReply, hook: () => unknown): Promise<boolean> {
   const gate = gateOf(reply)
   const { statusCode, then } = reply
   let hasSent = false
@@ -33,7 +33,7 @@ export async function answersByItself (name: string, request: FastifyRequest, re
       try {
         await hook()
       } catch (error) {
-        // `request.log` may be a logger that a hook of the app has put there. An error that it throws would be caught by nobody.
+        // A hook of the app may have replaced `request.log`. Nobody would catch an error that this logger throws.
         createSafeLogger(request.log).error({ err: describeForeign(error) }, `webflow-oauth: \`${name}\` threw an error`)
       } finally {
         cancel?.()

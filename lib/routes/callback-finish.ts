@@ -6,7 +6,7 @@ import { createOutcome, type Outcome } from '../flow/outcome.ts'
 import { redirect } from '../http/redirect.ts'
 import { checkEarlierTokens } from '../tokens/earlier.ts'
 import { ProtectedToken } from '../tokens/record.ts'
-import { answersByItself } from './answering-hook.ts'
+import { runAnsweringHook } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
 
@@ -28,7 +28,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
   try {
     const { token, stored, session } = await connect(parts, attempt, request)
     if (userTokenId === null) cookies.setSession(reply, session.sessionId)
-    const answered = onSuccess !== undefined && await answersByItself('onSuccess', request, reply, () => onSuccess(token, request, reply))
+    const answered = onSuccess !== undefined && await runAnsweringHook('onSuccess', request, reply, () => onSuccess(token, request, reply))
     await settle({ kind: 'connected', keyId: session.keyId })
     if (previous !== null) {
       await records.drop(previous).catch((err: unknown) => {

@@ -48,7 +48,7 @@ export class Closing {
   }
 
   /** Counts a request as open until its response has finished or its connection has closed. */
-  follow (reply: FastifyReply): void {
+  track (reply: FastifyReply): void {
     this.#open.set(reply, new Promise((resolve) => {
       reply.raw.once('close', () => {
         this.#open.delete(reply)

@@ -27,7 +27,7 @@ export class RouteFailures {
       try {
         return await handler(this.#parts, request, reply)
       } catch (thrown) {
-        // The request has failed before, by Fastify's `handlerTimeout`, and that error is being answered.
+        // Fastify's `handlerTimeout` has already failed the request, and that error is being answered.
         if (this.#failed.has(request)) return reply
         const error = toError(thrown)
         if (await this.#answer(route, error, request, reply)) return reply
@@ -60,7 +60,8 @@ export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInst
   const registered = fastify.errorHandler
   fastify.setErrorHandler((thrown: unknown, request, reply) => {
     gateOf(reply)
-    // If the handler is the inherited one, throwing makes Fastify call it, with the handlers of outer scopes behind it. That works for Error objects only.
+    // If the app has set no other handler, throwing makes Fastify call the inherited one, and after it those of outer scopes.
+    // Fastify does so only for Error objects.
     if (surrounding.errorHandler === registered && thrown instanceof Error) throw thrown
     return surrounding.errorHandler(thrown, request, reply)
   })

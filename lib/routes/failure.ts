@@ -6,7 +6,7 @@ import { sendPage, type Page } from '../http/page.ts'
 import { readOnce, readQuery } from '../http/query.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
-import { answersByItself } from './answering-hook.ts'
+import { runAnsweringHook } from './answering-hook.ts'
 import type { Parts } from './parts.ts'
 
 /** The routes of the plugin. */
@@ -52,7 +52,7 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
   if (reply.sent) return true
   const { onFailure, failureRedirect } = parts.settings
   const page = failurePage(parts, route, error, request, reply)
-  if (onFailure !== undefined && await answersByItself('onFailure', request, reply, () => onFailure(error, request, reply))) return true
+  if (onFailure !== undefined && await runAnsweringHook('onFailure', request, reply, () => onFailure(error, request, reply))) return true
   if (!isNavigation(request)) return reply.sent
 
   const code = codeOf(error)
@@ -84,12 +84,12 @@ export function failurePage (parts: FailureParts, route: Route, error: Error, re
     // As in Fastify, a status that a hook has set counts if the error has none of its own.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
     note: note.length === 0 ? undefined : note.join(' · '),
-    tryAgain: isReloadable(error) ? '' : tryAgain(parts, route, request)
+    tryAgain: isReloadable(error) ? '' : tryAgainUrl(parts, route, request)
   }
 }
 
 /** Returns the URL of the link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
-function tryAgain (parts: FailureParts, route: Route, request: FastifyRequest): string | undefined {
+function tryAgainUrl (parts: FailureParts, route: Route, request: FastifyRequest): string | undefined {
   const { paths, revokeRedirect } = parts.settings
   if (route === 'revoke') return revokeRedirect
   const flow = route === 'callback' ? flowOf(parts, request) : null

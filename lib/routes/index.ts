@@ -35,7 +35,7 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   const failures = new RouteFailures(parts)
   passErrorsOn(fastify, surrounding)
   fastify.addHook('onRequest', (_request, reply, done) => {
-    closing.follow(reply)
+    closing.track(reply)
     done()
   })
   // The routes themselves read no body. Forms are parsed for the app's hooks, which may look for a CSRF token there.
