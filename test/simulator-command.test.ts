@@ -138,6 +138,6 @@ t.test('a person signs in as somebody else, breaks the next call, and sees what 
   t.match(await refusal.text(), 'This request came from another site.')
   t.equal(ofStranger, 403)
   for (const form of [{ endpoint: 'sites', fault: 'toString' }, { endpoint: 'constructor', fault: 'html' }, {}]) {
-    t.match(await post('/fail', form), { statusCode: 400, text: 'There is no such endpoint, or no such fault.' })
+    t.match(await post('/fail', form), { statusCode: 400, text: 'The simulator has no such endpoint or no such fault.' })
   }
 })

@@ -189,8 +189,8 @@ t.test('the consent page', async (t) => {
     [`decision=approve&workspace=${ids.studio}&workspace=${ids.park}`, 'Pick one workspace only.'],
     ['decision=approve&site=constructor', 'There is no site constructor.'],
     ['decision=approve&workspace=constructor', 'There is no workspace constructor.'],
-    [`site=${ids.engine}`, 'Approve or deny.'],
-    [`decision=approve&decision=approve&site=${ids.engine}`, 'Approve or deny.']
+    [`site=${ids.engine}`, 'Press Approve or Deny.'],
+    [`decision=approve&decision=approve&site=${ids.engine}`, 'Press Approve or Deny.']
   ]
   for (const [fields, message] of picks) {
     t.test(`is shown again with the message: ${message} (${fields.split('&').length} fields)`, async (t) => {
@@ -678,7 +678,7 @@ t.test('switches', async (t) => {
   t.test('omittedRedirectUri refuse: an error page when several are registered, otherwise the only one counts', async (t) => {
     const behavior: BehaviorOptions = { omittedRedirectUri: 'refuse' }
     const several = await start(t, { behavior })
-    await t.rejects(several.webflow.approve(several.authorizeUrl()), /several redirect URIs/)
+    await t.rejects(several.webflow.approve(several.authorizeUrl()), /no redirect_uri, and the app has several/)
     const one = await start(t, { behavior, app: { ...app, redirectUris: [redirectUri] } })
     t.match(await one.webflow.approve(one.authorizeUrl()), /[?]code=/)
   })

@@ -32,11 +32,11 @@ export function readAuthorizationRequest (query: URLSearchParams, { apps, behavi
   const app = apps.get(clientId)
   if (app === undefined) return refused('The client_id is missing or belongs to no app: copy it from the app’s settings.')
   if (redirectUriSent === undefined && app.redirectUris.length > 1 && behavior.omittedRedirectUri === 'refuse') {
-    return refused('The app has several redirect URIs, and the request has no redirect_uri to choose one.')
+    return refused('The request has no redirect_uri, and the app has several: the request must name one.')
   }
   const redirectUri = redirectUriSent ?? app.defaultRedirectUri
   if (!app.redirectUris.includes(redirectUri)) {
-    return refused(`The redirect_uri ${redirectUri} is not registered. It must equal, to the letter: ${app.redirectUris.join(' or ')}.`)
+    return refused(`The redirect_uri ${redirectUri} is not registered with the app. It must be exactly ${app.redirectUris.join(' or ')}.`)
   }
 
   // An empty state is sent back like any other state, so it must stay distinct from a missing one.
@@ -50,7 +50,7 @@ export function readAuthorizationRequest (query: URLSearchParams, { apps, behavi
   const unknown = scope.filter((name) => !isKnownScope(name) && !app.scope.includes(name))
   if (unknown.length > 0) return error('invalid_scope', `The following scopes are invalid: ${unknown.join(', ')}`)
   const unconfigured = scope.filter((name) => !app.scope.includes(name))
-  if (unconfigured.length > 0) return refused(`The app has not configured the scopes it asks for: ${unconfigured.join(', ')}.`)
+  if (unconfigured.length > 0) return refused(`The app asks for scopes that are not in its settings: ${unconfigured.join(', ')}. Add them to its settings, or ask for fewer.`)
   return { kind: 'request', request: { ...request, scope } }
 }
 

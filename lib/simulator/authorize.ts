@@ -29,7 +29,7 @@ export function decide (webflow: Webflow, { query, body }: Call): Answer {
   const selection = { siteIds: strings(site), workspaceIds: strings(workspace) }
   const approval: Approval = decision === 'approve'
     ? approve(webflow, request, selection)
-    : { kind: 'refused', message: 'Approve or deny.' }
+    : { kind: 'refused', message: 'Press Approve or Deny.' }
   if (approval.kind === 'approved') return redirect(approval.location)
   return page(400, consentPage({ ...viewOf(webflow, request, query), selection, message: approval.message }))
 }

@@ -41,7 +41,7 @@ export function uninstall ({ authorizations, config, user }: Webflow, clientId: 
 export function signIn (webflow: Webflow, { body }: Call): Answer {
   const { user: id } = body.fields
   const user = typeof id === 'string' ? webflow.config.users.get(id) : undefined
-  if (user === undefined) return page(404, errorPage('There is no user with this id.'))
+  if (user === undefined) return page(404, errorPage('The simulator has no user with this id.'))
   webflow.user = user
   return redirect('/')
 }
@@ -49,11 +49,11 @@ export function signIn (webflow: Webflow, { body }: Call): Answer {
 /** Answers `POST /fail`. The body has an `endpoint` and a `fault`, and the next call to that endpoint fails. */
 export function breakNext ({ faults }: Wiring, { body }: Call): Answer {
   const { endpoint, fault } = body.fields
-  if (!isEndpointName(endpoint) || !isFaultName(fault)) return page(400, errorPage('There is no such endpoint, or no such fault.'))
+  if (!isEndpointName(endpoint) || !isFaultName(fault)) return page(400, errorPage('The simulator has no such endpoint or no such fault.'))
   faults.add(endpoint, fault)
   return redirect('/')
 }
 
 function unknownApp (): Answer {
-  return page(404, errorPage('There is no app with this client id.'))
+  return page(404, errorPage('The simulator has no app with this client id.'))
 }

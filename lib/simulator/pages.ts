@@ -60,7 +60,7 @@ export function errorPage (message: string): Html {
   return layout('This link does not work', html`
     <h1>This link does not work</h1>
     <p role="alert">${message}</p>
-    <p class="soft">The app is not told. Its developer has to correct the link.</p>`)
+    <p class="soft">The app does not learn of this error. Its developer has to correct the link.</p>`)
 }
 
 /** The content of the dashboard. */
