@@ -39,7 +39,7 @@ const groups = {
     tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
   },
   installations: {
-    files: ['lib/tokens/{earlier,ended,query,revocation,search,status,tags,untold}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/{limit,under-way}.ts'],
+    files: ['lib/tokens/{earlier,ended,holders,introspector,query,revocation,search,status,tags}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/{limit,under-way}.ts'],
     tests: ['installations', 'disconnect', 'guarded-store']
   },
   stores: { files: ['stores/*.ts'], tests: ['stores'] },

@@ -13,8 +13,8 @@ import { resolveQuery, type TokenQuery } from './tokens/query.ts'
 import { ProtectedToken } from './tokens/record.ts'
 import type { StoredToken } from './tokens/records.ts'
 import { findTokens, walkTokens } from './tokens/search.ts'
-import { checkStatus, confirmEnded, type TokenStatus } from './tokens/status.ts'
-import { forceRevocation, revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
+import { checkStatus, type TokenStatus } from './tokens/status.ts'
+import { revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
 import { reportedStatus } from './webflow/reported-status.ts'
 
 /** Identifies a token outside a request: by the `id` of the token, or with `identify` by the user to whom it belongs. */
@@ -98,8 +98,7 @@ export interface WebflowOAuth {
 
 /** Creates `fastify.webflowOAuth`. */
 export function createApi (parts: Parts): WebflowOAuth {
-  const { callers, cookies, identity, records, settings, untold } = parts
-  const statusParts = { ...parts, introspect: settings.introspect }
+  const { callers, cookies, identity, introspector, records, settings } = parts
 
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
@@ -117,7 +116,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
-    untold.fillIn(stored)
+    introspector.askOnUse(stored)
     return new ProtectedToken(tokenId, stored.record)
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
@@ -128,7 +127,7 @@ export function createApi (parts: Parts): WebflowOAuth {
 
   const use = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
-    untold.fillIn(stored)
+    introspector.askOnUse(stored)
     return new ProtectedToken(stored.tokenId, stored.record)
   }
 
@@ -166,7 +165,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     async checkToken (target) {
       return await withDeadline(settings.timeout, async (deadline) => {
         const token = await resolveToken(target)
-        return token === null ? null : await checkStatus(statusParts, token, { fresh: false, deadline })
+        return token === null ? null : await checkStatus(parts, token, { deadline, fresh: false, forget: false })
       })
     },
 
@@ -174,8 +173,7 @@ export function createApi (parts: Parts): WebflowOAuth {
       return await withDeadline(settings.timeout, async (deadline) => {
         const status = reported === undefined ? 401 : reportedStatus(reported)
         const token = status === 401 || status === 403 ? await resolveToken(target) : null
-        if (token === null) return null
-        return status === 401 ? await confirmEnded(statusParts, token, deadline) : await checkStatus(statusParts, token, { fresh: true, deadline })
+        return token === null ? null : await checkStatus(parts, token, { deadline, fresh: true, forget: status === 401 })
       })
     },
 
@@ -188,7 +186,7 @@ export function createApi (parts: Parts): WebflowOAuth {
       refuseUnknown(options, ['force'])
       const token = await resolveToken(target)
       if (token === null) return { revoked: false }
-      return { revoked: true, upstream: options.force === true ? await forceRevocation(parts, token) : await revokeToken(parts, token, null) }
+      return { revoked: true, upstream: await revokeToken(parts, token, { force: options.force === true }) }
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {

@@ -12,10 +12,9 @@ import { GuardedStore } from './storage/guarded-store.ts'
 import { createKeyring } from './storage/keyring.ts'
 import { createSealer } from './storage/seal.ts'
 import { SealedStore } from './storage/sealed-store.ts'
-import { EndedTokens } from './tokens/ended.ts'
 import { TokenRecords } from './tokens/records.ts'
 import { TagNames } from './tokens/tags.ts'
-import { UntoldTokens } from './tokens/untold.ts'
+import { Introspector } from './tokens/introspector.ts'
 import { WebflowClient } from './webflow/client.ts'
 import { TokenChecks } from './webflow/token-checks.ts'
 
@@ -26,13 +25,11 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
-  const tags = new TagNames(settings.clientId)
   const underWay = new UnderWay()
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings.sessionMaxAge, log, underWay)
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings.sessionMaxAge, log, underWay)
   const webflow = new WebflowClient(settings)
-  const checks = new TokenChecks(webflow, settings.timeout)
-  const ended = new EndedTokens(settings, { records, tags, log })
-  const untold = new UntoldTokens(settings, { records, checks, tags, log, underWay })
+  const checks = new TokenChecks(webflow)
+  const introspector = new Introspector({ records, checks, log, underWay, settings })
   return {
     settings,
     log,
@@ -40,10 +37,8 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
     identity,
     records,
     checks,
-    ended,
-    tags,
-    untold,
-    callers: new CallerTokens(cookies, identity, records, untold),
+    introspector,
+    callers: new CallerTokens(cookies, identity, records, introspector),
     flows: new BrowserFlows(settings, cookies, keyring),
     flowRecords: new FlowRecords(store, settings, underWay),
     webflow,

@@ -34,7 +34,7 @@ const silences: ReadonlyArray<readonly [name: string, fault: Fault]> = [
 ]
 
 /** What is told of a token that opens a site. */
-const told: { told: true, authorization: Authorization } = { told: true, authorization: { id: null, siteIds: [ids.engine], workspaceIds: [], userIds: [ids.ada], scope: [], createdOn: null } }
+const told: { complete: true, authorization: Authorization } = { complete: true, authorization: { id: null, siteIds: [ids.engine], workspaceIds: [], userIds: [ids.ada], scope: [], createdOn: null } }
 
 /** Questions about tokens to a server that hangs, fails or answers, for each token in turn. */
 async function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | 'fails' | 'tells' | number>>) {
@@ -52,7 +52,7 @@ async function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hang
   const timeout = 1000
   const client = new OwnClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url }, timeout, dispatcher: null })
   t.teardown(() => client.close())
-  const checks = new TokenChecks(client, timeout)
+  const checks = new TokenChecks(client)
   return {
     asked,
     /** Asks with so many milliseconds; resolves with what was told and how long it took. */
@@ -587,7 +587,7 @@ t.test('revoking all', async (t) => {
     store.set = (key, value, options) => inner.set(key, value, { ...options, tags: [...options.tags ?? [], storeId(clientId, 'accessToken', 'mine')] })
     const { api, write } = await startParts(t, () => ({ body: { did_revoke: true } }), { store })
     const mine = await write('mine', told)
-    const other = await write('other', { told: true })
+    const other = await write('other', { complete: true })
     t.strictSame((await api.revokeAll({ siteId: ids.engine })).map(({ id }) => id), [mine])
     t.equal((await api.getToken(other))?.accessToken, 'other')
   })
@@ -599,7 +599,7 @@ t.test('revoking all', async (t) => {
     const { api, write } = await startParts(t, (_accessToken, path) => path.includes('revoke') ? answers.shift() ?? nothing : nothing, { store, onRevoke: ({ id }) => { revoked.push(id) } })
     const answers = [{ body: { did_revoke: true } }, { statusCode: 400, body: { error: 'invalid_token' } }, { statusCode: 400, body: { error: 'invalid_token' } }]
     const matching = await write('same', told, idOf('matching'))
-    const another = await write('same', { told: true }, idOf('another'))
+    const another = await write('same', { complete: true }, idOf('another'))
     store.delete = async (key, options) => key.endsWith(another) ? await Promise.reject(new Error('down')) : await inner.delete(key, options)
     t.match(await api.revokeAll({ siteId: ids.engine }), [another, matching].map((id) => ({ id, revoked: false, upstream: 'failed', error: { code: outage } })))
     store.delete = inner.delete.bind(inner)
@@ -642,7 +642,7 @@ t.test('revoking all', async (t) => {
     for (let index = 0; index < 100; index++) {
       const accessToken = await issueToken(webflow)
       // Of eleven sessions of each token one has not learned what the others know.
-      for (let session = 0; session < 11; session++) written.push(await write(accessToken, { told: true, authorization: session === 0 ? { ...authorization, id: null } : authorization }, idOf(`${accessToken} ${session}`)))
+      for (let session = 0; session < 11; session++) written.push(await write(accessToken, { complete: true, authorization: session === 0 ? { ...authorization, id: null } : authorization }, idOf(`${accessToken} ${session}`)))
     }
     Object.assign(store.calls, { get: 0, set: 0, delete: 0, find: 0 })
     const results = await api.revokeAll({ authorizationId: 'a'.repeat(24) })
@@ -838,7 +838,7 @@ t.test('connecting again', async (t) => {
     for (let index = 0; index < 5; index++) await write(`older ${index}`, { ...told, createdAt: 500 - index })
     const stored = await parts.records.read(await write('new', told))
     if (stored === null) throw new Error('nothing was stored')
-    await checkEarlierTokens({ ...parts, timeout: 1000 }, stored)
+    await checkEarlierTokens(parts, stored)
     t.strictSame(asked, ['old', 'older 0', 'older 1', 'older 2', 'older 3'])
     for (let session = 0; session < 7; session++) t.equal(await parts.records.peek(idOf(`session ${session}`)), null)
   })
@@ -855,7 +855,7 @@ t.test('connecting again', async (t) => {
     }
     const stored = await parts.records.read(id)
     if (stored === null) throw new Error('nothing was stored')
-    await checkEarlierTokens({ ...parts, timeout: 1000 }, stored)
+    await checkEarlierTokens(parts, stored)
     t.strictSame([pages, asked.length], [10, 5])
   })
 

@@ -572,7 +572,7 @@ t.test('SealedStore', async (t) => {
   })
 })
 
-const untold = { authorization: null, user: null, askedAt: 0, told: false }
+const untold = { authorization: null, user: null, askedAt: 0, complete: false }
 const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
 
 t.test('Limit runs a given number of tasks at a time and the others in their order, although some fail', async (t) => {
@@ -873,11 +873,11 @@ t.test('TokenRecords', async (t) => {
   t.test('a change is made only while the record still holds the same access token', async (t) => {
     const { records, inner } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))
-    const complete = (record: TokenRecord) => ({ ...record, told: true })
-    t.match(await records.change('id', accessToken, complete), { tokenId: 'id', record: { accessToken, told: true } })
-    t.match(await records.peek('id'), { record: { told: true } })
+    const complete = (record: TokenRecord) => ({ ...record, complete: true })
+    t.match(await records.change('id', accessToken, complete), { tokenId: 'id', record: { accessToken, complete: true } })
+    t.match(await records.peek('id'), { record: { complete: true } })
     const before = await inner.get('token:id')
-    t.match(await records.change('id', accessToken, (record) => record), { record: { told: true } })
+    t.match(await records.change('id', accessToken, (record) => record), { record: { complete: true } })
     t.equal(await inner.get('token:id'), before, 'an unchanged record is not written')
     t.equal(await records.change('id', 'another token', complete), null)
     t.equal(await records.change('another id', accessToken, complete), null)
@@ -896,7 +896,7 @@ t.test('TokenRecords', async (t) => {
         return await memory.set(...call)
       }
     }))
-    t.match(await records.change('id', accessToken, (record) => ({ ...record, told: true })), { record: { scope: ['cms:read'], told: true } })
+    t.match(await records.change('id', accessToken, (record) => ({ ...record, complete: true })), { record: { scope: ['cms:read'], complete: true } })
     t.equal(changes, 2)
   })
 
@@ -905,7 +905,7 @@ t.test('TokenRecords', async (t) => {
     const { records: others } = createStores(keyringOf('old'), memory)
     await others.write('id', others.create(grant, ['sites:read'], Date.now()))
     const { records } = createStores(keyringOf('old'), storeWith({ get: memory.get.bind(memory), set: async () => false }))
-    t.equal((await failureOf(records.change('id', accessToken, (record) => ({ ...record, told: true })))).code, outage)
+    t.equal((await failureOf(records.change('id', accessToken, (record) => ({ ...record, complete: true })))).code, outage)
   })
 
   t.test('a store that never deletes a dropped token is an outage', async (t) => {
@@ -971,7 +971,7 @@ t.test('the text of a record', async (t) => {
     t.strictSame(parseRecord(serializeRecord({ ...record, endsAt: start + 5 })), { ...record, endsAt: start + 5 })
     const authorization = { id: 'a1'.repeat(12), siteIds: ['b2'.repeat(12)], workspaceIds: [], userIds: [], scope: ['sites:read'], createdOn: new Date(start) }
     const user = { id: 'c3'.repeat(12), email: 'ada@example.com', firstName: null, lastName: 'Lovelace' }
-    const told = { ...record, authorization, user, askedAt: start, told: true }
+    const told = { ...record, authorization, user, askedAt: start, complete: true }
     t.strictSame(parseRecord(serializeRecord(told)), told)
   })
 
@@ -999,7 +999,7 @@ t.test('what Webflow has said about a token', async (t) => {
   const told = absorb(record, { authorization: authorization('new'), user: null, askedAt: start + 10 })
 
   t.test('replaces what Webflow said before, and nothing that it has said since', async (t) => {
-    t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, told: true })
+    t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, complete: true })
     t.equal(absorb(told, { authorization: authorization('old'), user: null, askedAt: start + 9 }), told)
     t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'an equal answer is no change')
     t.strictSame(absorb(told, { authorization: authorization('newer'), user: null, askedAt: start + 10 }).authorization?.siteIds, ['newer'])
@@ -1008,9 +1008,9 @@ t.test('what Webflow has said about a token', async (t) => {
   t.test('keeps the known user and the requested scope if Webflow does not mention them', async (t) => {
     const user = { id: null, email: 'ada@example.com', firstName: null, lastName: null }
     const known = absorb(told, { authorization: { ...authorization('new'), scope: ['cms:read'] }, user, askedAt: start + 20 })
-    t.match(known, { user, scope: ['cms:read'], told: true })
-    t.match(absorb(known, { authorization: authorization('newer'), user: undefined, askedAt: start + 30 }), { user, scope: ['cms:read'], told: true })
-    t.match(absorb(record, { authorization: authorization('new'), user: undefined, askedAt: start }), { user: null, scope: record.scope, told: false })
+    t.match(known, { user, scope: ['cms:read'], complete: true })
+    t.match(absorb(known, { authorization: authorization('newer'), user: undefined, askedAt: start + 30 }), { user, scope: ['cms:read'], complete: true })
+    t.match(absorb(record, { authorization: authorization('new'), user: undefined, askedAt: start }), { user: null, scope: record.scope, complete: false })
   })
 })
 

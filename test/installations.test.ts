@@ -265,10 +265,10 @@ t.test('what a token opens', async (t) => {
     await connect('ended')
     await pass(1)
     await parts.records.drop(gone)
-    await parts.records.change(learned, 'tells too', (record) => ({ ...record, told: true }))
+    await parts.records.change(learned, 'tells too', (record) => ({ ...record, complete: true }))
     for (seconds = 1; seconds < 300; seconds++) await pass(1)
     const countOf = (name: string) => asked.filter((accessToken) => accessToken === name).length
-    t.match(await parts.records.peek(told), { record: { told: true } })
+    t.match(await parts.records.peek(told), { record: { complete: true } })
     t.strictSame(['tells', 'gone', 'tells too', 'ended'].map(countOf), [4, 2, 2, 7], 'one that is older than a minute and unknown to Webflow has ended')
   })
 
@@ -284,9 +284,9 @@ t.test('what a token opens', async (t) => {
     store.down = true
     await pass(1)
     store.down = false
-    t.match(await parts.records.peek(id), { record: { told: false } })
+    t.match(await parts.records.peek(id), { record: { complete: false } })
     await pass(2)
-    t.match(await parts.records.peek(id), { record: { told: true } })
+    t.match(await parts.records.peek(id), { record: { complete: true } })
     t.match(logged(), 'the store could not record what a token opens')
   })
 
@@ -299,7 +299,7 @@ t.test('what a token opens', async (t) => {
       await found({ siteId: ids.engine })
     }
     const { record } = Object(await parts.records.peek(id))
-    await withDeadline(1000, (deadline) => parts.untold.describe(id, { ...record, accessToken: 'new' }, { since: Date.now(), deadline }))
+    await withDeadline(1000, (deadline) => parts.introspector.introspect(id, { ...record, accessToken: 'new' }, { since: Date.now(), deadline }))
     await write('new', {}, id)
     mock.timers.tick(1000)
     await found({ siteId: ids.engine })
@@ -548,7 +548,7 @@ t.test('finding tokens', async (t) => {
     for (let search = 0; search < 2; search++) {
       for (const siteId of [ids.notes, ids.gardens]) await t.rejects(found({ siteId }), { code: unavailable, statusCode: 502, cause: { code: unavailable } })
     }
-    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    await write('told', { complete: true, authorization: authorizationOf(ids.engine) })
     t.strictSame(await found({ siteId: ids.engine }), ['told'], 'what is known to match is enough')
     answer = { statusCode: 429, body: {} }
     mock.timers.tick(1000)
@@ -597,7 +597,7 @@ t.test('finding tokens', async (t) => {
     let asked = 0
     const { found, write } = await startParts(t, () => { asked++; return new Promise<MadeUpAnswer>(() => {}) }, { timeout: 300 })
     await write('untold')
-    await write('told', { told: true, authorization: authorizationOf(ids.notes) })
+    await write('told', { complete: true, authorization: authorizationOf(ids.notes) })
     // The clock stands still, so that the pause does not pass.
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
@@ -674,7 +674,7 @@ t.test('finding tokens', async (t) => {
     const store = methodsOf(inner)
     const { asked, found, write } = await startParts(t, () => opens(ids.gardens), { store })
     await write('untold')
-    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    await write('told', { complete: true, authorization: authorizationOf(ids.engine) })
     store.set = async () => await Promise.reject(new Error('value too large'))
     t.strictSame(await found({ siteId: ids.engine }), ['told'])
     for (const siteId of [ids.gardens, ids.notes]) await t.rejects(found({ siteId }), { code: outage })
@@ -758,7 +758,7 @@ t.test('finding tokens', async (t) => {
     const store = methodsOf(inner)
     store.set = (key, value, options) => inner.set(key, value, { ...options, tags: [...options.tags ?? [], storeId(clientId, 'incomplete')] })
     const { asked, found, write } = await startParts(t, () => nothing, { store })
-    await write('told', { told: true, authorization: authorizationOf(ids.engine) })
+    await write('told', { complete: true, authorization: authorizationOf(ids.engine) })
     t.strictSame(await found({ siteId: ids.engine }), ['told'])
     t.strictSame(await found({ siteId: ids.gardens }), [])
     t.strictSame(asked, [])
@@ -852,8 +852,8 @@ async function startSeconds (t: Test, webflow: (accessToken: string) => MadeUpAn
     async connect (accessToken: string, silent = isSilent): Promise<string> {
       isSilent = silent
       const created = parts.records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
-      const record = await withDeadline(1000, (deadline) => parts.untold.describe(idOf(accessToken), created, { since: Date.now(), deadline }))
-      parts.untold.askSoon(await parts.records.write(idOf(accessToken), record))
+      const record = await withDeadline(1000, (deadline) => parts.introspector.introspect(idOf(accessToken), created, { since: Date.now(), deadline }))
+      parts.introspector.askSoon(await parts.records.write(idOf(accessToken), record))
       return idOf(accessToken)
     },
     async pass (seconds: number): Promise<void> {

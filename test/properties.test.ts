@@ -229,7 +229,7 @@ const record: Arbitrary<TokenRecord> = fc.record({
   }, { noNullPrototype: true })),
   user: fc.option(fc.record({ id: fc.option(webflowId), email: fc.option(anyString), firstName: fc.option(anyString), lastName: fc.option(anyString) }, { noNullPrototype: true })),
   askedAt: instant,
-  told: fc.boolean()
+  complete: fc.boolean()
 }, { noNullPrototype: true })
 
 t.test('a token record gives back what it was made of, sealed or not', async () => {

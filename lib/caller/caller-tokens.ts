@@ -4,7 +4,7 @@ import type { Cookies } from '../http/cookies.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import { ProtectedToken } from '../tokens/record.ts'
 import type { TokenRecords } from '../tokens/records.ts'
-import type { UntoldTokens } from '../tokens/untold.ts'
+import type { Introspector } from '../tokens/introspector.ts'
 import type { Identity } from './identity.ts'
 
 /** The property of a request that holds its `Caller`. */
@@ -51,15 +51,15 @@ export class CallerTokens {
   readonly #cookies: Cookies
   readonly #identity: Identity
   readonly #records: TokenRecords
-  readonly #untold: UntoldTokens
+  readonly #introspector: Introspector
   /** Shared by all requests that cannot have a token. */
   readonly #nobody: Caller
 
-  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, untold: UntoldTokens) {
+  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, introspector: Introspector) {
     this.#cookies = cookies
     this.#identity = identity
     this.#records = records
-    this.#untold = untold
+    this.#introspector = introspector
     this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
@@ -121,7 +121,7 @@ export class CallerTokens {
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
       const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
-      if (stored !== null) this.#untold.fillIn(stored)
+      if (stored !== null) this.#introspector.askOnUse(stored)
       caller.token = stored === null ? null : new ProtectedToken(stored.tokenId, stored.record)
     }
     return caller.token

@@ -18,7 +18,7 @@ const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
 /** Finishes a claimed flow and records the outcome, so that a repeated callback gets the same answer. */
 export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, userTokenId } = attempt
-  const { callers, cookies, flowRecords, flows, records, untold, settings: { onSuccess, timeout } } = parts
+  const { callers, cookies, flowRecords, flows, introspector, records, settings: { onSuccess } } = parts
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
     if (!recorded) request.log.warn('webflow-oauth: the store could not record how a flow ended. If the browser repeats the callback, it gets an error')
@@ -35,9 +35,9 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
         request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the store could not delete the token of the previous session. The token stays there until it expires')
       })
     }
-    untold.askSoon(stored)
+    introspector.askSoon(stored)
     const checkEarlier = () => {
-      parts.underWay.add(checkEarlierTokens({ ...parts, timeout }, stored).catch((err: unknown) => {
+      parts.underWay.add(checkEarlierTokens(parts, stored).catch((err: unknown) => {
         request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. A token that Webflow has ended stays in the store until the app reports it')
       }))
     }
@@ -53,7 +53,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
 
 /** Exchanges the code for a token and stores the token. Throws if Webflow, `beforeStore` or the store refuses. */
 async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest) {
-  const { callers, flows, identity, records, settings, untold, webflow } = parts
+  const { callers, flows, identity, introspector, records, settings, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const session = flows.newSession(flow)
   const tokenId = userTokenId ?? identity.sessionTokenId(session.sessionId)
@@ -65,7 +65,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
       webflow.exchange(query.code)
     ])
     const issuedAt = Date.now()
-    const record = await untold.describe(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline })
+    const record = await introspector.introspect(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline })
     return { replaced, record }
   })
   const issued = new ProtectedToken(tokenId, record)

@@ -6,10 +6,8 @@ import type { BrowserFlows } from '../flow/browser-flows.ts'
 import type { FlowRecords } from '../flow/records.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { Settings } from '../options/resolve.ts'
-import type { EndedTokens } from '../tokens/ended.ts'
 import type { TokenRecords } from '../tokens/records.ts'
-import type { TagNames } from '../tokens/tags.ts'
-import type { UntoldTokens } from '../tokens/untold.ts'
+import type { Introspector } from '../tokens/introspector.ts'
 import type { WebflowClient } from '../webflow/client.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
 
@@ -21,9 +19,7 @@ export interface Parts {
   identity: Identity
   records: TokenRecords
   checks: TokenChecks
-  ended: EndedTokens
-  tags: TagNames
-  untold: UntoldTokens
+  introspector: Introspector
   callers: CallerTokens
   flows: BrowserFlows
   flowRecords: FlowRecords

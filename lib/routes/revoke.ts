@@ -11,7 +11,7 @@ export async function revoke (parts: Parts, request: FastifyRequest, reply: Fast
   assertNotForged(parts, request)
   await callers.userOf(request)
   const token = callers.tokenOf(request)
-  const upstream = token === null ? null : await revokeToken(parts, token, request)
+  const upstream = token === null ? null : await revokeToken(parts, token, { request })
   if (!identity.byUser) cookies.endSession(request, reply)
   callers.replace(request, null)
   if (isNavigation(request)) return redirect(reply, parts.settings.revokeRedirect, 303)

@@ -1,51 +1,41 @@
-import type { EndedTokens } from './ended.ts'
-import { idsOf } from '../webflow/authorization.ts'
 import { withDeadline } from '../collections/deadline.ts'
 import { settleAll } from '../collections/settle-all.ts'
-import type { TagNames } from './tags.ts'
-import type { TokenChecks } from '../webflow/token-checks.ts'
-import { newestOfEach, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
+import { idsOf } from '../webflow/authorization.ts'
+import { forgetEnded } from './ended.ts'
+import type { TokenParts } from './parts.ts'
 import { ProtectedToken } from './record.ts'
+import type { StoredToken, TokenRecords } from './records.ts'
+import { newestOfEach } from './search.ts'
 
 /** How many of a user's earlier tokens are checked. */
 const maxChecked = 5
-/** How many records of a user are read to choose from: a person has few, a load test many. */
+/** How many of a user's records are read to choose from. A person has few, a load test has many. */
 const maxRead = 1000
 
-/** What the check takes. */
-export interface EarlierTokensParts {
-  records: TokenRecords
-  checks: TokenChecks
-  ended: EndedTokens
-  tags: TagNames
-  timeout: number
-}
-
 /**
- * Checks the newest other tokens of a user who has connected again, since Webflow may have ended them: those that it
- * has ended are forgotten, and the living ones learn what they open now. Every other dead token goes when it is reported.
+ * Checks the newest other tokens of a user who has connected again, because Webflow may have ended them by that. Forgets
+ * those that have ended, and updates what the others open. All checks together take at most `timeout`.
  */
-export async function checkEarlierTokens (parts: EarlierTokensParts, token: StoredToken): Promise<void> {
-  const { checks, ended, records, timeout } = parts
-  const others = (await tokensOfUsers(parts, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
+export async function checkEarlierTokens (parts: TokenParts, token: StoredToken): Promise<void> {
+  const { checks, records, settings: { timeout } } = parts
+  const others = (await tokensOfUser(records, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
   const newest = newestOfEach(others, ({ accessToken }) => accessToken).slice(0, maxChecked)
   await withDeadline(timeout, (deadline) => settleAll(newest.map(async (other) => {
-    // Webflow has known each of these tokens, since it has told whose they are. A token that it does not know now has ended.
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
     if (verdict.kind === 'active') await records.learn(other, verdict.installation)
-    if (verdict.kind === 'revoked') await ended.forget(new ProtectedToken(other.tokenId, other.record), 'superseded')
+    // Webflow has described this token before. So it has ended, and is not merely too new for Webflow to know it.
+    if (verdict.kind === 'revoked') await forgetEnded(parts, new ProtectedToken(other.tokenId, other.record), 'superseded')
   })))
 }
 
-async function tokensOfUsers ({ records, tags }: EarlierTokensParts, { record }: StoredToken): Promise<StoredToken[]> {
+/** Finds the tokens of the Webflow users who granted a token. */
+async function tokensOfUser (records: TokenRecords, { record }: StoredToken): Promise<StoredToken[]> {
   const found = new Map<string, StoredToken>()
   for (const id of idsOf(record, 'userId')) {
-    let cursor: string | null = null
-    do {
-      const page: FoundTokens = await records.page(tags.named('userId', id), cursor)
-      for (const token of page.tokens) found.set(token.tokenId, token)
-      cursor = page.cursor
-    } while (cursor !== null && found.size < maxRead)
+    for await (const { tokens } of records.pages(records.tags.named('userId', id))) {
+      for (const token of tokens) found.set(token.tokenId, token)
+      if (found.size >= maxRead) break
+    }
   }
   return [...found.values()]
 }

@@ -2,7 +2,7 @@ import { isObject } from '../collections/json.ts'
 import { refuseOption } from '../errors.ts'
 import { queryKinds, type QueryKind } from '../webflow/authorization.ts'
 
-/** What tokens are found by: an id of Webflow's, 24 hexadecimal digits. */
+/** A query for tokens: one id of Webflow's, of 24 hexadecimal digits. */
 export type TokenQuery =
   | { siteId: string }
   | { workspaceId: string }
@@ -10,8 +10,8 @@ export type TokenQuery =
   | { authorizationId: string }
 
 /**
- * Checks a query. Throws `WEBFLOW_OAUTH_INVALID_OPTION` for anything but one id of the right shape; with
- * status 400 where only the id is wrong, which may come from a webhook.
+ * Checks a query. Throws `WEBFLOW_OAUTH_INVALID_OPTION` unless it holds exactly one id in the right form. If only the form of
+ * the id is wrong, the error has the status 400, because the id may come from a webhook.
  */
 export function resolveQuery (query: unknown): { kind: QueryKind, id: string } {
   const [name, ...more] = isObject(query) ? Object.keys(query) : []

@@ -3,37 +3,37 @@ import type { Authorization, WebflowToken, WebflowUser } from '../options/webflo
 import { formatAuthorization, parseAuthorization, parseUser, type Installation } from '../webflow/authorization.ts'
 
 /**
- * What the store keeps of a token. Times are Unix milliseconds.
+ * The record of a token in the store. Times are in Unix milliseconds.
  *
- * | State | In the store | What moves it on |
+ * | State | In the store | What leads to another state |
  * |---|---|---|
- * | not yet told | `told` is false, the record has the tag `untold`. `authorization` is null, or only `user` is missing | Any introspection that tells all (in the background, at a use, a search or a check): told |
- * | told | `told` is true, the record has the tags of what it opens and of who granted it | A later introspection that tells something else: told. One that does not name a user who was never known, or a reconnect with the same token of which Webflow does not tell: not yet told |
- * | ended | Nothing | – |
+ * | incomplete | `complete` is false, and the record has the tag `incomplete`. `authorization` is null, or only `user` is missing | A complete answer to an introspection, whatever led to it: in the background, a use, a search or a check. Then the record is complete |
+ * | complete | `complete` is true, and the record has the tags of what the token opens and of who granted it | The user connects again and gets the same token, and Webflow does not answer completely. Then the record is incomplete |
+ * | ended | No record | – |
  *
- * From either of the first two, a record ends by a revocation, by a reported 401 that Webflow confirms, by the check
- * after the user's next connection, by logout, and by its deadline. With `identify` the user's next token takes its
- * place, told or not. That Webflow no longer takes a token is no state: the record stays as it is until somebody notices.
+ * An incomplete or complete record ends by a revocation, by a reported 401 that Webflow confirms, by the check after the
+ * user's next connection, by logout, and by its deadline. With `identify`, the user's next token overwrites the record.
+ * There is no state for a token that Webflow has ended without anybody noticing: its record stays as it was.
  */
 export interface TokenRecord {
   accessToken: string
   tokenType: string
   scope: readonly string[]
   createdAt: number
-  /** When the record ends unless it is used before. */
+  /** When the record expires, unless a use renews it before. */
   expiresAt: number
-  /** When the token itself ends, if Webflow said so: no renewal goes beyond it. */
+  /** When the token itself expires, or null if Webflow did not say. No renewal goes beyond it. */
   endsAt: number | null
-  /** What the token opens; null until Webflow has told it. */
+  /** What the token opens; null until Webflow has answered. */
   authorization: Authorization | null
   user: WebflowUser | null
-  /** When Webflow was asked what it opens; 0 for never. */
+  /** When Webflow was asked what the token opens; 0 for never. */
   askedAt: number
-  /** Whether Webflow has told all that there is to tell of the token. */
-  told: boolean
+  /** Whether Webflow has answered what the token opens and, if the scope allows that question, who granted it. */
+  complete: boolean
 }
 
-/** A `WebflowToken` that keeps its access token out of everything but `accessToken`. */
+/** A `WebflowToken` that reveals its access token only by `accessToken`: not when it is printed, copied or serialized. */
 export class ProtectedToken implements WebflowToken {
   readonly id: string
   readonly tokenType: string
@@ -45,8 +45,8 @@ export class ProtectedToken implements WebflowToken {
   readonly #accessToken: string
 
   static {
-    // With `showHidden` and `getters`, util.inspect evaluates the accessors of a class, but not those of
-    // what calls itself a plain object.
+    // With `showHidden` and `getters`, `util.inspect` evaluates the accessors of a class instance, but not those of a plain
+    // object. It goes by the constructor.
     Object.defineProperty(this.prototype, 'constructor', { value: Object })
   }
 
@@ -54,7 +54,7 @@ export class ProtectedToken implements WebflowToken {
     this.id = id
     this.tokenType = record.tokenType
     this.scope = [...record.scope]
-    // A Date can be changed, and records are shared.
+    // Handlers may change the Date, and several tokens share one record.
     this.authorization = record.authorization && Object.freeze({ ...record.authorization, createdOn: record.authorization.createdOn && new Date(record.authorization.createdOn) })
     this.user = record.user
     this.createdAt = new Date(record.createdAt)
@@ -67,7 +67,10 @@ export class ProtectedToken implements WebflowToken {
   }
 }
 
-/** What became known of a record: unchanged when Webflow was asked earlier than for what stands there. */
+/**
+ * Returns a record with what Webflow has answered about its token. Returns the same object if the answer holds nothing new,
+ * or is older than the answer in the record.
+ */
 export function absorb (record: TokenRecord, { authorization, user, askedAt }: Installation): TokenRecord {
   if (askedAt < record.askedAt) return record
   const known = {
@@ -75,16 +78,16 @@ export function absorb (record: TokenRecord, { authorization, user, askedAt }: I
     scope: authorization.scope.length > 0 ? authorization.scope : record.scope,
     authorization,
     user: user === undefined ? record.user : user,
-    told: user !== undefined || record.user !== null
+    complete: user !== undefined || record.user !== null
   }
-  // Nothing but the time of asking may be new: no reason to write.
+  // If only the time of asking is new, the record need not be written.
   return serializeRecord(known) === serializeRecord(record) ? record : { ...known, askedAt }
 }
 
 /**
- * Tells whether a record stands for a later authorization than another; of one token it is the one that
- * Webflow told of later. Between tokens Webflow's own clock decides where both are known by it, for those
- * of two replicas may differ.
+ * Tells whether a record is of a later authorization than another record. If both hold the same access token, it tells
+ * whether the record has the later answer of Webflow. Webflow's clock decides where both authorizations are known, because
+ * the clocks of two replicas may differ.
  */
 export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
   if (record.accessToken === than.accessToken) return record.askedAt > than.askedAt && than.askedAt > 0
@@ -92,8 +95,22 @@ export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
   return ours !== undefined && theirs !== undefined && ours !== theirs ? ours > theirs : record.createdAt > than.createdAt
 }
 
-/** Writes a record as the text that is sealed. The names are short, since a store holds many. */
-export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, askedAt, told }: TokenRecord): string {
+/**
+ * Tells whether the existing record must not be overwritten, because it is newer. `replaced` is the record that existed
+ * before the app asked for the token. It never counts as newer, although it may look so by the clock of another replica.
+ */
+export function hasOvertaken (existing: TokenRecord, record: TokenRecord, replaced: TokenRecord | undefined): boolean {
+  const isReplaced = existing.accessToken === replaced?.accessToken && existing.accessToken !== record.accessToken
+  return !isReplaced && isNewer(existing, record)
+}
+
+/** Returns a record with what the existing record of the same access token knows, if Webflow did not answer this time. */
+export function keepKnown (record: TokenRecord, { accessToken, authorization, user, askedAt }: TokenRecord): TokenRecord {
+  return record.askedAt === 0 && record.accessToken === accessToken ? { ...record, authorization, user, askedAt } : record
+}
+
+/** Writes a record as the text that is sealed. Its names are short because a store may hold many records. */
+export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, askedAt, complete }: TokenRecord): string {
   return JSON.stringify({
     token: accessToken,
     type: tokenType,
@@ -104,11 +121,11 @@ export function serializeRecord ({ accessToken, tokenType, scope, createdAt, exp
     opens: authorization === null ? undefined : formatAuthorization(authorization),
     user: user ?? undefined,
     asked: askedAt === 0 ? undefined : askedAt,
-    told: told || undefined
+    told: complete || undefined
   })
 }
 
-/** Reads a record from its text; null when it is none. */
+/** Reads a record from its text; null if the text is not a record. */
 export function parseRecord (text: string): TokenRecord | null {
   const record = parseJson(text)
   if (!isObject(record)) return null
@@ -126,6 +143,6 @@ export function parseRecord (text: string): TokenRecord | null {
     authorization: parseAuthorization(opens),
     user: parseUser(user),
     askedAt: asked,
-    told
+    complete: told
   }
 }

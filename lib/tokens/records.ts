@@ -6,56 +6,59 @@ import { unavailable } from '../storage/guarded-store.ts'
 import type { SealedCallOptions, SealedStore } from '../storage/sealed-store.ts'
 import type { Grant } from '../webflow/answers.ts'
 import type { Installation } from '../webflow/authorization.ts'
-import { absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from './record.ts'
+import { absorb, hasOvertaken, keepKnown, parseRecord, serializeRecord, type TokenRecord } from './record.ts'
 import type { TagNames } from './tags.ts'
 
+/** How many opened records are kept in memory. */
 const maxOpened = 1000
-// Of several writers at once all but one have to read again, each time.
+/** How often a conditional write is tried. Of several simultaneous writers one succeeds, and the others have to read again. */
 const maxTries = 10
 const pageSize = 100
 const largestPage = 1000
 const prefix = 'token:'
 
-/** A record as it was read: the sealed value is what conditional writes compare with. */
+/** A record as it was read from the store. Conditional writes compare with its sealed value. */
 export interface StoredToken {
   tokenId: string
   sealed: string
   record: TokenRecord
 }
 
-/** The tokens under a tag, or a page of them. */
+/** The tokens that have a tag. */
 export interface FoundTokens {
   tokens: StoredToken[]
-  /** Those that were sealed under a secret that this process does not know: by their ids, with the error. */
+  /** The errors of tokens that were sealed under a secret unknown to this process, by the ids of the tokens. */
   unreadable: Map<string, Error>
-  /** Where the next page begins; null after the last. */
+}
+
+/** A page of the tokens that have a tag. */
+export interface TokenPage extends FoundTokens {
+  /** Where the next page begins; null after the last page. */
   cursor: string | null
 }
 
-/**
- * The tokens in the store: sealed on the way in, opened on the way out, renewed by use, found by tags.
- */
+/** Reads and writes the token records in the store. Seals each record before it is stored, and renews a record that is used. */
 export class TokenRecords {
+  readonly tags: TagNames
   readonly #store: SealedStore
-  readonly #tags: TagNames
   readonly #maxAge: number
   readonly #log: FastifyBaseLogger
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
   readonly #underWay: UnderWay
-  /** The ids of tokens of which nobody knows whether their deletion was carried out. */
+  /** The ids of the tokens whose deletion failed, while it is not known whether the store has carried it out all the same. */
   readonly #maybeGone = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
   constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger, underWay: UnderWay) {
     this.#store = store
-    this.#tags = tags
+    this.tags = tags
     this.#maxAge = maxAge * 1000
     this.#log = log
     this.#underWay = underWay
   }
 
-  /** Makes the record of what Webflow granted. */
+  /** Creates the record of a token that Webflow has granted. */
   create (grant: Grant, requestedScope: readonly string[], now: number): TokenRecord {
     const endsAt = grant.expiresIn === null ? null : now + Math.floor(grant.expiresIn * 1000)
     return {
@@ -68,69 +71,67 @@ export class TokenRecords {
       authorization: null,
       user: null,
       askedAt: 0,
-      told: false
+      complete: false
     }
   }
 
   /**
-   * Writes a token over whatever stands there, but over nothing newer: neither a slow callback nor a write
-   * that is carried out late undoes what the user has done meanwhile. Resolves with the record that stands
-   * there then. `replaced` is the one that stood there before the token was asked for, null for none; left
-   * out, nothing counts as newer. A write that was reported as failed is taken back if the store has carried it out.
-   * The store is called even in its rest: Webflow has issued the token already.
+   * Writes a token, unless the store holds a newer one under this id. Resolves with the record that the store holds then.
+   * `replaced` is the record that the store held before the app asked for the token, or null. It never counts as newer,
+   * even if its clock was ahead. Left out, no record counts as newer.
+   * If the write fails and the store carries it out all the same, the write is taken back. Webflow has already issued the
+   * token, so the store is called even while it rests.
    */
   async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
-    for (let tries = 0; tries < maxTries; tries++) {
-      // The first try does not read what is not expected to be there.
-      const current = tries === 0 && replaced === null ? null : await this.readSealed(tokenId, { whileResting: true })
-      const standing = current === null ? null : this.#standing(tokenId, current)
-      // ioredis sends a command again whose answer was lost: what stands there may be this very record.
-      if (standing !== null && tries > 0 && serializeRecord(standing.record) === serializeRecord(record)) return standing
-      if (standing !== null && replaced !== undefined && hasOvertaken(standing.record, record, replaced)) return standing
-      const merged = standing === null ? record : keepTold(record, standing.record)
+    return await untilWritten(async (isRetry) => {
+      // The first try does not read if the store is expected to hold nothing.
+      const current = replaced === null && !isRetry ? null : await this.readSealed(tokenId, { whileResting: true })
+      const existing = current === null ? null : this.#readable(tokenId, current)
+      // If the answer to a command is lost, ioredis sends the command again. Then the first try has written this very record.
+      if (existing !== null && isRetry && serializeRecord(existing.record) === serializeRecord(record)) return existing
+      if (existing !== null && replaced !== undefined && hasOvertaken(existing.record, record, replaced?.record)) return existing
+      const merged = existing === null ? record : keepKnown(record, existing.record)
       const sealed = await this.#set(tokenId, merged, current, {
         whileResting: true,
         afterFailure: () => {
-          // What cannot be read cannot be put back with its deadline and tags: then the new token stays.
-          if (current === null || standing !== null) this.#takeBack(tokenId, record.accessToken, standing)
+          // A record that cannot be read cannot be put back with its deadline and tags. Then the new token stays.
+          if (current === null || existing !== null) this.#takeBack(tokenId, record.accessToken, existing)
         }
       })
-      if (sealed !== null) return { tokenId, sealed, record: merged }
-    }
-    throw unavailable(`The token store did not write a token in ${maxTries} tries. Does its \`set\` follow the contract for \`if\`?`)
+      return sealed === null ? undefined : { tokenId, sealed, record: merged }
+    })
   }
 
-  /** Reads the sealed value, to be opened when somebody asks for it. */
+  /** Reads the sealed value of a record. The caller opens it later, if the token is needed at all. */
   async readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
     const sealed = await this.#store.getSealed(storeKey(tokenId), callOptions)
-    // Revoked by another process, perhaps: then this one keeps it no longer either.
+    // Another process may have deleted the record.
     if (sealed === null) this.#opened.delete(tokenId)
     return sealed
   }
 
-  /** Reads the sealed value at once, if the store can; undefined when `readSealed` must be asked. */
+  /** Reads the sealed value of a record at once, if the store can; undefined when `readSealed` must be asked. */
   readSealedSync (tokenId: string): string | null | undefined {
     const sealed = this.#store.getSealedSync(storeKey(tokenId))
     if (sealed === null) this.#opened.delete(tokenId)
     return sealed
   }
 
-  /** Reads and opens a token, which counts as use; null when there is none. */
+  /** Reads and opens a token; null when there is none. The token counts as used. */
   async read (tokenId: string): Promise<StoredToken | null> {
     const sealed = await this.readSealed(tokenId)
     return sealed === null ? null : this.open(tokenId, sealed)
   }
 
-  /** Reads and opens a token without using it; null when there is none. */
+  /** Reads and opens a token; null when there is none. The token does not count as used. */
   async peek (tokenId: string): Promise<StoredToken | null> {
     const sealed = await this.readSealed(tokenId)
     return sealed === null ? null : this.#living(tokenId, sealed)
   }
 
   /**
-   * Opens a sealed value that was just read, and renews its record when half of its life is over.
-   * Null when it was tampered with or has ended; throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when it was
-   * sealed under a secret that this process does not know, which is no logout.
+   * Opens a sealed value that was just read; null when the value was tampered with or its record has expired. The token counts
+   * as used. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when the value was sealed under a secret unknown to this process.
    */
   open (tokenId: string, sealed: string): StoredToken | null {
     const token = this.#living(tokenId, sealed)
@@ -140,7 +141,10 @@ export class TokenRecords {
     return token
   }
 
-  /** Moves the deadline when half of its life is over; nobody waits for it, and it writes only over the very value that was read. */
+  /**
+   * Renews a record in the background when half of its life is over. The write is conditional on the value that was read, so
+   * it never overwrites a newer record.
+   */
   renewIfDue ({ tokenId, sealed, record }: StoredToken): void {
     const now = Date.now()
     if (record.expiresAt - now >= this.#maxAge / 2 || this.#renewing.has(tokenId)) return
@@ -153,30 +157,29 @@ export class TokenRecords {
   }
 
   /**
-   * Changes a record that still holds the access token, by writing over nothing but what was read.
-   * Resolves with the record that stands there then; null when it has gone or holds a newer token.
+   * Changes the record of an access token. `changed` gets the current record and returns the new one, or the same object to
+   * change nothing. Resolves with the record that the store holds then; null if it has gone or holds another access token.
    */
   async change (tokenId: string, accessToken: string, changed: (record: TokenRecord) => TokenRecord): Promise<StoredToken | null> {
-    for (let tries = 0; tries < maxTries; tries++) {
+    return await untilWritten(async () => {
       const current = await this.peek(tokenId)
       if (current === null || current.record.accessToken !== accessToken) return null
       const record = changed(current.record)
       if (record === current.record) return current
       const sealed = await this.#set(tokenId, record, current.sealed)
-      if (sealed !== null) return { tokenId, sealed, record }
-    }
-    throw unavailable(`The token store did not change a token in ${maxTries} tries. Does its \`set\` follow the contract for \`if\`?`)
+      return sealed === null ? undefined : { tokenId, sealed, record }
+    })
   }
 
-  /** Records what Webflow told of a token; resolves with the record that stands there then, null when it has gone or holds a newer token. */
+  /** Records what a token opens, as Webflow has answered. Resolves like `change`. */
   async learn (token: StoredToken, installation: Installation): Promise<StoredToken | null> {
-    // Mostly there is nothing new, and then nothing more to read.
+    // Usually the answer holds nothing new, and the store need not be called.
     if (absorb(token.record, installation) === token.record) return token
     return await this.change(token.tokenId, token.record.accessToken, (record) => absorb(record, installation))
   }
 
-  /** Reads a page of the tokens under a tag, without using them. */
-  async page (tag: string, cursor: string | null, limit = pageSize): Promise<FoundTokens> {
+  /** Reads a page of the tokens that have a tag. The tokens do not count as used. */
+  async page (tag: string, cursor: string | null, limit: number): Promise<TokenPage> {
     const page = await this.#store.find(tag, { limit, ...cursor === null ? {} : { cursor } })
     const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : [])
     const unreadable = new Map<string, Error>()
@@ -193,61 +196,67 @@ export class TokenRecords {
     return { tokens, unreadable, cursor: page.cursor }
   }
 
-  /** Reads all tokens under a tag, without using them; each once. */
+  /** Iterates over all tokens that have a tag, a page at a time. */
+  async * pages (tag: string, limit = pageSize): AsyncGenerator<TokenPage, void, undefined> {
+    let cursor: string | null = null
+    do {
+      const page: TokenPage = await this.page(tag, cursor, limit)
+      yield page
+      cursor = page.cursor
+    } while (cursor !== null)
+  }
+
+  /** Reads all tokens that have a tag, each once. The tokens do not count as used. */
   async all (tag: string): Promise<FoundTokens> {
     const tokens = new Map<string, StoredToken>()
     const unreadable = new Map<string, Error>()
-    let cursor: string | null = null
-    do {
-      const page: FoundTokens = await this.page(tag, cursor, largestPage)
+    for await (const page of this.pages(tag, largestPage)) {
       for (const token of page.tokens) tokens.set(token.tokenId, token)
       for (const [tokenId, error] of page.unreadable) unreadable.set(tokenId, error)
-      cursor = page.cursor
-    } while (cursor !== null)
-    return { tokens: [...tokens.values()], unreadable, cursor }
+    }
+    return { tokens: [...tokens.values()], unreadable }
   }
 
   /**
-   * Forgets a token that was revoked; resolves whether it was still there. A record that was renewed
-   * meanwhile goes too, one that holds a newer token stays. `onGone` runs once when the record has gone: before this
-   * resolves, or after it has rejected, if the store has carried the deletion out all the same. It must not reject.
+   * Deletes the record of an access token, even if the record was renewed meanwhile. Resolves whether there was one. A record
+   * of another access token stays. Calls `onGone` once the record has gone, before this resolves. If this rejects and the
+   * store carries the deletion out all the same, `onGone` is called then. It must not reject.
    */
-  async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>, tried: string | null = null): Promise<boolean> {
-    const sealed = await this.readSealed(tokenId)
-    if (sealed === null) return false
-    if (sealed === tried) throw unavailable('The token store did not delete a value, though the condition `if` named exactly that value. Does its `delete` follow the contract for `if`?')
-    const token = this.#unseal(tokenId, sealed)
-    if (token === null || token.record.accessToken !== accessToken) return false
-    const isGone = await this.#store.delete(storeKey(tokenId), { if: sealed }, {
-      afterFailure: (answer) => { this.#followDeletion(token, answer, onGone) }
+  async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>): Promise<boolean> {
+    return await untilWritten(async () => {
+      const sealed = await this.readSealed(tokenId)
+      const token = sealed === null ? null : this.#unseal(tokenId, sealed)
+      if (token === null || token.record.accessToken !== accessToken) return false
+      const isGone = await this.#store.delete(storeKey(tokenId), { if: token.sealed }, {
+        afterFailure: (answer) => { this.#followDeletion(token, answer, onGone) }
+      })
+      if (!isGone) return undefined
+      this.#opened.delete(tokenId)
+      this.#maybeGone.delete(tokenId)
+      await onGone()
+      return true
     })
-    if (!isGone) return await this.forget(tokenId, accessToken, onGone, sealed)
-    this.#opened.delete(tokenId)
-    this.#maybeGone.delete(tokenId)
-    await onGone()
-    return true
   }
 
-  /** Drops what is kept under the id now; a deletion that is carried out late spares what is newer. */
+  /** Deletes whatever record the store holds under an id. A deletion that is carried out late spares a newer record. */
   async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
-    for (let tries = 0; tries < maxTries; tries++) {
+    await untilWritten(async () => {
       const current = await this.readSealed(tokenId)
-      if (current === null || await this.#store.delete(storeKey(tokenId), { if: current })) return
-    }
-    throw unavailable(`The token store did not delete a token in ${maxTries} tries. Does its \`delete\` follow the contract for \`if\`?`)
+      return current === null || await this.#store.delete(storeKey(tokenId), { if: current }) ? true : undefined
+    })
   }
 
   #set (tokenId: string, record: TokenRecord, over: string | null, callOptions?: SealedCallOptions): Promise<string | null> {
-    return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.#tags.of(record), if: over }, callOptions)
+    return this.#store.set(storeKey(tokenId), serializeRecord(record), { expiresAt: record.expiresAt, tags: this.tags.of(record), if: over }, callOptions)
   }
 
   /**
-   * Takes back a write that was reported as failed: puts back what stood there before. A record that others have renewed
-   * or completed since is taken back too; one that holds another access token stays.
+   * Takes back a write that was reported as failed: deletes the record of the access token, or puts back the record `before`.
+   * It does so even if another process has renewed or completed the record meanwhile. A record of another access token stays.
    */
   #takeBack (tokenId: string, accessToken: string, before: StoredToken | null): void {
-    // The user holds the very same token anyway.
+    // The user had this access token before, so there is nothing to put back.
     if (before !== null && before.record.accessToken === accessToken) return
     const key = storeKey(tokenId)
     this.#underWay.insist(
@@ -256,25 +265,28 @@ export class TokenRecords {
         if (sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken) return
         const isDone = before === null
           ? await this.#store.delete(key, { if: sealed }, { whileResting: true })
-          : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.#tags.of(before.record), if: sealed })
+          : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.tags.of(before.record), if: sealed })
         if (!isDone) throw unavailable('A token was changed while the plugin undid a write that had failed.')
       },
       (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it all the same, it stays there until it expires') }
     )
   }
 
-  /** Finds out whether a deletion was carried out that was reported as failed, and then tells who asked for it. */
+  /**
+   * Finds out whether the store has carried out a deletion that was reported as failed, and calls `onGone` if so. `answer` is
+   * the late answer of the store, or null if the store rejected.
+   */
   #followDeletion ({ tokenId, record: { accessToken } }: StoredToken, answer: boolean | null, onGone: () => Promise<void>): void {
     if (answer === false) return
     this.#maybeGone.add(tokenId)
     this.#underWay.insist(
       async () => {
         const sealed = answer === true ? null : await this.readSealed(tokenId)
-        // Others may have renewed the record meanwhile: only another token in its place means that the old one has gone.
+        // Another process may have renewed the record meanwhile. The token has gone only if there is no record of it any more.
         const isGone = sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken
-        // False where a later call has deleted the record, and has told who asked for that.
-        const isUntold = this.#maybeGone.delete(tokenId)
-        if (!isGone || !isUntold) return
+        // If a later call of `forget` has deleted the record, that call has run its own `onGone`. This one must not run then.
+        const isFirst = this.#maybeGone.delete(tokenId)
+        if (!isGone || !isFirst) return
         this.#opened.delete(tokenId)
         await onGone()
       },
@@ -289,8 +301,8 @@ export class TokenRecords {
     return Math.min(now + this.#maxAge, endsAt ?? Infinity)
   }
 
-  /** Opens what is about to be written over; null where it cannot be compared. */
-  #standing (tokenId: string, sealed: string): StoredToken | null {
+  /** Opens a record that is about to be overwritten; null if it cannot be read, for whatever reason. */
+  #readable (tokenId: string, sealed: string): StoredToken | null {
     try {
       return this.#living(tokenId, sealed)
     } catch {
@@ -311,25 +323,16 @@ export class TokenRecords {
   }
 }
 
-/** Chooses the newest of the tokens that have something in common, for each such group; the newest first. */
-export function newestOfEach (tokens: readonly StoredToken[], nameOf: (record: TokenRecord) => string): StoredToken[] {
-  const chosen = new Map<string, StoredToken>()
-  for (const token of tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)) {
-    const name = nameOf(token.record)
-    if (!chosen.has(name)) chosen.set(name, token)
+/**
+ * Repeats an attempt that reads a value and then writes on condition that nobody has changed the value in between. The
+ * attempt resolves with undefined if the condition did not hold.
+ */
+async function untilWritten<T> (attempt: (isRetry: boolean) => Promise<T | undefined>): Promise<T> {
+  for (let tries = 0; tries < maxTries; tries++) {
+    const result = await attempt(tries > 0)
+    if (result !== undefined) return result
   }
-  return [...chosen.values()]
-}
-
-/** Tells whether somebody else has written a newer record since. By the clocks of two replicas the one that is replaced may look newer. */
-function hasOvertaken (standing: TokenRecord, record: TokenRecord, replaced: StoredToken | null): boolean {
-  const isReplaced = standing.accessToken === replaced?.record.accessToken && standing.accessToken !== record.accessToken
-  return !isReplaced && isNewer(standing, record)
-}
-
-/** Keeps what is known of the very same token, where Webflow told nothing this time; it is asked again. */
-function keepTold (record: TokenRecord, { accessToken, authorization, user, askedAt }: TokenRecord): TokenRecord {
-  return record.askedAt === 0 && record.accessToken === accessToken ? { ...record, authorization, user, askedAt } : record
+  throw unavailable(`The token store did not write or delete a token in ${maxTries} tries. Do its \`set\` and \`delete\` follow the contract for \`if\`?`)
 }
 
 function storeKey (tokenId: string): string {

@@ -1,57 +1,43 @@
 import { idsOf, type QueryKind } from '../webflow/authorization.ts'
-import { newestOfEach, type FoundTokens, type StoredToken, type TokenRecords } from './records.ts'
-import type { TagNames } from './tags.ts'
-import type { UntoldTokens } from './untold.ts'
-
-/** What a search takes. */
-export interface SearchParts {
-  records: TokenRecords
-  tags: TagNames
-  untold: UntoldTokens
-}
-
-/** Tokens that match a query, and those of which nobody can tell whether they match. */
-export interface Matches {
-  tokens: StoredToken[]
-  /** Tokens that cannot be read, or of which Webflow has not told what they open: by their ids, with the error. */
-  undecided: Map<string, Error>
-}
+import type { TokenParts } from './parts.ts'
+import { isNewer, type TokenRecord } from './record.ts'
+import type { FoundTokens, StoredToken, TokenRecords } from './records.ts'
 
 /**
- * Finds the tokens that open something: one for each authorization, the newest first. Rejects when nothing was found
- * and a token may have been missed.
+ * Finds the tokens that match a query: one for each authorization, the newest first. Rejects if no token was found and one
+ * may have been missed.
  */
-export async function findTokens (parts: SearchParts, kind: QueryKind, id: string): Promise<StoredToken[]> {
-  // First the untold tokens: one that is told meanwhile is found below.
-  const missed = await parts.untold.look()
-  const { tokens, undecided } = await matching(parts, kind, id)
-  const [unreadable] = undecided.values()
-  const problem = unreadable ?? missed
+export async function findTokens ({ introspector, records }: TokenParts, kind: QueryKind, id: string): Promise<StoredToken[]> {
+  // This comes first: a record that is completed by it is found below.
+  const missed = await introspector.askSome()
+  const { tokens, unreadable } = await findRecords(records, kind, id)
+  const [problem = missed] = unreadable.values()
   if (tokens.length === 0 && problem !== null) throw problem
   return newestOfEach(tokens, ({ authorization, accessToken }) => authorization?.id ?? accessToken)
 }
 
-/** Finds every record that matches, after Webflow was asked about all untold tokens. */
-export async function findAllRecords (parts: SearchParts, kind: QueryKind, id: string): Promise<Matches> {
-  const silent = await parts.untold.lookAtAll(kind)
-  const { tokens, undecided } = await matching(parts, kind, id)
-  return { tokens, undecided: new Map([...silent, ...undecided]) }
+/** Finds all records that match a query. */
+export async function findRecords (records: TokenRecords, kind: QueryKind, id: string): Promise<FoundTokens> {
+  const { tokens, unreadable } = await records.all(records.tags.named(kind, id))
+  return { tokens: tokens.filter(({ record }) => idsOf(record, kind).includes(id)), unreadable }
 }
 
-/** Walks over all tokens, a page at a time. Throws in the end if some could not be read. */
-export async function * walkTokens ({ records, tags }: SearchParts): AsyncGenerator<StoredToken, void, undefined> {
-  let cursor: string | null = null
+/** Iterates over all tokens, a page at a time. If some could not be read, returns all others first and then throws. */
+export async function * walkTokens ({ records }: TokenParts): AsyncGenerator<StoredToken, void, undefined> {
   let problem: Error | undefined
-  do {
-    const page: FoundTokens = await records.page(tags.all, cursor)
-    problem ??= [...page.unreadable.values()][0]
-    yield * page.tokens
-    cursor = page.cursor
-  } while (cursor !== null)
+  for await (const { tokens, unreadable } of records.pages(records.tags.all)) {
+    problem ??= [...unreadable.values()][0]
+    yield * tokens
+  }
   if (problem !== undefined) throw problem
 }
 
-async function matching ({ records, tags }: SearchParts, kind: QueryKind, id: string): Promise<Matches> {
-  const { tokens, unreadable } = await records.all(tags.named(kind, id))
-  return { tokens: tokens.filter(({ record }) => idsOf(record, kind).includes(id)), undecided: unreadable }
+/** Chooses the newest token of each group; tokens with the same name are one group. The newest of all comes first. */
+export function newestOfEach (tokens: readonly StoredToken[], nameOf: (record: TokenRecord) => string): StoredToken[] {
+  const chosen = new Map<string, StoredToken>()
+  for (const token of tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)) {
+    const name = nameOf(token.record)
+    if (!chosen.has(name)) chosen.set(name, token)
+  }
+  return [...chosen.values()]
 }

@@ -1,52 +1,38 @@
-import type { FastifyBaseLogger } from 'fastify'
 import type { Deadline } from '../collections/deadline.ts'
-import type { EndedTokens } from './ended.ts'
-import type { TokenChecks, Verdict } from '../webflow/token-checks.ts'
-import type { TokenRecords } from './records.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
+import type { Installation } from '../webflow/authorization.ts'
+import { forgetEnded } from './ended.ts'
+import type { TokenParts } from './parts.ts'
 
-/** What Webflow says of a token; `unknown` when it could not be asked, which is no sign of anything. */
+/** Whether a token works. `unknown` means that Webflow could not be asked, and says nothing about the token. */
 export type TokenStatus = 'active' | 'revoked' | 'unknown'
-
-/** What a check takes. */
-export interface StatusParts {
-  records: TokenRecords
-  checks: TokenChecks
-  ended: EndedTokens
-  log: FastifyBaseLogger
-  /** Whether records keep what a token opens. */
-  introspect: boolean
-}
 
 /** How old a remembered answer to `checkToken` may be, in milliseconds. */
 const rememberFor = 60_000
 
-/** Checks by a deadline whether a token still works, and records what it opens. Never forgets the token. */
-export async function checkStatus (parts: StatusParts, token: WebflowToken, { fresh, deadline }: { fresh: boolean, deadline: Deadline }): Promise<TokenStatus> {
+/** How the status of a token is checked. */
+export interface StatusOptions {
+  deadline: Deadline
+  /** Whether Webflow is asked even if an answer is remembered. */
+  fresh: boolean
+  /** Whether a token that Webflow has ended is forgotten. */
+  forget: boolean
+}
+
+/** Asks Webflow whether a token still works, and records what the token opens now. */
+export async function checkStatus (parts: TokenParts, token: WebflowToken, { deadline, fresh, forget }: StatusOptions): Promise<TokenStatus> {
   const verdict = await parts.checks.ask(token.accessToken, token.scope, { deadline, ...fresh ? { queue: 'none' } : { queue: 'checks', maxAge: rememberFor } })
-  await recordAnswer(parts, token, verdict)
-  return statusOf(verdict)
+  if (verdict.kind === 'revoked' && forget) await forgetEnded(parts, token, 'revoked')
+  if (verdict.kind === 'active' && parts.settings.introspect) await recordInstallation(parts, token, verdict.installation)
+  return verdict.kind === 'refused' ? 'unknown' : verdict.kind
 }
 
-/** Confirms by a deadline that Webflow no longer accepts a token, and then forgets it. */
-export async function confirmEnded (parts: StatusParts, token: WebflowToken, deadline: Deadline): Promise<TokenStatus> {
-  const verdict = await parts.checks.ask(token.accessToken, token.scope, { deadline, queue: 'none' })
-  if (verdict.kind === 'revoked') await parts.ended.forget(token, 'revoked')
-  else await recordAnswer(parts, token, verdict)
-  return statusOf(verdict)
-}
-
-/** Records what a token opens, by the way: a failure here changes no answer. */
-async function recordAnswer ({ introspect, log, records }: StatusParts, token: WebflowToken, verdict: Verdict): Promise<void> {
-  if (verdict.kind !== 'active' || !introspect) return
+/** Records what a token opens. If the store fails, that is only logged, because the caller has asked about the status. */
+async function recordInstallation ({ log, records }: TokenParts, token: WebflowToken, installation: Installation): Promise<void> {
   try {
     const known = await records.peek(token.id)
-    if (known !== null && known.record.accessToken === token.accessToken) await records.learn(known, verdict.installation)
+    if (known !== null && known.record.accessToken === token.accessToken) await records.learn(known, installation)
   } catch (err) {
     log.warn({ tokenId: token.id, err }, 'webflow-oauth: the store could not record what a token opens. The plugin asks Webflow again')
   }
-}
-
-function statusOf ({ kind }: Verdict): TokenStatus {
-  return kind === 'refused' ? 'unknown' : kind
 }

@@ -3,36 +3,35 @@ import { idsOf, queryKinds, type QueryKind } from '../webflow/authorization.ts'
 import type { TokenRecord } from './record.ts'
 
 /**
- * The tags under which the store finds tokens again. Hashes with the client id, like the keys: the
- * store learns no id of a site or a user, and two apps on one store find nothing of each other.
+ * The tags by which the store finds token records. Like the store's keys, tags are hashes that include the client id: the
+ * store learns no id of a site or a user, and two apps on one store do not find each other's tokens.
  */
 export class TagNames {
-  /** Every token. */
+  /** The tag of all records. */
   readonly all: string
-  /** The tokens of which Webflow has not told yet what they open. */
-  readonly untold: string
+  /** The tag of the incomplete records. */
+  readonly incomplete: string
   readonly #clientId: string
 
   constructor (clientId: string) {
     this.#clientId = clientId
     this.all = storeId(clientId, 'all')
-    // Version 0.1 called the tag so.
-    this.untold = storeId(clientId, 'incomplete')
+    this.incomplete = storeId(clientId, 'incomplete')
   }
 
-  /** The tag of what is named by an id of Webflow's. */
+  /** Returns the tag of the records that a query for this id finds. */
   named (kind: QueryKind, id: string): string {
     return storeId(this.#clientId, kind, id)
   }
 
-  /** The tag of all records that hold an access token. */
+  /** Returns the tag of the records that hold an access token. */
   holders (accessToken: string): string {
     return storeId(this.#clientId, 'accessToken', accessToken)
   }
 
-  /** The tags of a record. */
+  /** Returns all tags of a record. */
   of (record: TokenRecord): readonly string[] {
     const named = queryKinds.flatMap((kind) => idsOf(record, kind).map((id) => this.named(kind, id)))
-    return [this.all, this.holders(record.accessToken), ...record.told ? [] : [this.untold], ...named]
+    return [this.all, this.holders(record.accessToken), ...record.complete ? [] : [this.incomplete], ...named]
   }
 }

@@ -73,14 +73,14 @@ export class WebflowClient {
     }), this.#options))
   }
 
-  /** Asks what a token opens. The token needs no particular scope. `timeout` is in milliseconds. */
-  async introspect (accessToken: string, timeout: number): Promise<Introspection> {
-    return readIntrospection(await this.#get('introspect', accessToken, timeout))
+  /** Asks what a token opens. The token needs no particular scope. */
+  async introspect (accessToken: string): Promise<Introspection> {
+    return readIntrospection(await this.#get('introspect', accessToken))
   }
 
-  /** Asks who granted a token; null when the token lacks the scope for this question. `timeout` is in milliseconds. */
-  async authorizedBy (accessToken: string, timeout: number): Promise<WebflowUser | null> {
-    return readUser(await this.#get('authorizedBy', accessToken, timeout))
+  /** Asks who granted a token; null when the token lacks the scope for this question. */
+  async authorizedBy (accessToken: string): Promise<WebflowUser | null> {
+    return readUser(await this.#get('authorizedBy', accessToken))
   }
 
   /**
@@ -116,15 +116,16 @@ export class WebflowClient {
 
   #post (endpoint: keyof Endpoints, fields: Record<string, string>): Promise<Answer> {
     const headers = { 'content-type': 'application/json' }
-    return this.#call({ endpoint, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength }, this.#options.timeout)
+    return this.#call({ endpoint, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength })
   }
 
-  #get (endpoint: keyof Endpoints, accessToken: string, timeout: number): Promise<Answer> {
+  #get (endpoint: keyof Endpoints, accessToken: string): Promise<Answer> {
     const headers = { authorization: `Bearer ${accessToken}` }
-    return this.#call({ endpoint, method: 'GET', headers, body: null, maxLength: maxInstallationLength }, timeout)
+    return this.#call({ endpoint, method: 'GET', headers, body: null, maxLength: maxInstallationLength })
   }
 
-  async #call (call: Call, timeout: number): Promise<Answer> {
+  async #call (call: Call): Promise<Answer> {
+    const { timeout } = this.#options
     // undici takes an EventEmitter, too, which is much cheaper than an AbortController.
     const signal = new EventEmitter()
     let isOver = false

@@ -50,7 +50,7 @@ class Question {
       this.send = async () => {
         if (isSent) return
         isSent = true
-        // In a queue, everybody may have given up.
+        // While the question waited in a queue, all callers may have given up.
         const waiting = this.#deadlines.find(({ isOver }) => !isOver)
         resolve(waiting === undefined ? tooLate() : await ask(waiting))
       }
@@ -60,7 +60,7 @@ class Question {
   /** Waits for the answer until a deadline. */
   async wait (deadline: Deadline): Promise<Verdict> {
     this.#deadlines.push(deadline)
-    // One turn later, for what is known of the token by then.
+    // One turn later: at the same deadline `#ask` may give up on the user and still say what the token opens.
     return await Promise.race([this.verdict, deadline.expired.then(nextTurn).then(tooLate)])
   }
 }
@@ -71,14 +71,12 @@ class Question {
  */
 export class TokenChecks {
   readonly #webflow: WebflowClient
-  readonly #timeout: number
   readonly #queues = { checks: new Limit(maxAtOnce), background: new Limit(maxAtOnce) }
   readonly #open = new Map<string, Question>()
   readonly #remembered = new BoundedMap<{ askedAt: number, verdict: Verdict }>(maxRemembered)
 
-  constructor (webflow: WebflowClient, timeout: number) {
+  constructor (webflow: WebflowClient) {
     this.#webflow = webflow
-    this.#timeout = timeout
   }
 
   /** Asks about a token; never rejects. `scope` is the scope that the token has as far as the plugin knows. */
@@ -94,7 +92,7 @@ export class TokenChecks {
     if (queue === 'none') question.send()
     else this.#queues[queue].run(question.send)
     const verdict = await answer
-    // The question was sent earlier, so its time was over earlier.
+    // The shared question was sent earlier and has timed out earlier. This caller still has time for another one.
     if (isShared && isTimeout(verdict) && !deadline.isOver) return await this.ask(accessToken, scope, options)
     this.#remember(name, { askedAt: question.askedAt, verdict }, maxAge > 0)
     return verdict
@@ -112,24 +110,24 @@ export class TokenChecks {
     return question
   }
 
-  /** Never rejects. The user is waited for until the deadline only: what the token opens is worth more. */
+  /** Never rejects. If Webflow has not named the user by the deadline, answers without the user. */
   async #ask (accessToken: string, scope: readonly string[], deadline: Deadline): Promise<Verdict> {
     const askedAt = Date.now()
     try {
-      const answer = await this.#webflow.introspect(accessToken, this.#timeout)
+      const answer = await this.#webflow.introspect(accessToken)
       if (answer.kind !== 'active') return answer
       const { authorization } = answer
       const granted = authorization.scope.length > 0 ? authorization.scope : scope
       const user = !granted.includes('authorized_user:read')
         ? null
-        : await Promise.race([this.#webflow.authorizedBy(accessToken, this.#timeout).catch(() => undefined), deadline.expired.then(() => undefined)])
+        : await Promise.race([this.#webflow.authorizedBy(accessToken).catch(() => undefined), deadline.expired.then(() => undefined)])
       return { kind: 'active', installation: { authorization, user, askedAt } }
     } catch (error) {
       return { kind: 'unknown', error: toError(error) }
     }
   }
 
-  /** Remembers an answer, or at least corrects what is remembered. */
+  /** Remembers an answer if that is wanted. Otherwise the answer only replaces an older one that is remembered already. */
   #remember (name: string, answer: { askedAt: number, verdict: Verdict }, wanted: boolean): void {
     const { askedAt, verdict: { kind } } = answer
     if (kind !== 'active' && kind !== 'revoked') return

@@ -17,7 +17,7 @@ export async function fill (options: WebflowOAuthOptions, tokens: number, log: F
     const record = records.create(grant, ['sites:read'], createdAt(number))
     const idOf = (kind: string) => kind + number.toString(16).padStart(23, '0')
     const authorization = { id: idOf('a'), siteIds: [idOf('c')], workspaceIds: [], userIds: [idOf('b')], scope: record.scope, createdOn: new Date(record.createdAt) }
-    const known = options.introspect === false ? record : { ...record, authorization, askedAt: record.createdAt, told: true }
+    const known = options.introspect === false ? record : { ...record, authorization, askedAt: record.createdAt, complete: true }
     await records.write(identity.sessionTokenId(sessionIdOf(number)), known)
   }
   for (let first = 0; first < tokens; first += writtenAtOnce) {

@@ -70,7 +70,7 @@ async function createSubject (name: keyof typeof callsOf, size: number) {
   const write = async (number: number, siteId: string, tokenId = randomBytes(32).toString('base64url')) => {
     const created = records.create({ accessToken: `token-${number}`, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
     const authorization = { id: idOf('a', number), siteIds: [siteId], workspaceIds: [], userIds: [idOf('b', number)], scope: created.scope, createdOn: new Date() }
-    await records.write(tokenId, { ...created, authorization, askedAt: created.createdAt, told: true })
+    await records.write(tokenId, { ...created, authorization, askedAt: created.createdAt, complete: true })
     return tokenId
   }
   // Of every ten tokens five open a site of their own, and the five between them open one site together.
