@@ -5,10 +5,12 @@ import { join } from 'node:path'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** The plugin and the programs as plain JavaScript, file by file. The package has one file an entry point, and is imported faster. */
+/** The plugin and the programs as plain JavaScript, file by file. `bundle` makes the files that are published. */
 export interface Build {
   /** Finds the compiled file of a program; the one without sealing, if asked for. */
   program (name: string, how?: { sealed?: boolean }): string
+  /** Bundles the plugin as it is published, and finds its entry point. */
+  bundle (): string
   remove (): void
 }
 
@@ -30,6 +32,11 @@ export function build (): Build {
   process.once('exit', remove)
   return {
     program: (name, how = {}) => join((how.sealed === false ? unsealed : sealed) ?? '', 'test/benchmark', `${name}.js`),
+    bundle () {
+      const { status, stderr } = spawnSync(process.execPath, [join(root, 'node_modules/rollup/dist/bin/rollup'), '--config', join(root, 'rollup.config.js'), '--configCode', '--silent'], { cwd: root, encoding: 'utf8' })
+      if (status !== 0) throw new Error(`rollup failed:\n${stderr}`)
+      return join(root, 'dist/lib/index.js')
+    },
     remove
   }
 }
