@@ -1,24 +1,21 @@
-import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { posix } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import Fastify from 'fastify'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { request } from 'undici'
 import webflowOAuth from '../lib/index.ts'
 import { namedFaults } from '../lib/simulator/faults.ts'
 import { flowExpired } from '../lib/flow/state-errors.ts'
 import { baseOptions, createApp, scope, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
-import { createDocsProject, loader } from './support/docs-project.ts'
+import { createDocsProject, typeErrors } from './support/docs-project.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/markdown.ts'
-import { read, run, typeErrors } from './support/readme-project.ts'
+import { loader, read, run } from './support/readme-project.ts'
 import { freePort } from './support/free-port.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const pages = ['README.md', ...readdirSync(new URL('../docs/', import.meta.url)).map((name) => `docs/${name}`)]
+const filesIn = (folder: string) => readdirSync(new URL(`../${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`)
+const pages = ['README.md', ...filesIn('docs')]
 const blocks = pages.flatMap((page) => blocksOf(read(page)).map((block) => ({ page, ...block })))
 const inLanguage = (language: string) => blocks.filter((block) => block.language === language)
 const tsUnder = (page: string, title: string) => inLanguage('ts').find((block) => block.page === page && block.heading === title)?.text ?? ''
@@ -37,9 +34,8 @@ const preambles: Readonly<Record<string, string>> = {
 
 // The port that is printed may be taken.
 const port = String(await freePort())
+const quickStart = tsUnder('README.md', 'Quick start').replaceAll('3000', port)
 const programs = {
-  'app.mjs': tsUnder('README.md', 'Quick start').replaceAll('3000', port),
-  'simulator.test.mjs': tsUnder('docs/testing.md', 'In tests'),
   'bearer.ts': [
     'import Fastify, { type FastifyRequest } from \'fastify\'',
     'import webflowOAuth from \'fastify-webflow-oauth\'',
@@ -58,13 +54,14 @@ const modules = Object.fromEntries([
   // Snippets for packages that are not installed here: only their syntax is checked.
   ...inLanguage('js').map((block) => [nameOf(block, 'mjs'), `${block.text}export {}\n`])
 ])
-const project = createDocsProject(t, { ...programs, ...modules })
-// One program for all blocks, which compiles while the other tests run.
-const problems = typeErrors(t, project)
+const project = createDocsProject({ ...programs, ...modules })
+
+/** Runs a block as printed. */
+const runBlock = (t: Test, text: string, env: Record<string, string> = {}) => run(t, [...loader, '--input-type=module', '--eval', text], { env })
 
 t.test('the quick start runs as printed, but for its port: it connects, lists the sites and disconnects', async (t) => {
-  const quickStart = run(t, [...loader, 'app.mjs'], { cwd: project })
-  await quickStart.prints(/^Open http:\/\/localhost:\d+$/m)
+  const app = runBlock(t, quickStart)
+  await app.prints(/^Open http:\/\/localhost:\d+$/m)
   const visitor = new Visitor()
   await visitor.open(`http://localhost:${port}`)
   await visitor.click('Connect Webflow')
@@ -79,11 +76,8 @@ t.test('the quick start runs as printed, but for its port: it connects, lists th
 })
 
 t.test('the quick start leads to the real Webflow once the credentials are in the environment', async (t) => {
-  const quickStart = run(t, [...loader, 'app.mjs'], {
-    cwd: project,
-    env: { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: 'a'.repeat(40) }
-  })
-  await quickStart.prints(/^Open /m)
+  const app = runBlock(t, quickStart, { WEBFLOW_CLIENT_ID: 'c'.repeat(64), WEBFLOW_CLIENT_SECRET: 's'.repeat(64), APP_SECRET: 'a'.repeat(40) })
+  await app.prints(/^Open /m)
   for (const path of ['/webflow/authorize', '/sites']) {
     const begun = await request(`http://localhost:${port}${path}`, { headers: { accept: 'text/html' } })
     t.equal(begun.statusCode, 302)
@@ -91,11 +85,10 @@ t.test('the quick start leads to the real Webflow once the credentials are in th
     t.equal(url.origin + url.pathname, 'https://webflow.com/oauth/authorize')
     t.equal(url.searchParams.get('redirect_uri'), `http://localhost:${port}/webflow/callback`)
   }
-  quickStart.kill('SIGKILL')
 })
 
 t.test('the test with the simulator runs as printed', async (t) => {
-  const example = run(t, [...loader, '--test', 'simulator.test.mjs'], { cwd: project })
+  const example = runBlock(t, tsUnder('docs/testing.md', 'In tests'))
   t.equal(await example.exited, 0, example.printed())
   t.match(example.printed(), /pass 1\b/)
 })
@@ -207,9 +200,9 @@ t.test('an error reads as printed, diagrams speak of those who take part, and no
 })
 
 t.test('every link within the package leads to a file that is packed, and to a heading that it has', async (t) => {
-  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: root })
-  const [{ files = [] } = {}]: Array<{ files?: Array<{ path: string }> }> = JSON.parse(stdout)
-  const packed = new Set(files.map(({ path }) => path))
+  const { files }: { files: string[] } = JSON.parse(read('package.json'))
+  // The build is left out: no text links into it.
+  const packed = new Set(['README.md', 'LICENSE', 'package.json', ...files.flatMap((path) => path.startsWith('dist/') ? [] : path.endsWith('.md') ? [path] : filesIn(path))])
   const texts = [...packed].filter((file) => file.endsWith('.md'))
   for (const file of [...pages, 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md']) t.ok(texts.includes(file), file)
   const anchors = new Map(texts.map((file) => [file, anchorsOf(read(file))]))
@@ -300,7 +293,7 @@ t.test('every warning at start-up has its row', (t) => {
 
 t.test('every block of TypeScript compiles against the plugin, every other program has its syntax right', async (t) => {
   t.ok(inLanguage('ts').length > 15)
-  t.equal(await problems, '')
+  t.equal(await typeErrors(project), '')
 })
 
 /** The part of a text from a first mark on, up to a second. */

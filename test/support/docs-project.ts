@@ -1,28 +1,62 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Test } from 'tap'
+import type { Diagnostic } from 'typescript'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Makes Node run TypeScript, and find the package by the `paths` of the project. */
-export const loader = ['--import', 'tsx'] as const
-
 /**
- * Lays out a folder with the programs of the documentation. They find the package by its name, in its sources:
- * nothing has to be built. Inside this repository, so that the other packages that they import are found.
+ * Lays out a folder with the programs of the documentation, once for all runs with the same programs. They find the package
+ * by its name, in its sources: nothing has to be built. Inside this repository, so that the other packages that they import are found.
  */
-export function createDocsProject (t: Test, files: Record<string, string>): string {
-  // Each run has a folder of its own, in case two runs go on in one clone.
-  t.testdirName += `-${process.pid}`
-  return t.testdir({
+export function createDocsProject (programs: Record<string, string>): string {
+  const files = {
     // Ends the scope of the repository's own package.json, by which Node would look for a build.
     'package.json': JSON.stringify({ private: true, type: 'module' }),
     'tsconfig.json': JSON.stringify({
       extends: join(root, 'test/tsconfig.json'),
       compilerOptions: { rootDir: root, noUnusedLocals: false, allowJs: true, noPropertyAccessFromIndexSignature: false },
       include: [],
-      files: Object.keys(files)
+      files: Object.keys(programs)
     }),
-    ...files
-  })
+    ...programs
+  }
+  const folder = join(root, '.tap/docs', digest(JSON.stringify(files)))
+  if (existsSync(folder)) return folder
+  // Renamed into place: another run in this clone must not find half of it.
+  const written = `${folder}.${process.pid}`
+  mkdirSync(written, { recursive: true })
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(written, name), text)
+  try {
+    renameSync(written, folder)
+  } catch {
+    rmSync(written, { recursive: true })
+  }
+  return folder
+}
+
+/**
+ * Checks the types of the programs, and not once more those of the sources; resolves with what the compiler said, nothing at best.
+ * The folder remembers against which sources and packages they are right, so that only a change of these calls the compiler.
+ */
+export async function typeErrors (folder: string): Promise<string> {
+  const sources = ['lib', 'stores'].flatMap((name) => readdirSync(join(root, name), { recursive: true, encoding: 'utf8' }).sort().map((file) => join(root, name, file)))
+  const settings = ['tsconfig.json', 'test/tsconfig.json', 'node_modules/.package-lock.json'].map((file) => join(root, file))
+  const known = join(folder, `right-${digest([...sources, ...settings].map((file) => statSync(file).isFile() ? `${file}\n${readFileSync(file, 'utf8')}` : '').join('\n'))}`)
+  if (existsSync(known)) return ''
+
+  const { default: ts } = await import('typescript')
+  const host = { ...ts.sys, onUnRecoverableConfigFileDiagnostic: ({ messageText }: Diagnostic) => { throw new Error(String(messageText)) } }
+  const config = ts.getParsedCommandLineOfConfigFile(join(folder, 'tsconfig.json'), {}, host)
+  const program = ts.createProgram(config?.fileNames ?? [], config?.options ?? {})
+  const checked = (config?.fileNames ?? []).map((name) => program.getSourceFile(name))
+  const diagnostics = [...program.getConfigFileParsingDiagnostics(), ...program.getOptionsDiagnostics(), ...program.getGlobalDiagnostics(),
+    ...checked.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])]
+  if (diagnostics.length === 0) writeFileSync(known, '')
+  return ts.formatDiagnostics(diagnostics, { getCanonicalFileName: (name) => name, getCurrentDirectory: () => folder, getNewLine: () => '\n' })
+}
+
+function digest (text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }

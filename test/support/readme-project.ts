@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const tsc = join(root, 'node_modules/typescript/bin/tsc')
+
+/** Makes Node run TypeScript, and find the package by its name in its sources. */
+export const loader = ['--import', new URL('./typescript.mjs', import.meta.url).href, '--disable-warning=ExperimentalWarning'] as const
 
 /** Reads a file of this repository. */
 export function read (file: string): string {
@@ -26,7 +28,7 @@ export interface Program {
 }
 
 /** Runs a program with Node; it is killed when the test ends. */
-export function run (t: Test, args: string[], { cwd = root, env = {} }: { cwd?: string, env?: Record<string, string> } = {}): Program {
+export function run (t: Test, args: readonly string[], { cwd = root, env = {} }: { cwd?: string, env?: Record<string, string> } = {}): Program {
   // Coverage is counted on the sources; what runs here is the build.
   const child = spawn(process.execPath, args, { cwd, env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
@@ -56,35 +58,4 @@ export function run (t: Test, args: string[], { cwd = root, env = {} }: { cwd?: 
       look()
     })
   }
-}
-
-/**
- * Lays out the project of somebody who has installed the package: its build, and the files given.
- * Inside this repository, so that what else the files import is found.
- */
-export async function createProject (t: Test, files: Record<string, string>): Promise<string> {
-  // One of its own for each run, should two go on in one clone.
-  t.testdirName += `-${process.pid}`
-  const folder = t.testdir({
-    // Ends the scope of the repository's own package.json: the package is found by its name in node_modules.
-    'package.json': JSON.stringify({ private: true, type: 'module' }),
-    'tsconfig.json': JSON.stringify({
-      extends: join(root, 'tsconfig.json'),
-      compilerOptions: { noEmit: true, rootDir: root, noUnusedLocals: false },
-      include: [],
-      files: Object.keys(files).filter((name) => name.endsWith('.ts'))
-    }),
-    node_modules: { 'fastify-webflow-oauth': { 'package.json': read('package.json') } },
-    ...files
-  })
-  const build = run(t, [tsc, '-p', root, '--outDir', join(folder, 'node_modules/fastify-webflow-oauth/dist')])
-  if (await build.exited !== 0) throw new Error(`The package does not build:\n${build.printed()}`)
-  return folder
-}
-
-/** Checks the types of a project; resolves with what the compiler said, nothing at best. */
-export async function typeErrors (t: Test, folder: string): Promise<string> {
-  const check = run(t, [tsc, '-p', folder], { cwd: folder })
-  await check.exited
-  return check.printed()
 }

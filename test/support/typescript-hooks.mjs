@@ -6,7 +6,15 @@ import { fileURLToPath } from 'node:url'
 const require = createRequire(import.meta.url)
 const folder = new URL('../../.tap/compiled/', import.meta.url)
 const { version } = require('typescript/package.json')
+const { name, exports: entries } = require('../../package.json')
 mkdirSync(folder, { recursive: true })
+
+/** Leads the package's own name to its sources: examples and documentation run without a build. */
+export async function resolve (specifier, context, nextResolve) {
+  const built = specifier === name || specifier.startsWith(`${name}/`) ? entries[specifier.replace(name, '.')]?.default : undefined
+  if (built === undefined) return await nextResolve(specifier, context)
+  return { url: new URL(built.replace('./dist/', '../../').replace(/js$/, 'ts'), import.meta.url).href, shortCircuit: true }
+}
 
 /** Compiles the project's own TypeScript; leaves every other module to Node. */
 export async function load (url, context, nextLoad) {
