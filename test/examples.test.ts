@@ -5,12 +5,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { startApp } from './support/examples-app.ts'
-import { buildPackage, runExample, startExample } from './support/examples-process.ts'
+import { runExample, startExample } from './support/examples-process.ts'
 import { Visitor, type Page } from './support/examples-visitor.ts'
 import { ada, grace, startWebflow } from './support/examples-webflow.ts'
 import { sendWebhook, type Webhook } from './support/examples-webhook.ts'
-import { findRedis, startRedis } from './support/redis-server.ts'
+import { findRedis, startRedis, type RedisServer } from './support/redis-server.ts'
 import { freePort } from './support/free-port.ts'
+
+// The examples are programs of their own, which run at the same time.
+t.jobs = 4
 
 const opened = /^Open (https?:\/\/\S+)/m
 const listening = /Server listening at (http:\/\/[^"]+)/
@@ -22,7 +25,101 @@ const credentials = {
 
 const startDemo = (t: Test, env: Record<string, string> = {}) => startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', ...env }, up: opened })
 
-await buildPackage()
+if (findRedis() !== null) {
+  t.test('the nightly job', async (t) => {
+    const redis = await startOwnRedis(t)
+    const surroundings = await startWebflow(t, credentials, { authorizationOf: 'grant' })
+    const { webflow, home, assertNothingPrinted } = surroundings
+    await startApp(t, surroundings, redis.url)
+    const [laptop, phone, other] = [new Visitor(), new Visitor(), new Visitor()]
+    const run = async (t: Test, env: Record<string, string> = {}) => {
+      const job = await runExample(t, 'examples/nightly.ts', { ...surroundings.env, REDIS_URL: redis.url, ...env })
+      assertNothingPrinted(t, job)
+      return job
+    }
+
+    await connectAt(home, laptop)
+    webflow.signIn(grace)
+    await connectAt(home, other)
+
+    t.test('visits the others when one installation fails, and says so by its exit code', async (t) => {
+      webflow.fail('sites', { status: 404 })
+      const job = await run(t)
+      t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 1 failed\n$/)
+      t.match(job.stderr, /^\S{43} failed: /)
+      t.equal(job.exitCode, 1)
+    })
+
+    t.test('visits an installation once, however many sessions hold it', async (t) => {
+      webflow.signIn(ada)
+      await connectAt(home, phone)
+      const asked = webflow.requests.sites.length
+      const job = await run(t)
+      t.match(job.stdout, 'Installations: 2 done, 0 ended, 0 failed')
+      t.equal(webflow.requests.sites.length, asked + 2)
+      t.equal(job.stderr, '')
+      t.equal(job.exitCode, 0)
+    })
+
+    t.test('notices an uninstall', async (t) => {
+      webflow.uninstall()
+      const job = await run(t)
+      t.match(job.stdout, 'Installations: 1 done, 1 ended, 0 failed')
+      t.equal(job.stdout.match(/^\S{43} is disconnected: revoked$/gm)?.length, 2, 'and tells of both sessions')
+      t.equal(job.stderr, '')
+      t.equal(job.exitCode, 0)
+      for (const visitor of [laptop, phone]) t.equal((await visitor.open(home)).text, '{"connected":false}')
+      t.equal((await other.open(home)).text, '{"connected":true}')
+    })
+
+    t.test('finds the other installation alone from then on', async (t) => {
+      const job = await run(t)
+      t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 0 failed\n$/)
+      t.equal(job.exitCode, 0)
+    })
+
+    t.test('fails, and ends, when Redis cannot be reached', async (t) => {
+      const job = await run(t, { REDIS_URL: `redis://127.0.0.1:${await freePort()}` })
+      t.equal(job.stdout, '')
+      t.match(job.stderr, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
+      t.equal(job.exitCode, 1)
+    })
+  })
+
+  t.test('the example for production guards its route, begins at Webflow and ends cleanly', async (t) => {
+    const redis = await startOwnRedis(t)
+    const example = await startExample(t, 'examples/redis.ts', {
+      env: { ...credentials, WEBFLOW_REDIRECT_URI: 'https://app.example.com/webflow/callback', REDIS_URL: redis.url, PORT: String(await freePort()) },
+      up: listening
+    })
+    await refusesStrangers(t, example.found)
+    await startsAtWebflow(t, example.found)
+    t.equal(await example.stop(), 0)
+  })
+
+  t.test('the demo keeps its tokens in Redis, has a page for a Redis that is gone, and ends all the same', async (t) => {
+    const redis = await startOwnRedis(t)
+    const demo = await startDemo(t, { REDIS_URL: redis.url })
+    const visitor = new Visitor()
+    t.match((await visitor.open(demo.found)).text, 'Tokens are kept in Redis')
+    await visitor.click('Connect Webflow')
+    t.match((await visitor.press('Approve')).text, 'Difference Engine')
+    t.match((await visitor.press('Disconnect')).text, 'Webflow is disconnected')
+
+    await visitor.open(demo.found)
+    await visitor.click('Connect Webflow')
+    t.match((await visitor.press('Approve')).text, 'Difference Engine')
+    await redis.stop()
+    const trouble = await visitor.open(demo.found)
+    t.equal(trouble.status, 503)
+    t.match(trouble.text, 'The app is having trouble')
+    t.equal(await demo.stop(), 0)
+  })
+} else if (process.env['REQUIRE_REDIS'] === '1') {
+  t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
+} else {
+  t.comment('No redis-server on PATH: the examples with Redis were left out')
+}
 
 t.test('the demo', async (t) => {
   const demo = await startDemo(t)
@@ -125,27 +222,39 @@ t.test('the demo', async (t) => {
     }
   })
 
-  t.test('prints nothing but the URL and ends cleanly', async (t) => {
+  t.test('prints nothing but the URL', async (t) => {
     t.equal(demo.output.stdout, `Open ${home}\n`)
-    t.equal(await demo.stop(), 0)
     t.equal(demo.output.stderr, '')
   })
-})
 
-t.test('the demo survives a Webflow that is down', async (t) => {
-  const demo = await startExample(t, 'test/support/examples-outage.ts', { up: opened })
-  const visitor = new Visitor()
-  await visitor.open(demo.found)
-  await visitor.click('Connect Webflow')
-  const connected = await visitor.press('Approve')
-  t.equal(connected.status, 502)
-  t.match(connected.text, 'Webflow does not list them right now')
+  t.test('survives a Webflow that is down', async (t) => {
+    const visitor = new Visitor()
+    await visitor.open(home)
+    const { url } = await visitor.click('Connect Webflow')
+    const breakNext = async (endpoint: string) => {
+      const { statusCode, body } = await request(new URL('/fail', url), { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: `endpoint=${endpoint}&fault=unavailable` })
+      await body.dump()
+      t.equal(statusCode, 302)
+    }
+    await breakNext('sites')
+    const connected = await visitor.press('Approve')
+    t.equal(connected.status, 502)
+    t.match(connected.text, 'Webflow does not list them right now')
 
-  const kept = await visitor.press('Disconnect')
-  t.equal(kept.status, 502)
-  t.match(kept.text, 'Webflow cannot be reached right now')
-  t.match((await visitor.click('Try again')).text, 'Connected Your Webflow sites', 'the connection is kept')
-  t.equal(await demo.stop(), 0)
+    await breakNext('revoke')
+    const kept = await visitor.press('Disconnect')
+    t.equal(kept.status, 502)
+    t.match(kept.text, 'Webflow cannot be reached right now')
+    t.match((await visitor.click('Try again')).text, 'Connected Your Webflow sites', 'the connection is kept')
+  })
+
+  t.test('ends cleanly', async (t) => {
+    t.equal(await demo.stop(), 0)
+    t.equal(demo.output.stdout, `Open ${home}\n`)
+    const complaints = demo.output.stderr.trim().split('\n').map((line) => String(JSON.parse(line).msg))
+    t.match(complaints, [/^Webflow did not list the sites: Status code: 503/, 'webflow-oauth: a request failed'], 'and has logged the outage alone')
+    t.equal(complaints.length, 2)
+  })
 })
 
 t.test('the demo talks to the real Webflow when the environment has credentials', async (t) => {
@@ -154,8 +263,10 @@ t.test('the demo talks to the real Webflow when the environment has credentials'
   t.equal(await demo.stop(), 0)
 })
 
-t.test('the demo asks the real Webflow', async (t) => {
-  const demo = await startDemo(t, credentials)
+t.test('the demo takes another port when 3000 is taken, and asks the real Webflow', async (t) => {
+  await holdPort3000(t)
+  const demo = await startExample(t, 'examples/demo/main.ts', { env: credentials, up: opened })
+  t.match(demo.output.stdout, /^Open http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
   const { body } = await request(demo.found)
   const page = await body.text()
   t.match(page, 'This talks to the real Webflow')
@@ -165,18 +276,13 @@ t.test('the demo asks the real Webflow', async (t) => {
   t.equal(await demo.stop(), 0)
 })
 
-t.test('the demo takes another port when 3000 is taken, and no other than PORT', async (t) => {
+t.test('the demo takes no other port than PORT', async (t) => {
   const server = createServer().listen(0)
   await once(server, 'listening')
   t.teardown(() => server.close())
   const address = server.address()
   const port = typeof address === 'object' && address !== null ? String(address.port) : ''
   await t.rejects(startDemo(t, { PORT: port }), { message: `Port ${port} is taken` })
-
-  await holdPort3000(t)
-  const demo = await startExample(t, 'examples/demo/main.ts', { up: opened })
-  t.match(demo.output.stdout, /^Open http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
-  t.equal(await demo.stop(), 0)
 })
 
 t.test('the minimal example guards its route and begins at Webflow', async (t) => {
@@ -358,126 +464,6 @@ t.test('the app with users of its own', async (t) => {
   })
 })
 
-if (findRedis() !== null) {
-  t.test('with Redis', async (t) => {
-    const redis = await startRedis()
-    t.teardown(() => redis.stop())
-
-    t.test('the example for production guards its route, begins at Webflow and ends cleanly', async (t) => {
-      const example = await startExample(t, 'examples/redis.ts', {
-        env: { ...credentials, WEBFLOW_REDIRECT_URI: 'https://app.example.com/webflow/callback', REDIS_URL: redis.url, PORT: String(await freePort()) },
-        up: listening
-      })
-      await refusesStrangers(t, example.found)
-      await startsAtWebflow(t, example.found)
-      t.equal(await example.stop(), 0)
-    })
-
-    t.test('the nightly job', async (t) => {
-      const surroundings = await startWebflow(t, credentials, { authorizationOf: 'grant' })
-      const { webflow, home, assertNothingPrinted } = surroundings
-      await startApp(t, surroundings, redis.url)
-      const [laptop, phone, other] = [new Visitor(), new Visitor(), new Visitor()]
-      const run = async (t: Test, env: Record<string, string> = {}) => {
-        const job = await runExample(t, 'examples/nightly.ts', { ...surroundings.env, REDIS_URL: redis.url, ...env })
-        assertNothingPrinted(t, job)
-        return job
-      }
-
-      await connectAt(home, laptop)
-      webflow.signIn(grace)
-      await connectAt(home, other)
-
-      t.test('visits the others when one installation fails, and says so by its exit code', async (t) => {
-        webflow.fail('sites', { status: 404 })
-        const job = await run(t)
-        t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 1 failed\n$/)
-        t.match(job.stderr, /^\S{43} failed: /)
-        t.equal(job.exitCode, 1)
-      })
-
-      t.test('visits an installation once, however many sessions hold it', async (t) => {
-        webflow.signIn(ada)
-        await connectAt(home, phone)
-        const asked = webflow.requests.sites.length
-        const job = await run(t)
-        t.match(job.stdout, 'Installations: 2 done, 0 ended, 0 failed')
-        t.equal(webflow.requests.sites.length, asked + 2)
-        t.equal(job.stderr, '')
-        t.equal(job.exitCode, 0)
-      })
-
-      t.test('notices an uninstall', async (t) => {
-        webflow.uninstall()
-        const job = await run(t)
-        t.match(job.stdout, 'Installations: 1 done, 1 ended, 0 failed')
-        t.equal(job.stdout.match(/^\S{43} is disconnected: revoked$/gm)?.length, 2, 'and tells of both sessions')
-        t.equal(job.stderr, '')
-        t.equal(job.exitCode, 0)
-        for (const visitor of [laptop, phone]) t.equal((await visitor.open(home)).text, '{"connected":false}')
-        t.equal((await other.open(home)).text, '{"connected":true}')
-      })
-
-      t.test('finds the other installation alone from then on', async (t) => {
-        const job = await run(t)
-        t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 0 failed\n$/)
-        t.equal(job.exitCode, 0)
-      })
-
-      t.test('fails, and ends, when Redis cannot be reached', async (t) => {
-        const job = await run(t, { REDIS_URL: `redis://127.0.0.1:${await freePort()}` })
-        t.equal(job.stdout, '')
-        t.match(job.stderr, 'WEBFLOW_OAUTH_STORE_UNAVAILABLE')
-        t.equal(job.exitCode, 1)
-      })
-    })
-
-    t.test('the demo keeps its tokens there', async (t) => {
-      const demo = await startDemo(t, { REDIS_URL: redis.url })
-      const visitor = new Visitor()
-      t.match((await visitor.open(demo.found)).text, 'Tokens are kept in Redis')
-      await visitor.click('Connect Webflow')
-      t.match((await visitor.press('Approve')).text, 'Difference Engine')
-      t.match((await visitor.press('Disconnect')).text, 'Webflow is disconnected')
-      t.equal(await demo.stop(), 0)
-    })
-
-    t.test('the demo has a page for a Redis that is gone, and ends all the same', async (t) => {
-      const demo = await startDemo(t, { REDIS_URL: redis.url })
-      const visitor = new Visitor()
-      await visitor.open(demo.found)
-      await visitor.click('Connect Webflow')
-      t.match((await visitor.press('Approve')).text, 'Difference Engine')
-      await redis.stop()
-      const trouble = await visitor.open(demo.found)
-      t.equal(trouble.status, 503)
-      t.match(trouble.text, 'The app is having trouble')
-      t.equal(await demo.stop(), 0)
-    })
-  })
-} else if (process.env['REQUIRE_REDIS'] === '1') {
-  t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
-} else {
-  t.comment('No redis-server on PATH: the examples with Redis were left out')
-}
-
-async function connectAt (home: string, visitor: Visitor): Promise<Page> {
-  await visitor.open(`${home}/webflow/authorize`)
-  return await visitor.press('Approve')
-}
-
-async function refusesStrangers (t: Test, url: string): Promise<void> {
-  const { statusCode, body } = await request(`${url}/sites`)
-  t.equal(statusCode, 401)
-  t.match(await body.json(), { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED' })
-}
-
-async function startsAtWebflow (t: Test, url: string): Promise<void> {
-  const { statusCode, headers } = await request(`${url}/webflow/authorize`)
-  t.equal(statusCode, 302)
-  t.match(headers.location, /^https:\/\/webflow\.com\/oauth\/authorize\?.*client_id=c{64}&/)
-}
-
 t.test('the example with metrics counts flows and times calls', async (t) => {
   const { home, env } = await startWebflow(t, credentials)
   await startExample(t, 'examples/metrics.ts', { env, up: listening })
@@ -509,6 +495,29 @@ t.test('the example with traces prints a span for each call', async (t) => {
   await example.printed(/name: 'webflow callback'[^]*?'error\.type': 'WEBFLOW_OAUTH_STATE_INVALID'/)
   assertNothingPrinted(t, example.output)
 })
+
+async function startOwnRedis (t: Test): Promise<RedisServer> {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  return redis
+}
+
+async function connectAt (home: string, visitor: Visitor): Promise<Page> {
+  await visitor.open(`${home}/webflow/authorize`)
+  return await visitor.press('Approve')
+}
+
+async function refusesStrangers (t: Test, url: string): Promise<void> {
+  const { statusCode, body } = await request(`${url}/sites`)
+  t.equal(statusCode, 401)
+  t.match(await body.json(), { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED' })
+}
+
+async function startsAtWebflow (t: Test, url: string): Promise<void> {
+  const { statusCode, headers } = await request(`${url}/webflow/authorize`)
+  t.equal(statusCode, 302)
+  t.match(headers.location, /^https:\/\/webflow\.com\/oauth\/authorize\?.*client_id=c{64}&/)
+}
 
 /** Takes port 3000 until the test ends. Another run of this test may hold it for some seconds; whoever holds it for longer keeps it. */
 async function holdPort3000 (t: Test): Promise<void> {

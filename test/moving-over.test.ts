@@ -4,12 +4,14 @@ import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { withoutCurl } from './support/curl.ts'
-import { buildPackage } from './support/examples-process.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { grace } from './support/examples-webflow.ts'
 import { credentials, sites, startMovingOver, type MovingOverApp, type Program } from './support/moving-over-app.ts'
 import { anchorsOf, blocksOf } from './support/markdown.ts'
 import { applyDiff } from './support/unified-diff.ts'
+
+// Each program is started once, beside a Webflow of its own; the programs run at the same time.
+t.jobs = 4
 
 const folder = new URL('../examples/moving-over/', import.meta.url)
 const read = (file: string) => readFileSync(new URL(file, folder), 'utf8')
@@ -19,14 +21,11 @@ const appSecret = { APP_SECRET: 'not a secret, but 32 bytes of one' }
 const starter = { callbackPath: '/auth', env: { WEBFLOW_CLIENT_ID: credentials.clientId, WEBFLOW_SECRET: credentials.clientSecret } }
 const oauth2 = { callbackPath: '/login/webflow/callback', env: { WEBFLOW_CLIENT_ID: credentials.clientId, WEBFLOW_CLIENT_SECRET: credentials.clientSecret } }
 
-// Programs and their Webflow are new to each part, so that one part does not see the connections of another.
 const before = async (t: Test, guide: string, program: Omit<Program, 'file'>) => startMovingOver(t, { ...program, file: `${guide}/before.ts` })
 const after = async (t: Test, guide: string, { env, ...program }: Omit<Program, 'file'>) => startMovingOver(t, { ...program, env: { ...env, ...appSecret }, file: `${guide}/after.ts` })
 
 const isLeaked = ({ output, secrets }: MovingOverApp) => secrets().some((secret) => `${output.stdout}${output.stderr}`.includes(secret))
 const callbackOf = ({ trail }: Visitor) => trail.findLast((url) => /[?&]code=/.test(url)) ?? ''
-
-await buildPackage()
 
 for (const guide of ['from-webflow-starter', 'from-fastify-oauth2']) {
   t.test(`the diff of ${guide} makes the program after of the program before, to the letter`, (t) => {
@@ -48,21 +47,6 @@ for (const guide of ['from-webflow-starter', 'from-fastify-oauth2']) {
     t.strictSame(blocksOf(read(`${guide}.md`)).filter(({ language }) => !['diff', 'sh'].includes(language)), [])
     t.end()
   })
-
-  t.test(`the command of ${guide} ends an old token at Webflow`, { skip: withoutCurl }, async (t) => {
-    const app = await before(t, guide, guide === 'from-fastify-oauth2' ? oauth2 : starter)
-    const visitor = new Visitor()
-    await connect(visitor, app)
-    await visitor.open(`${app.home}/sites`)
-    const token = app.secrets().at(-1) ?? ''
-
-    const shell = spawn('sh', ['-c', blockOf(guide, 'sh').replaceAll('https://webflow.com', app.webflow.url)], {
-      env: { PATH: process.env['PATH'] ?? '', ...starter.env, ...oauth2.env, OLD_TOKEN: token },
-      stdio: ['ignore', 'pipe', 'ignore']
-    })
-    t.strictSame(JSON.parse(await text(shell.stdout)), { did_revoke: true })
-    t.equal(app.webflow.revokeToken(token), false, 'it was alive, and is not any more')
-  })
 }
 
 t.test('a diff that does not fit to the letter is refused', (t) => {
@@ -79,8 +63,9 @@ t.test('a diff that does not fit to the letter is refused', (t) => {
 })
 
 t.test('the starter before', async (t) => {
+  const app = await before(t, 'from-webflow-starter', starter)
+
   t.test('connects and lists the sites', async (t) => {
-    const app = await before(t, 'from-webflow-starter', starter)
     const visitor = new Visitor()
     t.match((await connect(visitor, app)).text, 'Webflow is connected')
     t.match((await visitor.click('List the sites')).text, 'Difference Engine')
@@ -110,8 +95,9 @@ t.test('the starter before', async (t) => {
     })
   })
 
+  t.test('ends a token at Webflow by the command of the guide', { skip: withoutCurl }, (t) => endsByCommand(t, 'from-webflow-starter', app))
+
   t.test('sends a visitor who declines back to Webflow', async (t) => {
-    const app = await before(t, 'from-webflow-starter', starter)
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
@@ -120,15 +106,15 @@ t.test('the starter before', async (t) => {
   })
 
   t.test('goes round and round with an error that Webflow gives without asking', async (t) => {
-    const app = await before(t, 'from-webflow-starter', starter)
     refuseScope(app, '/auth')
     await t.rejects(new Visitor().open(`${app.home}/auth`), /The redirects do not end/)
   })
 })
 
 t.test('the starter after', async (t) => {
+  const app = await after(t, 'from-webflow-starter', starter)
+
   t.test('connects, lists the sites and disconnects, with one more variable in its environment', async (t) => {
-    const app = await after(t, 'from-webflow-starter', starter)
     const visitor = new Visitor()
     t.match((await connect(visitor, app)).text, 'Webflow is connected')
     t.equal(new URL(callbackOf(visitor)).pathname, '/auth', 'and nothing changes at Webflow')
@@ -168,8 +154,13 @@ t.test('the starter after', async (t) => {
     })
   })
 
+  t.test('has its callback at /auth and nothing else: whoever begins there is told to begin elsewhere', async (t) => {
+    const visitor = new Visitor()
+    t.equal((await visitor.open(`${app.home}/auth`)).status, 400)
+    t.match((await visitor.click('Try again')).text, 'asks for access')
+  })
+
   t.test('tells a visitor who declines, and one whom Webflow refuses', async (t) => {
-    const app = await after(t, 'from-webflow-starter', starter)
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
@@ -180,18 +171,12 @@ t.test('the starter after', async (t) => {
     refuseScope(app, '/auth')
     t.equal((await new Visitor().open(`${app.home}/authorize`)).status, 400)
   })
-
-  t.test('has its callback at /auth and nothing else: whoever begins there is told to begin elsewhere', async (t) => {
-    const app = await after(t, 'from-webflow-starter', starter)
-    const visitor = new Visitor()
-    t.equal((await visitor.open(`${app.home}/auth`)).status, 400)
-    t.match((await visitor.click('Try again')).text, 'asks for access')
-  })
 })
 
 t.test('the app on @fastify/oauth2 before', async (t) => {
+  const app = await before(t, 'from-fastify-oauth2', oauth2)
+
   t.test('connects, lists the sites and disconnects', async (t) => {
-    const app = await before(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     t.match((await connect(visitor, app)).text, 'Difference Engine')
 
@@ -212,8 +197,9 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
     })
   })
 
+  t.test('ends a token at Webflow by the command of the guide', { skip: withoutCurl }, (t) => endsByCommand(t, 'from-fastify-oauth2', app))
+
   t.test('answers everything that goes wrong with a 500', async (t) => {
-    const app = await before(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
@@ -225,7 +211,6 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
   })
 
   t.test('forgets a token that Webflow did not end', async (t) => {
-    const app = await before(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     await connect(visitor, app)
     app.webflow.fail('revoke', { status: 503 })
@@ -235,7 +220,6 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
   })
 
   t.test('disconnects by a link, which a page of another site can have too', async (t) => {
-    const app = await before(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     await connect(visitor, app)
     await visitor.open(`${app.home}/logout/webflow`)
@@ -244,8 +228,9 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
 })
 
 t.test('the app on @fastify/oauth2 after', async (t) => {
+  const app = await after(t, 'from-fastify-oauth2', oauth2)
+
   t.test('connects, lists the sites and disconnects, on the same paths', async (t) => {
-    const app = await after(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     t.match((await connect(visitor, app)).text, 'Difference Engine')
     t.ok(visitor.trail.includes(`${app.home}/login/webflow`))
@@ -275,7 +260,6 @@ t.test('the app on @fastify/oauth2 after', async (t) => {
   })
 
   t.test('tells apart what goes wrong, and goes on where nothing did', async (t) => {
-    const app = await after(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
@@ -287,7 +271,6 @@ t.test('the app on @fastify/oauth2 after', async (t) => {
   })
 
   t.test('lets a user who has uninstalled the app connect again', async (t) => {
-    const app = await after(t, 'from-fastify-oauth2', oauth2)
     const visitor = new Visitor()
     await connect(visitor, app)
     app.webflow.uninstall()
@@ -302,6 +285,21 @@ async function connect (visitor: Visitor, { home }: MovingOverApp) {
   await visitor.open(home)
   await visitor.click('Connect Webflow')
   return visitor.press('Approve')
+}
+
+/** Connects, and has the command of a guide end the token. */
+async function endsByCommand (t: Test, guide: string, app: MovingOverApp): Promise<void> {
+  const visitor = new Visitor()
+  await connect(visitor, app)
+  await visitor.open(`${app.home}/sites`)
+  const token = app.secrets().at(-1) ?? ''
+
+  const shell = spawn('sh', ['-c', blockOf(guide, 'sh').replaceAll('https://webflow.com', app.webflow.url)], {
+    env: { PATH: process.env['PATH'] ?? '', ...starter.env, ...oauth2.env, OLD_TOKEN: token },
+    stdio: ['ignore', 'pipe', 'ignore']
+  })
+  t.strictSame(JSON.parse(await text(shell.stdout)), { did_revoke: true })
+  t.equal(app.webflow.revokeToken(token), false, 'it was alive, and is not any more')
 }
 
 /** Begins in two tabs; resolves with the callback of the first. */

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { beforeEnd } from './before-end.ts'
+import { loader } from './readme-project.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 /** The entry points that the examples and tests import, or run. */
@@ -74,17 +76,16 @@ export async function runExample (t: Test, file: string, env: Record<string, str
 }
 
 function launch (t: Test, file: string, env: Record<string, string>) {
-  // As a program of Node: the command `tsx` gives its own child 30 ms to take a signal, which is not much on a busy machine.
-  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+  const child = spawn(process.execPath, [...loader, file], {
     cwd: root,
-    // Coverage is counted on the sources; the example runs the build.
+    // Coverage is counted on what the tests themselves run.
     env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exited = once(child, 'close')
   const kill = (): void => { child.kill('SIGKILL') }
-  process.on('exit', kill)
-  t.teardown(() => { kill(); process.off('exit', kill) })
+  const forget = beforeEnd(kill)
+  t.teardown(() => { kill(); forget() })
 
   const output: Output = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => { output.stdout += String(chunk) })
