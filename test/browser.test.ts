@@ -62,6 +62,8 @@ interface StageOptions {
 }
 
 if (findChromium() !== null) {
+  // At the same time, in one browser: much of the time each person waits for a page.
+  t.jobs = 3
   let browser: Browser
   t.before(async () => { browser = await startChromium() })
   t.teardown(() => browser.close())
@@ -467,7 +469,7 @@ if (findChromium() !== null) {
     })
   }
 
-  t.test('no secret was logged', async (t) => {
+  t.test('no secret was logged', { buffered: false }, async (t) => {
     if (takesScreenshots) t.comment(`The screenshots are in ${screenshotFolder}`)
     assertNothingLeaked(t)
   })

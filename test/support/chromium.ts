@@ -13,7 +13,7 @@ export const screenshotFolder = fileURLToPath(new URL('../../.tap/screenshots/',
 
 /** Finds the Chromium on PATH, or null. */
 export function findChromium (): string | null {
-  return findProgram('chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
+  return findProgram('chromium-headless-shell', 'chrome-headless-shell', 'chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
 }
 
 /** Starts a Chromium that knows loopback and nothing else; it ends with this process at the latest. */
