@@ -1,4 +1,4 @@
-import { Client, Pool } from 'pg'
+import { Pool } from 'pg'
 import t, { type Test } from 'tap'
 import type { PostgresStore as Store } from '../examples/postgres-store.ts'
 import { storeTests, type StoreTestsOptions } from '../stores/conformance.ts'
@@ -15,11 +15,12 @@ interface Database {
 }
 
 if (findPostgres() !== null) {
+  // At the same time: each test has a database of its own.
+  t.jobs = 3
   // Only here, so that the example counts for the coverage only where it is tested.
   const { PostgresStore } = await import('../examples/postgres-store.ts')
   const server = await startPostgres()
-  const admin = new Client(server.urlOf('postgres'))
-  await admin.connect()
+  const admin = new Pool({ connectionString: server.urlOf('postgres'), max: 1 })
   t.teardown(async () => { await admin.end(); await server.stop() })
 
   t.test('PostgresStore keeps the contract on a clock of the test', async (t) => {
@@ -68,7 +69,7 @@ if (findPostgres() !== null) {
     await pool.query('CREATE VIEW seen AS SELECT 1')
     await t.rejects(Promise.all([pool, other].map((pool) => new PostgresStore({ pool, table: 'seen' }).createTable())), { code: '42809' })
     const { rows: [left] } = await pool.query(`
-      SELECT (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory') AS locks,
+      SELECT (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = 'created')) AS locks,
         (SELECT count(*)::int FROM pg_stat_activity WHERE datname = 'created' AND state LIKE 'idle in transaction%') AS transactions`)
     t.strictSame(left, { locks: 0, transactions: 0 })
   })
@@ -106,7 +107,7 @@ if (findPostgres() !== null) {
     t.equal((await browser.clone(elsewhere).get('/token')).json().connected, false)
   })
 
-  t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
+  t.test('nothing that was logged holds a secret', { buffered: false }, async (t) => { assertNothingLeaked(t) })
 
   async function createDatabase (t: Test, name: string): Promise<Database> {
     await admin.query(`CREATE DATABASE ${name}`)

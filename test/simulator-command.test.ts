@@ -3,9 +3,8 @@ import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { runCommand } from '../lib/simulator/command.ts'
 import { createSimulator } from '../lib/simulator/index.ts'
-import { buildPackage } from './support/examples-process.ts'
 import { Visitor } from './support/examples-visitor.ts'
-import { run } from './support/readme-project.ts'
+import { loader, run } from './support/readme-project.ts'
 
 /** Runs a command to the point where it listens or has failed. */
 async function command (t: Test, args: string, env: Record<string, string> = {}) {
@@ -47,8 +46,7 @@ t.test('the app is described by options and the environment', async (t) => {
 })
 
 t.test('requests are printed with --verbose', async (t) => {
-  await buildPackage()
-  const program = run(t, ['dist/lib/simulator/bin.js', 'simulator', '--port', '0', '--verbose'])
+  const program = run(t, [...loader, 'lib/simulator/bin.ts', 'simulator', '--port', '0', '--verbose'])
   await program.prints(/Open http/)
   const [, url = ''] = /Open (\S+)/.exec(program.printed()) ?? []
   await (await request(`${url}/oauth/authorize?state=confidential`)).body.dump()
@@ -57,13 +55,12 @@ t.test('requests are printed with --verbose', async (t) => {
 })
 
 t.test('the program ends with its signal', async (t) => {
-  await buildPackage()
-  const program = run(t, ['dist/lib/simulator/bin.js', 'simulator', '--port', '0'])
+  const program = run(t, [...loader, 'lib/simulator/bin.ts', 'simulator', '--port', '0'])
   await program.prints(/Open http/)
   program.kill('SIGTERM')
   t.equal(await program.exited, 0)
 
-  const wrong = run(t, ['dist/lib/simulator/bin.js', 'simulate'])
+  const wrong = run(t, [...loader, 'lib/simulator/bin.ts', 'simulate'])
   t.equal(await wrong.exited, 2)
 })
 

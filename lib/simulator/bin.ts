@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { runCommand } from './command.ts'
 
-const { exitCode, simulator } = await runCommand(process.argv.slice(2), process.env)
-process.exitCode = exitCode
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { simulator?.close() })
+const running = runCommand(process.argv.slice(2), process.env)
+// Before it is up: whoever reads that it is may end it at once.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, async () => { await (await running).simulator?.close() })
+process.exitCode = (await running).exitCode
