@@ -11,7 +11,8 @@ import { Browser } from './support/browser.ts'
 import { createDocsProject, typeErrors } from './support/docs-project.ts'
 import { Visitor } from './support/examples-visitor.ts'
 import { anchorsOf, blocksOf, rowsOf, sectionOf } from './support/markdown.ts'
-import { loader, read, run } from './support/readme-project.ts'
+import { loader } from './support/node-process.ts'
+import { read, run } from './support/readme-project.ts'
 import { freePort } from './support/free-port.ts'
 
 const filesIn = (folder: string) => readdirSync(new URL(`../${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name}`)

@@ -4,7 +4,8 @@ import { request } from 'undici'
 import { runCommand } from '../lib/simulator/command.ts'
 import { createSimulator } from '../lib/simulator/index.ts'
 import { Visitor } from './support/examples-visitor.ts'
-import { loader, run } from './support/readme-project.ts'
+import { loader } from './support/node-process.ts'
+import { run } from './support/readme-project.ts'
 
 /** Runs a command to the point where it listens or has failed. */
 async function command (t: Test, args: string, env: Record<string, string> = {}) {

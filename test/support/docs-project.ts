@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Diagnostic } from 'typescript'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
+import { root } from './node-process.ts'
 
 /**
  * Lays out a folder with the programs of the documentation, once for all runs with the same programs. They find the package

@@ -3,12 +3,10 @@ import { once } from 'node:events'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { beforeEnd } from './before-end.ts'
-import { loader } from './readme-project.ts'
+import { loader, root, spawnNode } from './node-process.ts'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
 /** The entry points that the examples and tests import, or run. */
 const built = ['index', 'simulator/index', 'simulator/bin', '../stores/memory', '../stores/redis', '../stores/conformance'].map((entry) => `dist/lib/${entry}.js`)
 
@@ -76,12 +74,7 @@ export async function runExample (t: Test, file: string, env: Record<string, str
 }
 
 function launch (t: Test, file: string, env: Record<string, string>) {
-  const child = spawn(process.execPath, [...loader, file], {
-    cwd: root,
-    // Coverage is counted on what the tests themselves run.
-    env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
+  const child = spawnNode([...loader, file], { env })
   const exited = once(child, 'close')
   const kill = (): void => { child.kill('SIGKILL') }
   const forget = beforeEnd(kill)

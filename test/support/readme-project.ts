@@ -1,14 +1,8 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-
-const root = fileURLToPath(new URL('../../', import.meta.url))
-
-/** Makes Node run TypeScript, and find the package by its name in its sources. */
-export const loader = ['--import', new URL('./typescript.mjs', import.meta.url).href, '--disable-warning=ExperimentalWarning'] as const
+import { root, spawnNode } from './node-process.ts'
 
 /** Reads a file of this repository. */
 export function read (file: string): string {
@@ -28,9 +22,8 @@ export interface Program {
 }
 
 /** Runs a program with Node; it is killed when the test ends. */
-export function run (t: Test, args: readonly string[], { cwd = root, env = {} }: { cwd?: string, env?: Record<string, string> } = {}): Program {
-  // Coverage is counted on the sources; what runs here is the build.
-  const child = spawn(process.execPath, args, { cwd, env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+export function run (t: Test, args: readonly string[], options: { cwd?: string, env?: Record<string, string> } = {}): Program {
+  const child = spawnNode(args, options)
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { text += String(chunk) })
   const exited = once(child, 'close').then(() => child.exitCode)
