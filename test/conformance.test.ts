@@ -2,7 +2,7 @@ import { mock } from 'node:test'
 import t from 'tap'
 import { storeTests } from '../stores/conformance.ts'
 import { MemoryStore } from '../stores/memory.ts'
-import { buildPackage } from './support/examples-process.ts'
+import { loader } from './support/node-process.ts'
 import { run } from './support/readme-project.ts'
 import { ReferenceStore } from './support/reference-store.ts'
 import { clockOfItsOwn, failuresOf, isFairMessage, right, testsOf, type Made } from './support/store-verdicts.ts'
@@ -232,16 +232,14 @@ t.test('it runs with node:test, as somebody has it who has installed the package
     `class Forgetful extends MemoryStore { async get (key) { return ${store} } }`,
     'for (const { title, run } of storeTests({ createStore: () => new Forgetful() })) test(title, run)'
   ].join('\n')
-  await buildPackage()
-  // Inside this repository the package is found by its own name.
   const project = t.testdir({
     'right.test.mjs': program('super.get(key)'),
     'wrong.test.mjs': program('(await super.get(key)) || null')
   })
-  const passing = run(t, ['--test', 'right.test.mjs'], { cwd: project })
+  const passing = run(t, [...loader, '--test', 'right.test.mjs'], { cwd: project })
   t.equal(await passing.exited, 0, passing.printed())
   t.match(passing.printed(), new RegExp(`pass ${storeTests({ createStore: () => new MemoryStore() }).length}\\b`))
-  const failing = run(t, ['--test', 'wrong.test.mjs'], { cwd: project })
+  const failing = run(t, [...loader, '--test', 'wrong.test.mjs'], { cwd: project })
   t.equal(await failing.exited, 1)
   t.match(failing.printed(), 'The contract says: an empty string is a value, a key and a tag like any other. But get(\'\') resolved with null instead of \'\'.')
 })

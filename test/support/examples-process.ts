@@ -1,14 +1,8 @@
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { beforeEnd } from './before-end.ts'
-import { loader, root, spawnNode } from './node-process.ts'
-
-/** The entry points that the examples and tests import, or run. */
-const built = ['index', 'simulator/index', 'simulator/bin', '../stores/memory', '../stores/redis', '../stores/conformance'].map((entry) => `dist/lib/${entry}.js`)
+import { loader, spawnNode } from './node-process.ts'
 
 /** What a program prints. */
 export interface Output {
@@ -84,53 +78,6 @@ function launch (t: Test, file: string, env: Record<string, string>) {
   child.stdout.on('data', (chunk) => { output.stdout += String(chunk) })
   child.stderr.on('data', (chunk) => { output.stderr += String(chunk) })
   return { child, exited, kill, output }
-}
-
-/**
- * Builds the package where the build is missing or older than its sources: the examples import the package by its name.
- * Of several files of tests that ask at the same time, one builds and the others wait.
- */
-export async function buildPackage (): Promise<void> {
-  const lock = join(root, '.tap/build.lock')
-  mkdirSync(join(root, '.tap'), { recursive: true })
-  for (;;) {
-    if (builtAt() > newestSource()) return
-    try {
-      mkdirSync(lock)
-      break
-    } catch {
-      // A process that was killed has left its lock behind.
-      if (Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > 60_000) rmSync(lock, { recursive: true, force: true })
-      await sleep(100)
-    }
-  }
-  try {
-    if (builtAt() > newestSource()) return
-    const build = spawn(process.execPath, [join(root, 'node_modules/rollup/dist/bin/rollup'), '--config', '--configCode', '--silent'], {
-      cwd: root,
-      env: { PATH: process.env['PATH'] ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0' },
-      stdio: ['ignore', 'pipe', 'pipe']
-    })
-    let printed = ''
-    for (const stream of [build.stdout, build.stderr]) stream.on('data', (chunk) => { printed += String(chunk) })
-    const [code] = await once(build, 'close')
-    if (code !== 0) throw new Error(`The package does not build:\n${printed}`)
-  } finally {
-    rmSync(lock, { recursive: true, force: true })
-  }
-}
-
-/** When the oldest file of the build was written; 0 when one is missing. */
-function builtAt (): number {
-  return Math.min(...built.map((file) => statSync(join(root, file), { throwIfNoEntry: false })?.mtimeMs ?? 0))
-}
-
-function newestSource (): number {
-  return Math.max(newestIn('lib'), newestIn('stores'), statSync(join(root, 'rollup.config.js')).mtimeMs)
-}
-
-function newestIn (folder: string): number {
-  return Math.max(...readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => statSync(join(root, folder, name)).mtimeMs))
 }
 
 async function within<T> (milliseconds: number, outcome: Promise<T>): Promise<T | null> {
