@@ -3,7 +3,7 @@ import { mock } from 'node:test'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import webflowOAuth, { MemoryStore, WebflowOAuthError, type ErrorCode, type WebflowOAuthOptions } from '../lib/index.ts'
-import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow } from './support/app.ts'
+import { assertNothingLeaked, baseOptions, connect, createApp, startWebflow, withoutRequestLogs } from './support/app.ts'
 import { Browser, navigation, type Answer } from './support/browser.ts'
 import { recordingLogger } from './support/logs.ts'
 
@@ -117,7 +117,7 @@ t.test('a person reads what to do, the developer finds code, reason and remedy i
   const webflow = await startWebflow(t)
   const lines: Array<Record<string, unknown>> = []
   let failure: Error = new Error('none yet')
-  const server = { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }, disableRequestLogging: true }
+  const server = { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }, ...withoutRequestLogs }
   const app = await createApp(t, { webflow, server, options: { beforeStore: () => { throw failure } } })
   for (const { code, reason, title, text } of words) {
     failure = new WebflowOAuthError(code, 'the remedy', { reason })

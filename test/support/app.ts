@@ -36,6 +36,11 @@ export function baseOptions (webflow: Simulator | null): WebflowOAuthOptions {
   }
 }
 
+/** Keeps Fastify from telling of requests: newer versions have a controller in place of the option. */
+export const withoutRequestLogs: FastifyServerOptions = 'LogController' in Fastify
+  ? { logController: new Fastify.LogController({ disableRequestLogging: true }) }
+  : { disableRequestLogging: true }
+
 /** What an app of the tests is made of. */
 export interface AppOptions {
   webflow?: Simulator | null
