@@ -11,7 +11,7 @@ const trusted = ['https://app.example.com', ...allowedOrigins]
 /** Takes browsers through whole flows; tells where each of them ends. */
 async function createGuide (t: Test, options: Partial<WebflowOAuthOptions> = {}, behind: Simulator | null = null) {
   const webflow = behind ?? await startWebflow(t)
-  const app = await createApp(t, { webflow, options: { successRedirect: '/home', allowedOrigins, ...options } })
+  const app = await createApp(t, { webflow, options: { successRedirect: '/home', allowedOrigins, introspect: false, ...options } })
   const follow = async (query: string): Promise<string> => {
     const back = await connect(new Browser(app), webflow, { path: `/webflow/authorize?${query}` })
     t.equal(back.statusCode, 303, query)
