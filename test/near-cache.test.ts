@@ -296,6 +296,9 @@ t.test('options that make no sense are refused', async (t) => {
 if (findRedis() !== null) {
   const server = await startRedis()
   t.teardown(() => server.stop())
+  // Redis lets a new cluster wait for two seconds.
+  const cluster = startRedis({ cluster: true })
+  t.teardown(async () => { await (await cluster).stop() })
   let prefixes = 0
 
   /** Connects to the Redis for the length of a test. */
@@ -335,10 +338,10 @@ if (findRedis() !== null) {
   })
 
   t.test('on a cluster a change made elsewhere is seen within maxAge', async (t) => {
-    const server = await startRedis({ cluster: true })
-    const [client, other] = [0, 1].map(() => new Cluster([{ host: '127.0.0.1', port: server.port }]))
+    const { port } = await cluster
+    const [client, other] = [0, 1].map(() => new Cluster([{ host: '127.0.0.1', port }]))
     if (client === undefined || other === undefined) return
-    t.teardown(async () => { client.disconnect(); other.disconnect(); await server.stop() })
+    t.teardown(() => { client.disconnect(); other.disconnect() })
     const store = new RedisStore({ client, nearCache: { maxAge: 200 } })
     const elsewhere = new RedisStore({ client: other })
     await elsewhere.set('key', 'one', { expiresAt: inAMinute() })
@@ -370,7 +373,7 @@ if (findRedis() !== null) {
       for (let askedAt = revokedAt; await isConnected(); askedAt = performance.now()) {
         lateness = Math.max(lateness, askedAt - revokedAt)
         if (lateness > 5000) break
-        await sleep(1)
+        await sleep(5)
       }
     }
     t.ok(lateness < maxAge, `the latest request that got a revoked token came ${lateness.toFixed(0)} ms after the revocation`)

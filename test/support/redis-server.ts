@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEnd } from './before-end.ts'
@@ -69,7 +70,7 @@ async function startOn (program: string, port: number, cluster: boolean): Promis
 
   try {
     await ready(child)
-    if (cluster) await formCluster(program, port)
+    if (cluster) await formCluster(port)
   } catch (error) {
     await stop()
     throw error
@@ -96,12 +97,16 @@ async function ready (child: ChildProcess): Promise<void> {
   throw new Error(`redis-server did not start:\n${printed}`)
 }
 
-async function formCluster (program: string, port: number): Promise<void> {
-  const cli = (...args: string[]): ChildProcess => spawn(join(program, '../redis-cli'), ['-p', String(port), ...args])
-  await once(cli('cluster', 'addslotsrange', '0', '16383'), 'exit')
-  for (let state = ''; !state.includes('cluster_state:ok');) {
-    state = ''
-    const info = cli('cluster', 'info')
-    for await (const chunk of info.stdout ?? []) state += String(chunk)
+async function formCluster (port: number): Promise<void> {
+  const socket = connect(port, '127.0.0.1')
+  socket.setEncoding('utf8').write('CLUSTER ADDSLOTSRANGE 0 16383\r\n')
+  const asking = setInterval(() => { socket.write('CLUSTER INFO\r\n') }, 20)
+  try {
+    for await (const answer of socket) {
+      if (String(answer).includes('cluster_state:ok')) return
+    }
+    throw new Error('redis-server formed no cluster')
+  } finally {
+    clearInterval(asking)
   }
 }
