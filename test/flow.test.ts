@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { mock } from 'node:test'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import type { WebflowOAuthOptions } from '../lib/index.ts'
 import { assertNothingLeaked, clientId, connect, createApp, redirectUri, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
 
@@ -120,46 +121,52 @@ t.test('HEAD is not exposed on the callback, and leaves no trace of the query', 
   t.notMatch(lines.join(''), 'very-secret')
 })
 
-t.test('a request that Fastify gave up on is not answered twice', async (t) => {
-  const lines: string[] = []
-  const webflow = await startWebflow(t)
-  for (const outcome of [{ delay: 600, handled: true }, { delay: 600, status: 500 }]) {
-    const app = await createApp(t, { webflow, server: { handlerTimeout: 300, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
-    const browser = new Browser(app)
-    const { location } = await browser.navigate('/webflow/authorize')
-    webflow.fail('token', outcome)
+t.test('a request that Fastify gave up on is not answered twice', { jobs: 3 }, async (t) => {
+  const createImpatientApp = async (t: Test, options: Partial<WebflowOAuthOptions> = {}) => {
+    const lines: string[] = []
+    const webflow = await startWebflow(t)
+    const app = await createApp(t, { webflow, options, server: { handlerTimeout: 300, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
+    return { lines, webflow, browser: new Browser(app) }
+  }
+
+  for (const [name, outcome] of [['connects', { delay: 600, handled: true }], ['fails', { delay: 600, status: 500 }]] as const) {
+    t.test(`when the callback ${name} later`, { buffered: true }, async (t) => {
+      const { lines, webflow, browser } = await createImpatientApp(t)
+      const { location } = await browser.navigate('/webflow/authorize')
+      webflow.fail('token', outcome)
+      const url = await webflow.approve(String(location))
+      t.equal((await browser.navigate(url)).statusCode, 503)
+      // What the handler came to is there once the same callback gets its answer.
+      let answer = await browser.get(url)
+      for (let tries = 0; answer.statusCode === 503 && tries < 50; tries++) answer = await browser.get(url)
+      t.equal(answer.statusCode, 'status' in outcome ? 502 : 303)
+      await browser.app.close()
+      t.notMatch(lines.join(''), /already sent|state=/)
+    })
+  }
+
+  t.test('when the app takes its time to say who the user is', { buffered: true }, async (t) => {
+    // Who is asked once more by the handler takes his time.
+    const asked = new WeakSet<object>()
+    const pauses: Array<Promise<unknown>> = []
+    const identify = async (request: FastifyRequest) => {
+      const isSecond = asked.has(request)
+      asked.add(request)
+      const pause = new Promise((resolve) => { setTimeout(resolve, isSecond ? 600 : 0) })
+      pauses.push(pause)
+      await pause
+      return request.headers['x-user'] === undefined ? null : 'ada'
+    }
+    const { lines, webflow, browser } = await createImpatientApp(t, { identify })
+    const { location } = await browser.navigate('/webflow/authorize', { 'x-user': 'ada' })
     const url = await webflow.approve(String(location))
-    t.equal((await browser.navigate(url)).statusCode, 503)
-    // What the handler came to is there once the same callback gets its answer.
-    let answer = await browser.get(url)
-    for (let tries = 0; answer.statusCode === 503 && tries < 50; tries++) answer = await browser.get(url)
-    t.equal(answer.statusCode, 'status' in outcome ? 502 : 303)
-  }
-  // Who is asked once more by the handler takes his time.
-  const asked = new WeakSet<object>()
-  const pauses: Array<Promise<unknown>> = []
-  const identify = async (request: FastifyRequest) => {
-    const isSecond = asked.has(request)
-    asked.add(request)
-    const pause = new Promise((resolve) => { setTimeout(resolve, isSecond ? 600 : 0) })
-    pauses.push(pause)
-    await pause
-    return request.headers['x-user'] === undefined ? null : 'ada'
-  }
-  const slow = await createApp(t, {
-    webflow,
-    options: { identify },
-    server: { handlerTimeout: 300, logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } }
+    t.equal((await browser.navigate(url, { 'sec-fetch-site': 'cross-site' })).statusCode, 503)
+    t.equal((await browser.request('/webflow/revoke', { method: 'POST', headers: { authorization: 'x' } })).statusCode, 503)
+    t.equal((await browser.navigate('/webflow/authorize')).statusCode, 503)
+    await Promise.all(pauses)
+    await new Promise((resolve) => { setImmediate(resolve) })
+    t.notMatch(lines.join(''), /already sent|state=/)
   })
-  const browser = new Browser(slow)
-  const { location } = await browser.navigate('/webflow/authorize', { 'x-user': 'ada' })
-  const url = await webflow.approve(String(location))
-  t.equal((await browser.navigate(url, { 'sec-fetch-site': 'cross-site' })).statusCode, 503)
-  t.equal((await browser.request('/webflow/revoke', { method: 'POST', headers: { authorization: 'x' } })).statusCode, 503)
-  t.equal((await browser.navigate('/webflow/authorize')).statusCode, 503)
-  await Promise.all(pauses)
-  await new Promise((resolve) => { setImmediate(resolve) })
-  t.notMatch(lines.join(''), /already sent|state=/)
 })
 
 for (const headers of [{ 'sec-purpose': 'prefetch' }, { 'sec-purpose': 'prefetch;prerender' }, { purpose: 'prefetch' }]) {

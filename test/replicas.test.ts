@@ -78,7 +78,7 @@ if (present) {
 
   t.test('a frozen Redis is an outage, not a logout, and ends with the freeze', async (t) => {
     const webflow = await startWebflow(t)
-    const [app] = await createReplicas(t, webflow, { count: 1, options: { storeTimeout: 500 } })
+    const [app] = await createReplicas(t, webflow, { count: 1, options: { storeTimeout: 250 } })
     if (app === undefined) return
     const browser = new Browser(app)
     await connect(browser, webflow)
@@ -100,7 +100,7 @@ if (present) {
 
   t.test('a claim that Redis carries out after it was given up does not use the flow up', async (t) => {
     const webflow = await startWebflow(t)
-    const [app] = await createReplicas(t, webflow, { count: 1, options: { storeTimeout: 500 } })
+    const [app] = await createReplicas(t, webflow, { count: 1, options: { storeTimeout: 250 } })
     if (app === undefined) return
     const browser = new Browser(app)
     const { location } = await browser.navigate('/webflow/authorize')
@@ -120,7 +120,7 @@ if (present) {
 
   t.test('nor does it on another replica than the one that gave it up', async (t) => {
     const webflow = await startWebflow(t)
-    const [one, two] = await createReplicas(t, webflow, { count: 2, options: { storeTimeout: 500 } })
+    const [one, two] = await createReplicas(t, webflow, { count: 2, options: { storeTimeout: 250 } })
     if (one === undefined || two === undefined) return
     const browser = new Browser(one)
     const { location } = await browser.navigate('/webflow/authorize')
