@@ -96,7 +96,7 @@ export interface ChildApp extends OwnProcess {
 
 /** Starts an app in a process of its own, on a free port of loopback; what it logs, at trace level, is searched for secrets. */
 export async function startChildApp (t: Test, config: ChildConfig, nodeOptions: readonly string[] = []): Promise<ChildApp> {
-  const own = startProcess(process.execPath, ['--import', 'tsx', ...nodeOptions, program], {
+  const own = startProcess(process.execPath, ['--import', './test/support/typescript.mjs', ...nodeOptions, program], {
     // Coverage is counted on what the test itself runs.
     env: { PATH: process.env.PATH ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', CHILD_APP: JSON.stringify(config) }
   })
