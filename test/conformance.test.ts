@@ -235,8 +235,8 @@ t.test('it runs with node:test, as somebody has it who has installed the package
     'right.test.mjs': program('super.get(key)'),
     'wrong.test.mjs': program('(await super.get(key)) || null')
   })
-  const passing = run(t, ['--test', 'right.test.mjs'], { cwd: project })
-  const failing = run(t, ['--test', 'wrong.test.mjs'], { cwd: project })
+  const passing = run(t, [...loader, '--test', 'right.test.mjs'], { cwd: project })
+  const failing = run(t, [...loader, '--test', 'wrong.test.mjs'], { cwd: project })
   t.equal(await passing.exited, 0, passing.printed())
   t.match(passing.printed(), new RegExp(`pass ${storeTests({ createStore: () => new MemoryStore() }).length}\\b`))
   t.equal(await failing.exited, 1)

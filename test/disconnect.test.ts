@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { Redis } from 'ioredis'
@@ -66,13 +67,13 @@ function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | '
       const answer = answers[token]?.[nth] ?? 'hangs'
       if (answer === 'hangs') await new Promise(() => {})
       if (typeof answer === 'number') await new Promise((resolve) => { setTimeout(resolve, answer) })
-      return { statusCode: answer === 'fails' ? 503 : 200, body: (async function * () { yield Buffer.from('{"authorization":{}}') })() }
+      return { statusCode: answer === 'fails' ? 503 : 200, body: Readable.from([Buffer.from('{"authorization":{}}')]) }
     }
   }
   const timeout = 1000
   const url = 'https://webflow.example/'
   const client = new OwnClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url }, timeout, dispatcher })
-  const checks = new TokenChecks(client, timeout)
+  const checks = new TokenChecks(client)
   return {
     asked,
     /** Asks with so many milliseconds; resolves with what was told and how long it took. */
@@ -663,7 +664,7 @@ t.test('revoking all', async (t) => {
     for (let index = 0; index < 100; index++) {
       const accessToken = await issueToken(webflow)
       // Of eleven sessions of each token one has not learned what the others know.
-      written.push(...await Promise.all(Array.from({ length: 11 }, (_, session) => write(accessToken, { told: true, authorization: session === 0 ? { ...authorization, id: null } : authorization }, idOf(`${accessToken} ${session}`)))))
+      written.push(...await Promise.all(Array.from({ length: 11 }, (_, session) => write(accessToken, { complete: true, authorization: session === 0 ? { ...authorization, id: null } : authorization }, idOf(`${accessToken} ${session}`)))))
     }
     Object.assign(store.calls, { get: 0, set: 0, delete: 0, find: 0 })
     const results = await api.revokeAll({ authorizationId: 'a'.repeat(24) })
