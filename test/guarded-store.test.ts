@@ -110,6 +110,8 @@ t.test('GuardedStore', async (t) => {
     t.equal(guarded.getSync('key'), null)
     store.get = async () => 'replaced'
     t.equal(guarded.getSync('key'), undefined, 'on the store itself, later')
+    const proxied: TokenStore = new Proxy(storeWith({}), { getPrototypeOf: () => null })
+    t.equal(new GuardedStore(proxied, 1000, 'client').getSync('key'), undefined, 'by a Proxy that does not show what it has')
   })
 
   t.test('what `getSync` throws, and an answer of another kind, is an outage and begins no rest', async (t) => {

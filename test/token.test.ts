@@ -192,6 +192,37 @@ t.test('a store that hangs delays one request, not the app', async (t) => {
   t.strictSame(calls, [], 'the store is not called for a second')
 })
 
+t.test('a store that can answer at once is read by `getSync`, and by `get` where it cannot', async (t) => {
+  const webflow = await startWebflow(t)
+  for (const identify of [undefined, () => 'ada']) {
+    const memory = new MemoryStore()
+    let mode: 'answers' | 'must be asked' | 'throws' = 'answers'
+    let asked = 0
+    const store: TokenStore = {
+      get: (key) => { asked++; return memory.get(key) },
+      getSync: (key) => {
+        if (mode === 'throws') throw new Error('down')
+        return mode === 'answers' ? memory.getSync(key) : undefined
+      },
+      set: (key, value, options) => memory.set(key, value, options),
+      delete: (key, options) => memory.delete(key, options),
+      find: (tag, options) => memory.find(tag, options)
+    }
+    const browser = new Browser(await createApp(t, { webflow, options: { store, ...identify === undefined ? {} : { identify } } }))
+    await connect(browser, webflow)
+    asked = 0
+    t.equal((await browser.get('/token')).json().connected, true)
+    t.equal(asked, 0)
+    mode = 'must be asked'
+    t.equal((await browser.get('/token')).json().connected, true)
+    t.equal(asked, 1)
+    mode = 'throws'
+    t.match((await browser.get('/token')).json(), { statusCode: 503, code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' })
+    mode = 'answers'
+    t.equal((await browser.get('/token')).json().connected, true, 'that begins no rest')
+  }
+})
+
 t.test('a value under an unknown secret is an outage, and a changed value is not a token', async (t) => {
   const { memory, store, calls } = createStore()
   const webflow = await startWebflow(t)

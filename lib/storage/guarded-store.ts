@@ -146,11 +146,9 @@ export function unavailable (message: string, cause?: Error): WebflowOAuthError 
 
 /** Tells whether a store has a `getSync` that goes with its `get`. A subclass that overrides `get` alone changes what `getSync` should return. */
 function hasSync (store: TokenStore): boolean {
-  for (let owner: object | null = store; owner !== null; owner = Object.getPrototypeOf(owner)) {
-    if (Object.hasOwn(owner, 'getSync')) return true
-    if (Object.hasOwn(owner, 'get')) return false
-  }
-  return false
+  let owner: object | null = store
+  while (owner !== null && !Object.hasOwn(owner, 'get') && !Object.hasOwn(owner, 'getSync')) owner = Object.getPrototypeOf(owner)
+  return owner !== null && Object.hasOwn(owner, 'getSync')
 }
 
 function failed (method: string, error: unknown): WebflowOAuthError {
