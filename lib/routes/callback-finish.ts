@@ -18,7 +18,7 @@ const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
 /** Finishes a claimed flow and records the outcome, so that a repeated callback gets the same answer. */
 export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { flow, userTokenId } = attempt
-  const { callers, cookies, flowRecords, flows, introspector, records, settings: { onSuccess } } = parts
+  const { callers, cookies, flowRecords, flows, introspector, records, settings: { introspect, onSuccess } } = parts
   const settle = async (outcome: Outcome) => {
     const recorded = await flowRecords.settle(claim, outcome).catch(() => false)
     if (!recorded) request.log.warn('webflow-oauth: the store could not record how a flow ended. If the browser repeats the callback, it gets an error')
@@ -42,7 +42,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
       }))
     }
     // Only after the response, so that the browser does not wait for the check.
-    reply.then(checkEarlier, checkEarlier)
+    if (introspect) reply.then(checkEarlier, checkEarlier)
     return answered ? reply : redirect(reply, flows.destination(flow), 303)
   } catch (thrown) {
     const error = toError(thrown)

@@ -82,10 +82,12 @@ async function createSubject (name: keyof typeof callsOf, size: number) {
 }
 
 /** Counts the calls to a store by their names. */
-function counting (store: TokenStore, asked: Map<string, number>): TokenStore {
+function counting (store: Required<TokenStore>, asked: Map<string, number>): TokenStore {
   const count = (name: string) => asked.set(name, (asked.get(name) ?? 0) + 1)
   return {
     get: (key) => { count('get'); return store.get(key) },
+    getSync: (key) => store.getSync(key),
+    getMany: (keys) => { count('getMany'); return store.getMany(keys) },
     set: (key, value, options) => { count('set'); return store.set(key, value, options) },
     delete: (key, options) => { count('delete'); return store.delete(key, options) },
     find: (tag, options) => { count('find'); return store.find(tag, options) }
@@ -119,7 +121,7 @@ async function runOnce ({ subject, site, found, times, asks }: Contender): Promi
   const lines = [...(await redis?.info('commandstats') ?? '').matchAll(/^cmdstat_(?!config|info)(.+?):calls=(\d+),usec=(\d+)/gm)]
   asks.redis = perCall(lines.map(([, command = '', count]) => [command, Number(count)] as const))
   // The time of `eval` includes that of the commands inside its script.
-  const sent = lines.filter(([, command = '']) => ['eval', 'get'].includes(command))
+  const sent = lines.filter(([, command = '']) => ['eval', 'get', 'mget'].includes(command))
   times.redis.push(sent.reduce((sum, [, , , microseconds]) => sum + Number(microseconds), 0) / calls)
 }
 
@@ -155,7 +157,7 @@ function report ([base, control, ...others]: readonly Contender[]): void {
 
 try {
   console.log(`Medians of ${rounds} rounds, in parentheses the middle half of the ratios; flat is below ${flatBelow} or within that of the noise.
-Redis commands besides eval and get run inside the scripts.`)
+Redis commands besides eval, get and mget run inside the scripts.`)
   const groups: Contender[][] = []
   for (const name of ['MemoryStore', 'RedisStore'] as const) {
     const large = await createSubject(name, 100_000)

@@ -8,7 +8,7 @@ import { answerParent } from './answer-parent.ts'
 let issued = 0
 let connections = 0
 
-// As cheap as it gets: whatever is asked is granted, and every token has a user and a site of its own.
+// As cheap as it gets: whatever is asked is granted or revoked, and every token has a user and a site of its own.
 const answer: RequestListener = (request, response) => {
   request.resume()
   request.on('end', () => {
@@ -18,7 +18,7 @@ const answer: RequestListener = (request, response) => {
 }
 
 function issue (): string {
-  return JSON.stringify({ access_token: createHash('sha256').update(String(issued++)).digest('hex'), token_type: 'bearer' })
+  return JSON.stringify({ access_token: createHash('sha256').update(String(issued++)).digest('hex'), token_type: 'bearer', did_revoke: true })
 }
 
 function introspect (authorization: string): string {
