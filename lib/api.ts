@@ -121,11 +121,12 @@ export function createApi (parts: Parts): WebflowOAuth {
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
-    if (!settings.introspect) return refuseOption('introspect', 'is false, so the plugin does not know what tokens open and cannot find them by it: leave out this option')
+    if (!settings.introspect) return refuseOption('introspect', 'is false, so the plugin does not know what a token opens and cannot search for tokens: leave out this option')
     return resolveQuery(query)
   }
 
-  const use = (stored: StoredToken): WebflowToken => {
+  /** Makes the public form of a token that a search has found, and counts the token as used. */
+  const useFound = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
     introspector.askOnUse(stored)
     return new ProtectedToken(stored.tokenId, stored.record)
@@ -155,11 +156,11 @@ export function createApi (parts: Parts): WebflowOAuth {
 
     async findTokens (query) {
       const { kind, id } = checkQuery(query)
-      return (await findTokens(parts, kind, id)).map(use)
+      return (await findTokens(parts, kind, id)).map(useFound)
     },
 
     async * listTokens () {
-      for await (const token of walkTokens(parts)) yield use(token)
+      for await (const token of walkTokens(parts)) yield useFound(token)
     },
 
     async checkToken (target) {

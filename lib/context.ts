@@ -18,7 +18,7 @@ import { Introspector } from './tokens/introspector.ts'
 import { WebflowClient } from './webflow/client.ts'
 import { TokenChecks } from './webflow/token-checks.ts'
 
-/** Puts the parts of an instance together. */
+/** Creates the parts of one instance of the plugin from its settings. */
 export function createContext (settings: Settings, appLog: FastifyBaseLogger, codec: CookieCodec): Parts {
   const log = createSafeLogger(appLog)
   const keyring = createKeyring(settings.secrets, settings.clientId)

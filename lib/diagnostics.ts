@@ -58,7 +58,7 @@ export interface StoreFailure extends Message {
   duration: number
 }
 
-/** The name of a method of the store. */
+/** A method of the store, as the messages name it. */
 export type StoreMethod = 'get' | 'set' | 'delete' | 'find'
 
 /**
@@ -72,8 +72,8 @@ export interface Disconnect extends Message {
 }
 
 /**
- * A function that receives the messages of a channel. It is an intersection with `object`, because otherwise TypeScript
- * would not accept Node's channel, whose messages are `unknown`, as a `DiagnosticsChannel`.
+ * A function that receives the messages of a channel. The messages of Node's own channel type are `unknown`: without
+ * `& object`, TypeScript would not accept such a channel as a `DiagnosticsChannel`.
  */
 export type DiagnosticsListener<T> = ((message: T, name: string | symbol) => void) & object
 

@@ -94,7 +94,8 @@ export function isErrorCode (value: unknown): value is ErrorCode {
   return typeof value === 'string' && Object.hasOwn(statusCodes, value)
 }
 
-const words = /^[A-Za-z_][\w.-]{0,63}$/
+/** The form of the names and codes that a description of a foreign error may hold. */
+const plainWord = /^[A-Za-z_][\w.-]{0,63}$/
 // The members of an error that Fastify and loggers read.
 const readByOthers = ['name', 'message', 'stack', 'code', 'cause', 'statusCode', 'status', 'headers', 'validation', 'toJSON']
 
@@ -109,18 +110,20 @@ export function readMember (value: unknown, name: string): unknown {
 }
 
 /**
- * Reduces a foreign error to its name, its code and the lines of its stack. Never throws, for any value.
+ * Reduces a foreign error, which is any error that the plugin did not make, to its name, its code and the lines of its
+ * stack. Never throws, for any value.
  * The message is dropped, because it may hold secrets: ioredis puts keys and values into it, and HTTP clients the request.
  */
 export function describeForeign (thrown: unknown): Error {
   if (!isError(thrown)) return withoutStack(new Error('Something that is not an Error was thrown.'))
   const [name, message, stack] = ['name', 'message', 'stack'].map((member) => readMember(thrown, member))
   const code = codeOf(thrown)
-  const word = typeof name === 'string' && words.test(name) ? name : 'Error'
+  const word = typeof name === 'string' && plainWord.test(name) ? name : 'Error'
   const description = new Error(code === null ? word : `${word} ${code}`)
   if (typeof name !== 'string' || typeof message !== 'string' || typeof stack !== 'string') return withoutStack(description)
   const head = `${name}: ${message}\n`
-  // The stack begins with the message, which must be cut off. That is only possible if the stack begins as Node writes it.
+  // The stack begins with the name and the message, which must be cut off. A stack that begins in any other way is dropped:
+  // nobody knows where its message ends.
   if (!stack.startsWith(head)) return withoutStack(description)
   description.stack = `Error: ${description.message}\n${stack.slice(head.length)}`
   return description
@@ -129,7 +132,7 @@ export function describeForeign (thrown: unknown): Error {
 /** Reads the `code` of an error; null unless it is a plain word, like the codes of Node, undici and Fastify. */
 export function codeOf (error: Error): string | null {
   const code = readMember(error, 'code')
-  return typeof code === 'string' && words.test(code) ? code : null
+  return typeof code === 'string' && plainWord.test(code) ? code : null
 }
 
 /** Reads the HTTP status of an error from the members that Fastify reads too; 500 when it has none. */
@@ -138,8 +141,8 @@ export function statusOf (error: Error): number {
 }
 
 /**
- * Returns an Error for a thrown value. It is the value itself if that is an Error whose members can be read. An Error with
- * members that throw is replaced, because it would break Fastify and loggers.
+ * Returns the thrown value itself if it is an Error whose members can be read. Returns a new Error for any other value. An
+ * Error with a getter that throws is replaced too, because it would break Fastify and loggers.
  */
 export function toError (thrown: unknown): Error {
   const isReadable = isError(thrown) && attempt(() => readByOthers.map((name) => Reflect.get(thrown, name))) !== undefined

@@ -62,7 +62,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.decorate('webflowOAuth', createApi(context))
   fastify.decorateRequest(callerSlot, undefined)
   fastify.decorateRequest<Stage>(stageSlot, 'new')
-  fastify.decorateRequest('webflowToken', { getter () { return context.callers.peek(this) } })
+  fastify.decorateRequest('webflowToken', { getter () { return context.callers.propertyOf(this) } })
   fastify.addHook('onRequest', (request, reply, done) => {
     context.callers.begin(request, reply)
     done()
@@ -76,9 +76,11 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   })
   const closing = new Closing(context, fastify)
   fastify.addHook('onClose', async () => { await context.webflow.close() })
-  // Fastify runs `onClose` hooks in reverse order, so these hooks run before the client closes.
+  // Fastify runs `onClose` hooks in reverse order. The hooks of `closing` are added last, so they run before the client for
+  // Webflow is closed.
   closing.addHooks(fastify)
-  // Fastify applies these two options to a scope. A plugin wrapped by fastify-plugin has no scope, so they go to the routes.
+  // Fastify applies `logLevel` and `logSerializers` to the scope of a plugin. fastify-plugin gives this plugin no scope of its
+  // own, so the options are passed on to the scope of the routes.
   const { logLevel, logSerializers } = options
   fastify.register(registerRoutes, {
     parts: context,

@@ -109,7 +109,7 @@ const words: Array<{ code: ErrorCode, reason?: string, title: string, text: stri
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'already_used', title: 'This link was used before', text: 'The attempt to connect has already ended.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'host_mismatch', title: 'You came back to another address', text: 'Please open the app under its usual address' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'cookie_missing', title: 'Your browser sent no cookies', text: 'Please allow cookies for this site' },
-  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_browser', title: 'This attempt began somewhere else', text: 'In another browser, or under another address.' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_browser', title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_user', title: 'This attempt began under another account', text: 'signed in as the user who should be connected' }
 ]
 

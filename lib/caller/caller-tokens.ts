@@ -21,13 +21,13 @@ export type Stage = 'new' | 'begun' | 'answering'
 
 /** What one instance of the plugin knows about the caller of a request. */
 export interface Caller {
-  /** The instance that wrote this. Other instances on the same server ignore it. */
-  by: CallerTokens
-  /** True when the request had no session cookie, so that the plugin did not check whether the route has opted out. */
+  /** The part of the instance that wrote this object. Other instances on the same server ignore the object. */
+  writer: CallerTokens
+  /** True when the plugin has not checked whether the route has opted out, because the request has no session cookie. */
   unchecked: boolean
   /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
-  /** The id of the caller's token; null when the caller cannot have one. The store need not hold a token under it. */
+  /** The id under which the store would hold the caller's token; null when the caller cannot have a token. */
   tokenId: string | null
   /** The sealed value that the store returned. It is opened when somebody first reads the token. */
   sealed: string | null
@@ -60,7 +60,7 @@ export class CallerTokens {
     this.#identity = identity
     this.#records = records
     this.#introspector = introspector
-    this.#nobody = Object.freeze({ by: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
+    this.#nobody = Object.freeze({ writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
   }
 
   /** Notes that a request has begun, and wraps `reply.send` to note when the answer begins. */
@@ -103,10 +103,10 @@ export class CallerTokens {
   }
 
   /**
-   * Reads the caller's token for `request.webflowToken`. If the token was not loaded, this throws while the request is
-   * `begun`, and returns null before and after that stage.
+   * Returns the value of the property `request.webflowToken`. If the token was not loaded, this throws in the stage `begun`
+   * and returns null in the other stages.
    */
-  peek (request: FastifyRequest): WebflowToken | null {
+  propertyOf (request: FastifyRequest): WebflowToken | null {
     return request[stageSlot] === 'begun' || this.isLoaded(request) ? this.tokenOf(request) : null
   }
 
@@ -129,7 +129,7 @@ export class CallerTokens {
 
   /**
    * Returns the app's user who makes a request. Calls `identify` again if it named nobody before: the app's authentication
-   * may have run meanwhile.
+   * may have run meanwhile. If `identify` now names a user, this also loads the user's token.
    */
   async userOf (request: FastifyRequest): Promise<string | null> {
     if (!this.#identity.byUser) return null
@@ -184,7 +184,7 @@ export class CallerTokens {
       return done()
     }
     if (sealed === undefined) return this.#loadLater(request, user, tokenId, done)
-    request[callerSlot] = { by: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined }
+    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined }
     done()
   }
 
@@ -197,11 +197,11 @@ export class CallerTokens {
 
   #callerOf (request: FastifyRequest): Caller | undefined {
     const caller = request[callerSlot]
-    return caller !== undefined && caller.by === this ? caller : undefined
+    return caller !== undefined && caller.writer === this ? caller : undefined
   }
 
   #set (request: FastifyRequest, { user = null, tokenId = null, sealed = null, failure = null, token }: Partial<Caller>): void {
-    request[callerSlot] = { by: this, unchecked: false, user, tokenId, sealed, failure, token }
+    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure, token }
   }
 }
 

@@ -31,7 +31,8 @@ export interface RequireTokenOptions {
  * A hook for `preValidation` or `preHandler`, on HTTP/1 and HTTP/2 servers. An app may also call it without `done` and
  * await it, in such a hook or in a handler. It then resolves when the request may continue or when the guard's own answer
  * is finished, and rejects otherwise.
- * The type is taken from a method, because TypeScript lets an implementation narrow only the parameters of methods.
+ * The type is taken from a method, because TypeScript lets an implementation narrow the parameters of a method, but not
+ * those of a function type.
  */
 export type RequireTokenHook = {
   hook (request: AnyRequest, reply: AnyReply): Promise<void>
@@ -50,10 +51,12 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const { scope, onMissing = 'error' } = options
   const needed = scope === undefined ? [] : resolveScope('scope', scope)
   if (onMissing !== 'error' && onMissing !== 'redirect') refuseOption('onMissing', 'must be \'error\' or \'redirect\'')
-  const asked = [...new Set([...settings.scope, ...needed])]
-  if (onMissing === 'redirect') flows.assertFits(asked)
+  const requested = [...new Set([...settings.scope, ...needed])]
+  if (onMissing === 'redirect') flows.assertFits(requested)
 
-  const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
+  /** Lets a request pass, sends the guard's own answer, or throws the error of a request that must not pass. */
+  const decide = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
+    // If the user has signed in after the token was loaded, this loads the user's token.
     await callers.userOf(request)
     const error = problem(callers.tokenOf(request), needed, settings)
     if (error === null) return 'passed'
@@ -64,17 +67,17 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     }
     if (!isNavigation(request) || flows.isLooping(request)) throw error
     const returnTo = askedUrl(request, settings.paths.publicPrefix)
-    redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'guard', returnTo, scope: asked }), 302)
+    redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'guard', returnTo, scope: requested }), 302)
     return 'answered'
   }
 
-  /** Tells whether the loaded token is already enough, without calling anybody. Most requests need no more than this check. */
+  /** Tells whether the loaded token is enough. Most requests need only this check: it calls neither the store nor `identify`. */
   const passes = (request: FastifyRequest, reply: FastifyReply): boolean => {
     if (isAnswering(request, reply) || !callers.isLoaded(request)) return false
     try {
       return problem(callers.tokenOf(request), needed, settings) === null
     } catch {
-      // The store failed. `refuse` reads the token again and rejects with the same error.
+      // The store failed. `decide` reads the token again and rejects with the same error.
       return false
     }
   }
@@ -86,10 +89,10 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     // A guard for a whole app must not block the plugin's own routes, because they are the way to get a token.
     if (passes(request, reply) || isOwnRoute(request)) return
     if (isMisplaced(request, reply)) throw misplaced()
-    if (await refuse(request, reply) === 'passed') return
+    if (await decide(request, reply) === 'passed') return
     await reply
-    // The client may have disconnected before the answer was sent. The handler must not run in that case, and Fastify must
-    // not answer the error: the guard's own answer may still be in a hook of the app.
+    // The client may have disconnected before the guard's answer was sent: an `onSend` hook of the app may still hold it. The
+    // error keeps the handler from running, and `hijack` keeps Fastify from answering the error.
     if (reply.sent) return
     reply.hijack()
     throw tokenRequired(settings)
@@ -99,11 +102,12 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   function guard (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void
   function guard (request: FastifyRequest, reply: FastifyReply, ...more: unknown[]): Promise<void> | undefined {
     const [done] = more
+    // Only hooks other than `preValidation` and `preHandler` pass `done` in place of the reply, or more than three arguments.
     if (isFunction(reply) || more.length > 1) return refusePlace(request, [reply, ...more])
     if (!isFunction(done)) return guardAwaited(request, reply)
     if (passes(request, reply) || isOwnRoute(request)) return done()
     if (isMisplaced(request, reply)) return refusePlace(request, [reply, done])
-    refuse(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
+    decide(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
   }
   return guard
 }
@@ -117,6 +121,7 @@ function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
  * `onRequestAbort` the answer is already decided, so the mistake is only logged. In all other hooks the request fails.
  */
 function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
+  // `onRequestAbort` passes (request, done), `onError` (request, reply, error, done) and `onResponse` (request, reply, done).
   const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
   const done = [reply, ...more].find(isFunction)
   if (isOwnRoute(request)) return done?.()

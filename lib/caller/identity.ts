@@ -14,7 +14,7 @@ export class Identity {
   readonly #clientId: string
   readonly #identify: Settings['identify']
   readonly #keys: readonly DerivedKey[]
-  /** The ids of tokens by session ids: hashing an id takes longer than all else that a request with a session costs. */
+  /** A cache of token ids by session id. Hashing a session id takes longer than all other work for a request with a session. */
   readonly #sessionTokenIds = new BoundedMap<string>(1000)
 
   constructor ({ clientId, identify }: Settings, keyring: Keyring) {
@@ -30,7 +30,7 @@ export class Identity {
 
   /**
    * Calls `identify` to find out which user of the app makes a request; null for nobody. Throws or rejects with
-   * `WEBFLOW_OAUTH_INVALID_OPTION` if `identify` throws, or returns a value that is neither a user nor nobody.
+   * `WEBFLOW_OAUTH_INVALID_OPTION` if `identify` throws, or returns a value that is neither a user's id nor empty.
    */
   identify (request: FastifyRequest): string | null | Promise<string | null> {
     let answer: unknown
@@ -48,7 +48,8 @@ export class Identity {
     const known = this.#sessionTokenIds.get(sessionId)
     if (known !== undefined) return known
     const tokenId = storeId(this.#clientId, sessionId)
-    // The session id is a slice of the `Cookie` header, and V8 would keep the whole header with it: a copy by way of a Buffer is not.
+    // V8 makes the session id a slice of the `Cookie` header, and a slice keeps the whole header in memory. Going through a
+    // Buffer makes an independent copy.
     this.#sessionTokenIds.set(Buffer.from(sessionId, 'latin1').toString('latin1'), tokenId)
     return tokenId
   }

@@ -13,12 +13,12 @@ import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 const maxPending = 5
 /** The longest `Set-Cookie` header that every browser accepts, in bytes (RFC 6265, section 6.1). */
 const maxCookieBytes = 4096
-// When a flow ends, `end` writes its cookie again and it becomes longer. It then also holds the time (24 bytes of JSON),
-// and the hash of the user (53 bytes) if nobody was signed in at the beginning. These are the sizes in base64url.
+// Each flow cookie leaves this room, in bytes of base64url, because the cookie grows when the flow ends. `end` adds the time
+// (24 bytes of JSON), and the hash of the user (53 bytes) if nobody was signed in when the flow began.
 const endedAtBytes = 32
 const userBytes = 72
-// Node accepts 16 KiB of request headers. A page that begins one flow with a long cookie after another must not fill them:
-// the server would then refuse every request of that browser.
+// Node accepts 16 KiB of request headers. A page could begin many flows with long cookies. If these cookies filled the
+// headers, the server would refuse every request of that browser.
 const maxPendingBytes = 8 * 1024
 const loopWindow = 60_000
 const loopLimit = 3
@@ -88,7 +88,7 @@ export class BrowserFlows {
     url.search = url.search.replaceAll('+', '%20')
     this.#authorizeUrl = url.href
     this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
-    // A browser would drop the cookie of every flow: the app had better not start.
+    // If the option `scope` is too long, browsers would drop the cookie of every flow. Therefore the app must not start.
     this.assertFits(settings.scope)
   }
 
@@ -116,13 +116,14 @@ export class BrowserFlows {
     return this.authorizationUrl(scope, state)
   }
 
-  /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when the flow cookie of a guard has no room for a scope, even without `returnTo`. */
+  /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when a scope is too long for a flow cookie, even without `returnTo`. */
   assertFits (scope: readonly string[]): void {
+    // These strings are as long as the hashes and the state of a real flow.
     const hash = 'x'.repeat(43)
     this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
   }
 
-  /** The authorization request; without a state for those who only look. */
+  /** Returns the URL of an authorization request. A null `state` is left out: the answer to HEAD begins no flow. */
   authorizationUrl (scope: readonly string[], state: string | null): string {
     return `${this.#authorizeUrl}&scope=${encodeURIComponent(scope.join(' '))}${state === null ? '' : `&state=${state}`}`
   }
@@ -185,9 +186,9 @@ export class BrowserFlows {
 
   /** Deletes flow cookies until there is room for a new one: first those of finished flows, then the oldest. */
   #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomerBytes: number): void {
-    const newestFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
+    const pendingFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
     let bytes = newcomerBytes
-    for (const [index, { name, value }] of newestFirst.entries()) {
+    for (const [index, { name, value }] of pendingFirst.entries()) {
       bytes += name.length + value.length
       if (index >= maxPending - 1 || bytes > maxPendingBytes) this.#cookies.end(reply, name)
     }

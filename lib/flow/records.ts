@@ -32,7 +32,7 @@ export interface Done {
 }
 
 /** How far a flow has come. */
-export type Progress = { kind: 'unclaimed' } | { kind: 'claimed', attempt: string } | Done
+export type Progress = { kind: 'unclaimed' } | { kind: 'claimed' } | Done
 
 /**
  * The records that make each flow single-use across all replicas. A flow has no record at first, then a claim, then an
@@ -54,6 +54,7 @@ export class FlowRecords {
    * claimed the flow, this waits for that callback's outcome. Null when the flow is used up.
    */
   async claimOrWait (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
+    // Makes the stored claim differ from those of other callbacks.
     const attempt = randomUUID()
     for (let tries = 0; tries < maxTries; tries++) {
       const claim = expired ? null : await this.#claim(state, startedAt, attempt)
@@ -127,11 +128,11 @@ export class FlowRecords {
   }
 }
 
+/** Reads a stored flow record. A value that is no valid outcome counts as a claim, so that nobody can use the flow again. */
 function parseProgress (text: string): Progress {
   const record = parseJson(text)
-  if (!isObject(record)) return { kind: 'claimed', attempt: '' }
-  const { attempt, endedAt } = record
+  if (!isObject(record)) return { kind: 'claimed' }
+  const { endedAt } = record
   const outcome = record.kind === 'done' ? parseOutcome(record.outcome) : null
-  if (outcome !== null && typeof endedAt === 'number') return { kind: 'done', outcome, endedAt }
-  return { kind: 'claimed', attempt: typeof attempt === 'string' ? attempt : '' }
+  return outcome !== null && typeof endedAt === 'number' ? { kind: 'done', outcome, endedAt } : { kind: 'claimed' }
 }

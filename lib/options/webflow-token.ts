@@ -1,4 +1,4 @@
-/** What a token opens, according to Webflow. */
+/** What a token opens: the sites and workspaces to which the token gives access, according to Webflow. */
 export interface Authorization {
   /** The id of the authorization at Webflow; null when Webflow does not say. */
   readonly id: string | null

@@ -70,7 +70,7 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
 /** Begins a flow for an install that began at Webflow. Such a callback has no `state`, so its code could come from anybody and is dropped. */
 async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { cookies, settings } = parts
-  // Without the marker, a provider that loses the state would send the browser round in circles.
+  // Without the marker, a provider that loses the state would send the browser into an endless loop.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
   const url = await beginAuthorization(parts, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })

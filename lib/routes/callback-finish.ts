@@ -12,8 +12,8 @@ import type { Parts } from './parts.ts'
 
 /** The error codes of RFC 6749, section 4.1.2.1, that `AUTHORIZATION_FAILED` repeats as its `reason`. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
-/** The known error codes for temporary failures. */
-const passingErrors = new Set(['server_error', 'temporarily_unavailable'])
+/** The error codes among these that mean a temporary failure. */
+const temporaryErrors = new Set(['server_error', 'temporarily_unavailable'])
 
 /** Finishes a claimed flow and records the outcome, so that a repeated callback gets the same answer. */
 export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -24,6 +24,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
     if (!recorded) request.log.warn('webflow-oauth: the store could not record how a flow ended. If the browser repeats the callback, it gets an error')
   }
   const previous = userTokenId === null ? callers.sessionTokenId(request) : null
+  // The cookie is written before `onSuccess` and `onFailure` run, because they may send the answer.
   flows.end(reply, flow, Date.now())
   try {
     const { token, stored, session } = await connect(parts, attempt, request)
@@ -92,7 +93,7 @@ function refusal (error: string, { cookie }: OwnFlow): WebflowOAuthError {
   if (error === 'access_denied') return new WebflowOAuthError('WEBFLOW_OAUTH_ACCESS_DENIED', 'The user declined the request for access.')
   const reason = knownErrors.has(error) ? error : undefined
   return new WebflowOAuthError('WEBFLOW_OAUTH_AUTHORIZATION_FAILED',
-    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. ${passingErrors.has(error)
+    `Webflow refused the authorization${reason === undefined ? '' : ` with ${reason}`}. ${temporaryErrors.has(error)
       ? 'This is a temporary failure: try again later.'
       : `The app asked for the scope ${cookie.scope.join(' ')}: compare it with the app's settings at Webflow.`}`, { reason })
 }

@@ -59,23 +59,23 @@ export class Closing {
 
   /** Waits until all open requests and tasks are done, this hook's time is up, or the time for closing is over. */
   async #waitForRequests (): Promise<void> {
-    for (const instance of this.#instances) instance.#begin()
+    for (const instance of this.#instances) instance.#startClock()
     let timer: NodeJS.Timeout | undefined
     const hookExpired = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#patiencePerHook) })
     const allDone = Promise.all([...this.#open.values(), this.#parts.underWay.settled()])
-    await Promise.race([this.#begin(), allDone, hookExpired])
+    await Promise.race([this.#startClock(), allDone, hookExpired])
     clearTimeout(timer)
   }
 
   /** Waits until the tasks that the last requests have begun are done, or the time for closing is over. Tasks that pause before another try are given up. */
   async #waitForTasks (): Promise<void> {
     this.#parts.underWay.stop()
-    await Promise.race([this.#begin(), this.#parts.underWay.settled()])
+    await Promise.race([this.#startClock(), this.#parts.underWay.settled()])
     clearTimeout(this.#timer)
   }
 
   /** Starts the clock for closing on the first call. Resolves when the time is over. */
-  #begin (): Promise<void> {
+  #startClock (): Promise<void> {
     this.#expired ??= new Promise((resolve) => {
       this.#timer = setTimeout(() => {
         resolve()
@@ -107,7 +107,7 @@ export class Closing {
 
   #answer (reply: FastifyReply): void {
     const { raw } = reply
-    // From now on the gate drops every answer that the handler sends.
+    // After `hijack`, the gate drops every answer that the handler or a hook sends.
     gateOf(reply)
     reply.hijack()
     if (raw.headersSent) {
@@ -133,6 +133,7 @@ export class Closing {
         body: JSON.stringify({ statusCode: 503, error: 'Service Unavailable', message })
       }
     }
+    // The authorize route gets the page of the callback: without a `state` in the URL, both are the same.
     const route = reply.request.method === settings.revokeMethod ? 'revoke' : 'callback'
     const page = failurePage(this.#parts, route, Object.assign(new Error(message), { statusCode: 503 }), reply.request, reply)
     return { headers: pageHeaders, body: renderPage(page) }

@@ -54,11 +54,15 @@ export class RouteFailures {
   }
 }
 
-/** Passes errors from the scope of the routes to the error handler of the surrounding instance, also one that is set after the plugin. */
+/**
+ * Passes errors from the scope of the routes to the error handler of the surrounding instance, even to one that the app sets
+ * after it has registered the plugin.
+ */
 export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInstance): void {
   // A scope inherits the error handler that the surrounding instance had when the scope was made. The app may set another one later.
   const registered = fastify.errorHandler
   fastify.setErrorHandler((thrown: unknown, request, reply) => {
+    // The gate remembers the error that is sent, for `withReason`.
     gateOf(reply)
     // If the app has set no other handler, throwing makes Fastify call the inherited one, and after it those of outer scopes.
     // Fastify does so only for Error objects.
@@ -69,7 +73,7 @@ export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInst
 }
 
 /**
- * Adds `reason` to the JSON that Fastify's error serializer has written, which leaves `reason` out.
+ * Adds the `reason` of an error to its JSON, because Fastify's error serializer leaves `reason` out.
  * An answer that an error handler or a hook of the app has written stays as it is.
  */
 function withReason (reply: FastifyReply, payload: unknown): unknown {

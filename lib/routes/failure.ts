@@ -38,7 +38,7 @@ const stateWords: Record<StateReason, Words> = {
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
   host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
   cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
-  other_browser: { title: 'This attempt began somewhere else', text: 'In another browser, or under another address. Please connect once more and stay in one place.' },
+  other_browser: { title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address. Please connect once more and stay in one place.' },
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
 
@@ -57,7 +57,7 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
 
   const code = codeOf(error)
   const reason = reasonOf(error)
-  // The page and `failureRedirect` leave out the error message, so the developer finds it in the log.
+  // The page and `failureRedirect` leave out the error message, so it is logged for the developer.
   const message = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
   if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${message}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')

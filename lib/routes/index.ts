@@ -49,7 +49,7 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
 
   fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('authorize'), method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: failures.handle('authorize', authorize) })
   fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: failures.handle('callback', callback) })
-  // HEAD answers 404. It is registered all the same, because Fastify would log the URL of an unknown route, with code and state.
+  // HEAD answers 404. It is registered nevertheless, because Fastify would log the URL of an unknown route, with code and state.
   fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
     fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })

@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 export type Cleaner = (text: string) => string
 
 const hidden = '[hidden]'
-/** Shorter values of `code` and `state` would be part of ordinary words. */
+/** Shorter values of `code` and `state` are not hidden, because ordinary words may contain them. */
 const shortestSecret = 8
 const hiddenNames = new Set<unknown>(['authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie'])
 
@@ -45,7 +45,11 @@ function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[
   return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= shortestSecret)
 }
 
-/** The prototype of every view's Proxy target. `util.inspect` ignores the traps of a Proxy and looks for `inspect.custom` in its target. */
+/**
+ * Lets `util.inspect` print a view of `Redaction`. `util.inspect` does not use the traps of a Proxy. It only looks for
+ * `inspect.custom` in the target of the Proxy, and calls it with the Proxy as `this`. So this object is the prototype of
+ * the targets of all views.
+ */
 const inspectable = {
   [inspect.custom] (): object {
     // Getters are copied without calling them: a getter of Fastify throws before the server listens.
@@ -61,7 +65,7 @@ const plains = new WeakMap<object, object>()
  * Removes secrets from the arguments of one log line.
  *
  * Plain objects, arrays and errors are copied deeply, because loggers clone and print them. An instance of any other class
- * becomes a view: a Proxy that reads the original only when it is read itself. So the app's serializers and formatters find
+ * becomes a view: a Proxy that reads a member of the original only when somebody reads that member. So the app's serializers and formatters find
  * every member, however deep. Their writes stay in the copy or the view and never reach the request.
  */
 export class Redaction {
@@ -103,7 +107,8 @@ export class Redaction {
   #describe (owner: object, key: PropertyKey): PropertyDescriptor {
     const { value, get, set, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
     if (get === undefined) return { value: this.#showMember(key, value, owner), writable: true, enumerable, configurable: true }
-    // The original's own setter would change the original, so a write replaces the getter. From Node 24 on, `stack` of an error is a getter.
+    // The original's own setter would change the original. So a write replaces the getter in the copy instead, for example
+    // that of an error's `stack`, which is a getter from Node 24 on.
     const write = function (this: object, written: unknown): void {
       Object.defineProperty(this, key, { value: written, writable: true, enumerable, configurable: true })
     }

@@ -14,7 +14,7 @@ export interface SealedOptions {
 
 /** Options of a single write. */
 export interface SealedCallOptions {
-  /** Called after the write was reported as failed, if the store has or may have carried it out all the same. */
+  /** Called after the write was reported as failed, if the store has or may have carried it out nevertheless. */
   afterFailure?: (() => void) | undefined
   /** Whether the store is called even during the second of rest after a timeout. Defaults to false. */
   whileResting?: boolean | undefined

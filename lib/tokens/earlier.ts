@@ -9,12 +9,12 @@ import { newestOfEach } from './search.ts'
 
 /** How many of a user's earlier tokens are checked. */
 const maxChecked = 5
-/** How many of a user's records are read to choose from. A person has few, a load test has many. */
+/** How many of a user's records are read to find the newest. A person has few records, a load test has many. */
 const maxRead = 1000
 
 /**
- * Checks the newest other tokens of a user who has connected again, because Webflow may have ended them by that. Forgets
- * those that have ended, and updates what the others open. All checks together take at most `timeout`.
+ * Checks the newest earlier tokens of a user who has connected again, because Webflow may end earlier tokens when it issues
+ * a new one. Forgets those that have ended, and updates what the others open. All checks together take at most `timeout`.
  */
 export async function checkEarlierTokens (parts: TokenParts, token: StoredToken): Promise<void> {
   const { checks, records, settings: { timeout } } = parts
@@ -23,7 +23,7 @@ export async function checkEarlierTokens (parts: TokenParts, token: StoredToken)
   await withDeadline(timeout, (deadline) => settleAll(newest.map(async (other) => {
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
     if (verdict.kind === 'active') await records.learn(other, verdict.installation)
-    // Webflow has described this token before. So it has ended, and is not merely too new for Webflow to know it.
+    // Webflow has answered about this token before. So the token has ended, and is not merely too new for Webflow to know it.
     if (verdict.kind === 'revoked') await forgetEnded(parts, new ProtectedToken(other.tokenId, other.record), 'superseded')
   })))
 }

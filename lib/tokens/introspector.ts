@@ -14,13 +14,16 @@ import type { StoredToken, TokenRecords } from './records.ts'
 const maxPerSearch = 20
 /** How many incomplete records `revokeAll` asks about at a time. */
 const maxAtOnce = 8
-/** How many records uses and searches ask about at a time. In a longer queue, questions would time out before their turn. */
+/**
+ * While so many questions are open, uses and searches ask no further ones. In a longer queue, questions would time out before
+ * their turn.
+ */
 const maxAsking = 40
 /** The first pause of a record, in milliseconds. Each further pause is twice as long as the one before. */
 const firstPause = 1000
 /** The longest pause, in milliseconds. Once a record has reached it, nobody asks about the record in the background. */
 const longestPause = 600_000
-/** For so many milliseconds after Webflow has issued a token, parts of Webflow may not know the token yet. */
+/** How long some servers of Webflow may not know a token that Webflow has just issued, in milliseconds. */
 const newFor = 60_000
 
 const outages: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT'])
@@ -28,7 +31,7 @@ const outages: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_U
 /** Why a record is still incomplete after Webflow was asked, and what that means for searches. */
 interface Gap {
   error: Error
-  /** The kinds of queries that the record may match although no search finds it. */
+  /** The kinds of queries that may miss the record: it may match such a query, but lacks the ids by which a search finds it. */
   kinds: readonly QueryKind[]
   /**
    * Whether a search that finds nothing must fail with the error: nothing at all is known about the token, because Webflow
@@ -115,7 +118,7 @@ export class Introspector {
    * Asks about a page of incomplete records before a search. The next search continues after that page. Resolves with the
    * error with which the search must fail if it finds nothing; null if there is no such error.
    */
-  async askSome (): Promise<Error | null> {
+  async askBeforeSearch (): Promise<Error | null> {
     const { records } = this.#parts
     const cursor = this.#cursor
     let page = await records.page(records.tags.incomplete, cursor, maxPerSearch)
@@ -127,8 +130,8 @@ export class Introspector {
   }
 
   /**
-   * Asks about all incomplete records, even in their pauses. Resolves with the errors of the records that may match a query
-   * of this kind although no search finds them, by the ids of their tokens.
+   * Asks about all incomplete records, even in their pauses. A record may still lack the ids by which a search of this kind
+   * finds it. Resolves with the errors of these records, by the ids of their tokens.
    */
   async askAll (kind: QueryKind): Promise<Map<string, Error>> {
     const { records } = this.#parts
@@ -145,7 +148,7 @@ export class Introspector {
     return undecided
   }
 
-  /** Asks about a token. In a pause, resolves with the outcome of the question before the pause instead. */
+  /** Asks about a token. In a pause, or while too many questions are open, resolves with the outcome of the last one instead. */
   async #askIfDue (token: StoredToken): Promise<Gap | null> {
     return this.#isDue(token) ? await this.#ask(token) : this.#pauses.get(token.tokenId)?.gap ?? null
   }
@@ -166,7 +169,7 @@ export class Introspector {
   async #askOnce (token: StoredToken): Promise<Gap | null> {
     const { checks, log, records, settings } = this.#parts
     const { tokenId, record } = token
-    // Version 0.1 left the tag on some complete records.
+    // Version 0.1 left the tag `incomplete` on some complete records.
     if (record.complete) return null
     const verdict = await withDeadline(settings.timeout, (deadline) => checks.ask(record.accessToken, record.scope, { deadline }))
     if (verdict.kind !== 'active') return this.#pause(tokenId, record, gapAfter(record, verdict))

@@ -7,13 +7,13 @@ import { formatAuthorization, parseAuthorization, parseUser, type Installation }
  *
  * | State | In the store | What leads to another state |
  * |---|---|---|
- * | incomplete | `complete` is false, and the record has the tag `incomplete`. `authorization` is null, or only `user` is missing | A complete answer to an introspection, whatever led to it: in the background, a use, a search or a check. Then the record is complete |
- * | complete | `complete` is true, and the record has the tags of what the token opens and of who granted it | The user connects again and gets the same token, and Webflow does not answer completely. Then the record is incomplete |
+ * | incomplete | `complete` is false, and the record has the tag `incomplete`. `authorization` is null, or only `user` is missing | Webflow answers an introspection completely: in the background, or for a use, a search or a check. Then the record is complete |
+ * | complete | `complete` is true, and the record has the tags of what the token opens and of who granted it | The user connects again and gets the same token, but Webflow does not answer the introspection completely. Then the record is incomplete |
  * | ended | No record | – |
  *
  * An incomplete or complete record ends by a revocation, by a reported 401 that Webflow confirms, by the check after the
- * user's next connection, by logout, and by its deadline. With `identify`, the user's next token overwrites the record.
- * There is no state for a token that Webflow has ended without anybody noticing: its record stays as it was.
+ * user's next connection, by logout, or when it expires. With `identify`, the user's next token overwrites the record.
+ * There is no state for a token that Webflow has ended but that nobody has checked since: its record stays as it was.
  */
 export interface TokenRecord {
   accessToken: string
@@ -45,8 +45,8 @@ export class ProtectedToken implements WebflowToken {
   readonly #accessToken: string
 
   static {
-    // With `showHidden` and `getters`, `util.inspect` evaluates the accessors of a class instance, but not those of a plain
-    // object. It goes by the constructor.
+    // With `showHidden` and `getters`, `util.inspect` would call the getter `accessToken`. It calls no getters of a prototype
+    // whose constructor is `Object`, because it takes the object for a plain one.
     Object.defineProperty(this.prototype, 'constructor', { value: Object })
   }
 
@@ -54,7 +54,7 @@ export class ProtectedToken implements WebflowToken {
     this.id = id
     this.tokenType = record.tokenType
     this.scope = [...record.scope]
-    // Handlers may change the Date, and several tokens share one record.
+    // The Date is copied: a handler may change it, and several tokens share one record.
     this.authorization = record.authorization && Object.freeze({ ...record.authorization, createdOn: record.authorization.createdOn && new Date(record.authorization.createdOn) })
     this.user = record.user
     this.createdAt = new Date(record.createdAt)
@@ -85,9 +85,10 @@ export function absorb (record: TokenRecord, { authorization, user, askedAt }: I
 }
 
 /**
- * Tells whether a record is of a later authorization than another record. If both hold the same access token, it tells
- * whether the record has the later answer of Webflow. Webflow's clock decides where both authorizations are known, because
- * the clocks of two replicas may differ.
+ * Tells whether a record is newer than another one. If both hold the same access token, the later answer of Webflow is newer,
+ * and a record is not newer than one without an answer. Otherwise the later authorization is newer. Its time is Webflow's
+ * `createdOn` if the two records have different ones, because the clocks of two replicas may differ. Otherwise it is the
+ * record's own `createdAt`.
  */
 export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
   if (record.accessToken === than.accessToken) return record.askedAt > than.askedAt && than.askedAt > 0
@@ -96,15 +97,19 @@ export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
 }
 
 /**
- * Tells whether the existing record must not be overwritten, because it is newer. `replaced` is the record that existed
- * before the app asked for the token. It never counts as newer, although it may look so by the clock of another replica.
+ * Tells whether the existing record is newer, so that it must not be overwritten. `replaced` is the record that existed
+ * before the app asked Webflow for the new token. That record never counts as newer, even if a replica with a fast clock wrote
+ * it.
  */
 export function hasOvertaken (existing: TokenRecord, record: TokenRecord, replaced: TokenRecord | undefined): boolean {
   const isReplaced = existing.accessToken === replaced?.accessToken && existing.accessToken !== record.accessToken
   return !isReplaced && isNewer(existing, record)
 }
 
-/** Returns a record with what the existing record of the same access token knows, if Webflow did not answer this time. */
+/**
+ * Copies Webflow's last answer from the existing record into a record of the same access token that has no answer of its own.
+ * `complete` is not copied, so Webflow is asked again.
+ */
 export function keepKnown (record: TokenRecord, { accessToken, authorization, user, askedAt }: TokenRecord): TokenRecord {
   return record.askedAt === 0 && record.accessToken === accessToken ? { ...record, authorization, user, askedAt } : record
 }

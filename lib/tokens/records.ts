@@ -11,7 +11,7 @@ import type { TagNames } from './tags.ts'
 
 /** How many opened records are kept in memory. */
 const maxOpened = 1000
-/** How often a conditional write is tried. Of several simultaneous writers one succeeds, and the others have to read again. */
+/** The most tries of a conditional write. Of several simultaneous writers one succeeds, and the others have to read again. */
 const maxTries = 10
 const pageSize = 100
 const largestPage = 1000
@@ -27,7 +27,7 @@ export interface StoredToken {
 /** The tokens that have a tag. */
 export interface FoundTokens {
   tokens: StoredToken[]
-  /** The errors of tokens that were sealed under a secret unknown to this process, by the ids of the tokens. */
+  /** The tokens that cannot be read, because this process does not know their secret: an error for each id of a token. */
   unreadable: Map<string, Error>
 }
 
@@ -46,7 +46,7 @@ export class TokenRecords {
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
   readonly #underWay: UnderWay
-  /** The ids of the tokens whose deletion failed, while it is not known whether the store has carried it out all the same. */
+  /** The ids of the tokens whose deletion was reported as failed, until it is known whether the store has deleted them anyway. */
   readonly #maybeGone = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
@@ -77,17 +77,19 @@ export class TokenRecords {
 
   /**
    * Writes a token, unless the store holds a newer one under this id. Resolves with the record that the store holds then.
-   * `replaced` is the record that the store held before the app asked for the token, or null. It never counts as newer,
-   * even if its clock was ahead. Left out, no record counts as newer.
-   * If the write fails and the store carries it out all the same, the write is taken back. Webflow has already issued the
-   * token, so the store is called even while it rests.
+   * `replaced` is the record that the store held before the app asked Webflow for the token, or null if there was none.
+   * That record never counts as newer, even if a replica with a fast clock wrote it. If `replaced` is undefined, no record
+   * counts as newer.
+   * If the write is reported as failed but the store carries it out anyway, the write is taken back.
+   * Webflow has already issued the token, so the store is called even while it rests.
    */
   async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
     return await untilWritten(async (isRetry) => {
       // The first try does not read if the store is expected to hold nothing.
       const current = replaced === null && !isRetry ? null : await this.readSealed(tokenId, { whileResting: true })
-      const existing = current === null ? null : this.#readable(tokenId, current)
-      // If the answer to a command is lost, ioredis sends the command again. Then the first try has written this very record.
+      const existing = current === null ? null : this.#openIfReadable(tokenId, current)
+      // If the answer to a command is lost, ioredis sends the command again and the store refuses it, because the first command
+      // has written this very record.
       if (existing !== null && isRetry && serializeRecord(existing.record) === serializeRecord(record)) return existing
       if (existing !== null && replaced !== undefined && hasOvertaken(existing.record, record, replaced?.record)) return existing
       const merged = existing === null ? record : keepKnown(record, existing.record)
@@ -126,7 +128,7 @@ export class TokenRecords {
   /** Reads and opens a token; null when there is none. The token does not count as used. */
   async peek (tokenId: string): Promise<StoredToken | null> {
     const sealed = await this.readSealed(tokenId)
-    return sealed === null ? null : this.#living(tokenId, sealed)
+    return sealed === null ? null : this.#openUnexpired(tokenId, sealed)
   }
 
   /**
@@ -134,7 +136,7 @@ export class TokenRecords {
    * as used. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when the value was sealed under a secret unknown to this process.
    */
   open (tokenId: string, sealed: string): StoredToken | null {
-    const token = this.#living(tokenId, sealed)
+    const token = this.#openUnexpired(tokenId, sealed)
     if (token === null) return null
     if (this.#opened.get(tokenId) !== token) this.#opened.set(tokenId, token)
     this.renewIfDue(token)
@@ -157,14 +159,14 @@ export class TokenRecords {
   }
 
   /**
-   * Changes the record of an access token. `changed` gets the current record and returns the new one, or the same object to
+   * Changes the record of an access token. `edit` gets the current record and returns the new one, or the same object to
    * change nothing. Resolves with the record that the store holds then; null if it has gone or holds another access token.
    */
-  async change (tokenId: string, accessToken: string, changed: (record: TokenRecord) => TokenRecord): Promise<StoredToken | null> {
+  async change (tokenId: string, accessToken: string, edit: (record: TokenRecord) => TokenRecord): Promise<StoredToken | null> {
     return await untilWritten(async () => {
       const current = await this.peek(tokenId)
       if (current === null || current.record.accessToken !== accessToken) return null
-      const record = changed(current.record)
+      const record = edit(current.record)
       if (record === current.record) return current
       const sealed = await this.#set(tokenId, record, current.sealed)
       return sealed === null ? undefined : { tokenId, sealed, record }
@@ -187,7 +189,7 @@ export class TokenRecords {
     const tokens = tokenIds.flatMap((tokenId, index) => {
       const sealed = values[index] ?? null
       try {
-        return sealed === null ? [] : this.#living(tokenId, sealed) ?? []
+        return sealed === null ? [] : this.#openUnexpired(tokenId, sealed) ?? []
       } catch (error) {
         unreadable.set(tokenId, toError(error))
         return []
@@ -218,9 +220,10 @@ export class TokenRecords {
   }
 
   /**
-   * Deletes the record of an access token, even if the record was renewed meanwhile. Resolves whether there was one. A record
-   * of another access token stays. Calls `onGone` once the record has gone, before this resolves. If this rejects and the
-   * store carries the deletion out all the same, `onGone` is called then. It must not reject.
+   * Deletes the record of an access token, even if the record was renewed meanwhile. A record of another access token stays.
+   * Resolves with whether there was such a record.
+   * Calls `onGone` once the record has gone, before this resolves. If this rejects but the store deletes the record later,
+   * `onGone` is called later too. `onGone` must not reject.
    */
   async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>): Promise<boolean> {
     return await untilWritten(async () => {
@@ -238,7 +241,10 @@ export class TokenRecords {
     })
   }
 
-  /** Deletes whatever record the store holds under an id. A deletion that is carried out late spares a newer record. */
+  /**
+   * Deletes whatever record the store holds under an id. The deletion is conditional on the value that was read, so a late
+   * one does not delete a newer record.
+   */
   async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
     await untilWritten(async () => {
@@ -256,7 +262,7 @@ export class TokenRecords {
    * It does so even if another process has renewed or completed the record meanwhile. A record of another access token stays.
    */
   #takeBack (tokenId: string, accessToken: string, before: StoredToken | null): void {
-    // The user had this access token before, so there is nothing to put back.
+    // The store held the same access token before the write, so there is nothing to take back.
     if (before !== null && before.record.accessToken === accessToken) return
     const key = storeKey(tokenId)
     this.#underWay.insist(
@@ -268,7 +274,7 @@ export class TokenRecords {
           : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.tags.of(before.record), if: sealed })
         if (!isDone) throw unavailable('A token was changed while the plugin undid a write that had failed.')
       },
-      (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it all the same, it stays there until it expires') }
+      (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it nevertheless, it stays there until it expires') }
     )
   }
 
@@ -301,21 +307,23 @@ export class TokenRecords {
     return Math.min(now + this.#maxAge, endsAt ?? Infinity)
   }
 
-  /** Opens a record that is about to be overwritten; null if it cannot be read, for whatever reason. */
-  #readable (tokenId: string, sealed: string): StoredToken | null {
+  /** Opens a record that is about to be overwritten; null if it has expired or cannot be read, for whatever reason. */
+  #openIfReadable (tokenId: string, sealed: string): StoredToken | null {
     try {
-      return this.#living(tokenId, sealed)
+      return this.#openUnexpired(tokenId, sealed)
     } catch {
       return null
     }
   }
 
-  #living (tokenId: string, sealed: string): StoredToken | null {
+  /** Opens a sealed value, or takes the opened record from memory; null when the value is not ours or the record has expired. */
+  #openUnexpired (tokenId: string, sealed: string): StoredToken | null {
     const known = this.#opened.get(tokenId)
     const token = known !== undefined && known.sealed === sealed ? known : this.#unseal(tokenId, sealed)
     return token === null || token.record.expiresAt <= Date.now() ? null : token
   }
 
+  /** Opens a sealed value, even of an expired record; null when the value is not ours. */
   #unseal (tokenId: string, sealed: string): StoredToken | null {
     const text = this.#store.open(storeKey(tokenId), sealed)
     const record = text === null ? null : parseRecord(text)

@@ -31,7 +31,7 @@ export async function revokeToken (parts: TokenParts, token: WebflowToken, { req
   const { checks, log, records, webflow } = parts
   const upstream = await webflow.revoke(token.accessToken).catch((err: unknown) => {
     if (!force) throw err
-    log.warn({ tokenId: token.id, err }, 'webflow-oauth: Webflow did not revoke a token, and `revoke` with `force` deletes it all the same. The token may still be valid at Webflow')
+    log.warn({ tokenId: token.id, err }, 'webflow-oauth: Webflow did not revoke a token, and `revoke` with `force` deletes it nevertheless. The token may still be valid at Webflow')
     return 'failed' as const
   })
   const onGone = (gone: WebflowToken) => runOnRevoke(parts, gone, request)
@@ -50,7 +50,7 @@ export async function revokeToken (parts: TokenParts, token: WebflowToken, { req
  * even records that do not match. Each record has its own result.
  */
 export async function revokeAll (parts: TokenParts, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
-  // This comes first: a record that is completed by it is found below.
+  // Webflow is asked first, so that the search also finds the records that the answers complete.
   const incomplete = await parts.introspector.askAll(kind)
   const { tokens, unreadable } = await findRecords(parts.records, kind, id)
   const undecided = new Map([...incomplete, ...unreadable])
@@ -77,10 +77,15 @@ async function revokeHolders (parts: TokenParts, accessToken: string, matches: r
   try {
     const upstream = await webflow.revoke(accessToken)
     checks.revoked(accessToken)
-    const forgetAll = (tokens: readonly WebflowToken[]) => Promise.all(tokens.map((token) => deletions.run(() => records.forget(token.id, accessToken, () => runOnRevoke(parts, token, null))).then(
-      (): TokenRevocation => ({ id: token.id, revoked: true, upstream, error: null }),
-      (error: unknown) => fail(token, error)
-    )))
+    const forget = async (token: WebflowToken): Promise<TokenRevocation> => {
+      try {
+        await deletions.run(() => records.forget(token.id, accessToken, () => runOnRevoke(parts, token, null)))
+        return { id: token.id, revoked: true, upstream, error: null }
+      } catch (error) {
+        return fail(token, error)
+      }
+    }
+    const forgetAll = (tokens: readonly WebflowToken[]) => Promise.all(tokens.map(forget))
     const matchIds = new Set(matches.map(({ id }) => id))
     const others = await forgetAll((await findHolders(records, accessToken)).filter(({ id }) => !matchIds.has(id)))
     const failed = others.find(({ revoked }) => !revoked)

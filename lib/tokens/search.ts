@@ -8,8 +8,8 @@ import type { FoundTokens, StoredToken, TokenRecords } from './records.ts'
  * may have been missed.
  */
 export async function findTokens ({ introspector, records }: TokenParts, kind: QueryKind, id: string): Promise<StoredToken[]> {
-  // This comes first: a record that is completed by it is found below.
-  const missed = await introspector.askSome()
+  // Webflow is asked first, so that the search also finds the records that the answers complete.
+  const missed = await introspector.askBeforeSearch()
   const { tokens, unreadable } = await findRecords(records, kind, id)
   const [problem = missed] = unreadable.values()
   if (tokens.length === 0 && problem !== null) throw problem
@@ -32,7 +32,7 @@ export async function * walkTokens ({ records }: TokenParts): AsyncGenerator<Sto
   if (problem !== undefined) throw problem
 }
 
-/** Chooses the newest token of each group; tokens with the same name are one group. The newest of all comes first. */
+/** Returns the newest token of each group, the newest of all first. Tokens with the same `nameOf` are one group. */
 export function newestOfEach (tokens: readonly StoredToken[], nameOf: (record: TokenRecord) => string): StoredToken[] {
   const chosen = new Map<string, StoredToken>()
   for (const token of tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)) {
