@@ -89,10 +89,10 @@ async function runOne<Store extends TokenStore> ({ title, check }: ContractTest,
   const { createStore, connect, interrupt, closeStore } = options
   const clock = testClockOf(options.clock)
   const opened: Store[] = []
-  const open = async (maker: string, made: Store | Promise<Store>): Promise<Store> => {
+  const open = async (option: string, made: Store | Promise<Store>): Promise<Store> => {
     const store = await made
     opened.push(store)
-    assertStore(maker, store)
+    assertStore(option, store)
     return store
   }
   const checked = (store: TokenStore): CheckedStore => new CheckedStore(store, title, clock)
@@ -124,9 +124,9 @@ function assertTypes ({ createStore, connect, clock, interrupt, closeStore }: { 
   }
 }
 
-function assertStore (maker: string, store: unknown): void {
+function assertStore (option: string, store: unknown): void {
   const missing = METHODS.find((method) => typeof Object(store)[method] !== 'function')
   if (missing !== undefined) {
-    throw new TypeError(`\`${maker}\` of storeTests resolved with a store that has no method \`${missing}\`: a TokenStore has ${METHODS.join(', ')}`)
+    throw new TypeError(`\`${option}\` of storeTests resolved with a store that has no method \`${missing}\`: a TokenStore has ${METHODS.join(', ')}`)
   }
 }

@@ -18,8 +18,9 @@ interface Entry {
   readonly value: string
   readonly expiresAt: number
   readonly tags: readonly string[]
-  /** Rises with every write: the order of the entries of a tag, and the cursor of `find`. */
+  /** Rises with every write. It orders the entries of a tag, and is the cursor of `find`. */
   readonly sequence: number
+  /** The index of the entry in the `DeadlineHeap`, which alone changes it. */
   position: number
 }
 
@@ -28,14 +29,14 @@ const DROPPED_PER_SET = 10
 
 /**
  * Keeps tokens in the memory of this process: for development, tests and apps of a single process.
- * The tokens are lost when the process ends, and no other process sees them. The store is good for 100,000 entries.
+ * The tokens are lost when the process ends, and no other process sees them. The store is built for up to 100,000 entries.
  * It starts no timers: an expired entry is dropped when it is read, or when something else is written.
  */
 export class MemoryStore implements TokenStore {
   readonly #maxEntries: number
   readonly #entries = new Map<string, Entry>()
   readonly #deadlines = new DeadlineHeap<Entry>()
-  /** The entries of each tag, by rising sequence number. A tag with a single entry, as most are, holds the entry itself: a list takes 60 bytes more. */
+  /** The entries of each tag, by rising sequence number. Most tags have a single entry. For them the map holds the entry itself, because a list takes 60 bytes more. */
   readonly #tagged = new Map<string, Entry | Entry[]>()
   #lastTags: readonly string[] = []
   #sequence = 0
@@ -123,7 +124,7 @@ export class MemoryStore implements TokenStore {
     return { keys, cursor: null }
   }
 
-  /** Copies a list of tags. Values often have the same tags as the value before: they share one list, which saves 60 bytes a value. */
+  /** Copies a list of tags without repetitions. A value with the same tags as the value before shares its list, which saves 60 bytes. */
   #distinct (tags: readonly string[]): readonly string[] {
     const distinct = Array.from(new Set(tags))
     const isLast = distinct.length === this.#lastTags.length && distinct.every((tag, index) => tag === this.#lastTags[index])

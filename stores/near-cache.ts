@@ -22,7 +22,7 @@ interface Entry {
 const LARGEST_AGE = 60_000
 
 /**
- * Keeps values that were just read from Redis in this process.
+ * Caches values that were just read from Redis, in the memory of this process.
  *
  * A read adds its entry before it asks Redis, and fills in the value when Redis answers. A change removes the entry of
  * its key. A read that was under way then fills in an entry that has been removed, so the old value is not kept.
@@ -54,12 +54,12 @@ export class NearCache {
 
   /**
    * Resolves with a value that is young enough, or reads it from Redis. The value is then kept, unless `drop` is called
-   * for the key meanwhile. That a key is unknown is not remembered.
+   * for the key meanwhile. Unknown keys are not remembered.
    */
   async load (key: string, read: () => Promise<string | null>): Promise<string | null> {
     const fresh = this.#freshEntry(key)
-    // An entry without a value belongs to a read that is under way. This read does not replace it: otherwise a key that
-    // is read all the time would never be kept.
+    // An entry without a value belongs to another read that is under way. That entry stays: if each read replaced it, the
+    // value of a key that is read all the time would never be kept.
     if (fresh !== undefined) return fresh.value ?? await read()
     const entry: Entry = { askedAt: performance.now(), value: null }
     this.#add(key, entry)
@@ -78,7 +78,7 @@ export class NearCache {
 
   #freshEntry (key: string): Entry | undefined {
     const entry = this.#entries.get(key)
-    // The monotonic clock: the system clock may be set back, and the entry would seem younger than it is.
+    // `performance.now` is monotonic. By the system clock, an entry would seem too young after the clock was set back.
     if (entry === undefined || performance.now() - entry.askedAt < this.#maxAge) return entry
     this.#entries.delete(key)
   }

@@ -21,7 +21,7 @@ const LARGEST_BATCH = 500
 
 /**
  * Reads all keys that are asked for in one turn of the event loop by a single MGET.
- * Under load most of the cost of a read is the command itself, not its key.
+ * Under load, a command costs far more than one more key in a command.
  */
 export class ReadBatch {
   readonly #client: ReadingClient
@@ -44,7 +44,7 @@ export class ReadBatch {
   }
 
   #send (batch: Read[]): void {
-    // The timer finds nothing when its batch was full and has been sent already.
+    // `setImmediate` finds no reads here if its batch was full and was therefore sent earlier.
     if (batch.length === 0) return
     this.#waiting = []
     const [only] = batch

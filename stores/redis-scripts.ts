@@ -54,12 +54,12 @@ return 1`
 export const PAGE = `${DROP_EXPIRED}
 local first = expired - dropped
 if ARGV[2] then
-  local behind = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
+  local earlier = redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. ARGV[2])
   local score = redis.call('ZSCORE', KEYS[1], ARGV[3])
   if score and tonumber(score) == tonumber(ARGV[2]) then
-    behind = redis.call('ZRANK', KEYS[1], ARGV[3]) + 1
+    earlier = redis.call('ZRANK', KEYS[1], ARGV[3]) + 1
   end
-  first = math.max(first, behind)
+  first = math.max(first, earlier)
 end
 return redis.call('ZRANGE', KEYS[1], first, first + ARGV[1] - 1, 'WITHSCORES')`
 

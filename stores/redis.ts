@@ -5,7 +5,7 @@ import { DELETE_IF, DROP_STRAYS, INDEX, PAGE, REPLACE_IF } from './redis-scripts
 import type { SetOptions, TokenStore } from './token-store.ts'
 
 /**
- * The part of a client that `RedisStore` uses. `Redis` and `Cluster` of ioredis fit, and ioredis-mock does.
+ * The part of a client that `RedisStore` uses. `Redis` and `Cluster` of ioredis fit, and so does ioredis-mock.
  */
 export interface RedisClient extends ReadingClient {
   set (key: string, value: string, pxat: 'PXAT', milliseconds: number): Promise<unknown>
@@ -26,19 +26,22 @@ export interface RedisStoreOptions {
    */
   keyPrefix?: string | undefined
   /**
-   * Keeps values that were just read in this process, so that a busy session does not cost a Redis command for each
-   * request. A change made by another process is seen within `nearCache.maxAge` milliseconds. Defaults to no cache.
+   * Caches values that were just read from Redis, in the memory of this process, so that a busy session does not cost a
+   * Redis command for each request. A change made by another process is seen within `nearCache.maxAge` milliseconds.
+   * Defaults to no cache.
    */
   nearCache?: NearCacheOptions | undefined
 }
 
 const METHODS = ['get', 'set', 'del', 'eval']
 
-// Each member of a page is read. On a cluster that is a GET for each: a longer page would fill the client's queue.
+// `find` reads the value of each member of a page, on a cluster by one GET each: a longer page would fill the client's queue.
 const LARGEST_PAGE = 1000
+// How many expired members of a tag each write drops at most.
 const DROPPED_PER_SET = 10
+// How long a stray is left alone, in milliseconds. See #dropStrays.
 const STRAY_AGE = 60_000
-// Long enough for a walk over all tokens that runs once a day.
+// In milliseconds. Long enough for a walk over all tokens that runs once a day.
 const STRAY_MEMORY = 48 * 60 * 60 * 1000
 const MOST_STRAYS = 10_000
 
@@ -85,7 +88,7 @@ export class RedisStore implements TokenStore {
 
   /**
    * Resolves with the value of each key, or null when the key is unknown or expired, in the order of the keys.
-   * Reads past the near cache, by one MGET for 500 keys.
+   * Never answers from the near cache. Reads up to 500 keys by one MGET, where Redis allows it.
    */
   async getMany (keys: readonly string[]): Promise<Array<string | null>> {
     return await Promise.all(keys.map((key) => this.#read(this.#keyOf(key))))
@@ -108,7 +111,7 @@ export class RedisStore implements TokenStore {
     const stored = `${headerOf(tags)}\n${value}`
 
     // Tags first: a write that fails half-way leaves a tag member without a value, which find() leaves out.
-    // The other order would leave a token that no search finds, and so no revocation.
+    // In the other order, it would leave a token that no search can find, so that nobody could revoke it by a search.
     await Promise.all(tags.map((tag) => this.#client.eval(INDEX, 1, this.#tagKeyOf(tag), DROPPED_PER_SET, deadline, key)))
     const condition = options.if
     return await this.#change(key, async (redisKey) => {
@@ -183,7 +186,10 @@ export class RedisStore implements TokenStore {
     if (old.length > 0) await this.#client.eval(DROP_STRAYS, 1, this.#tagKeyOf(tag), ...old)
   }
 
-  /** When the map is full, evicts the oldest entry if it is more than 48 hours old. Otherwise the new one is not recorded. */
+  /**
+   * Records a stray. When the map is full, the oldest entry makes room if it is more than 48 hours old. If it is younger, the
+   * new stray is not recorded.
+   */
   #rememberStray (name: string, deadline: string, now: number): void {
     this.#strays.delete(name)
     const [oldest] = this.#strays
@@ -215,14 +221,14 @@ function assertClient (client: unknown): void {
   }
 }
 
-/** Returns what comes after the header, see `headerOf`. A value that this store did not write may have none. */
+/** Returns what comes after the header, see `headerOf`. A value that this store did not write may have no header. */
 function valueIn (stored: string): string {
   return stored.slice(stored.indexOf('\n') + 1)
 }
 
 /**
  * Makes the header of a stored string: each tag, percent-encoded, and a space. A newline ends the header.
- * An untagged value costs one byte more.
+ * A value without tags has an empty header, and so is stored with one byte more.
  */
 function headerOf (tags: readonly string[]): string {
   return tags.map((tag) => `${encodeURIComponent(tag)} `).join('')

@@ -26,7 +26,7 @@ export interface TokenStore {
   getSync? (key: string): string | null | undefined
   /**
    * Optional. Resolves with one entry for each key, in the order of the keys: the value, or null when the key is
-   * unknown or expired. Reads past any cache. Walks and searches use it for many keys at once.
+   * unknown or expired. Never answers from a cache. The plugin uses it when it lists or searches tokens.
    */
   getMany? (keys: readonly string[]): Promise<Array<string | null>>
   /**

@@ -1,8 +1,8 @@
-// The time is split into slices. If the process is blocked or frozen, it loses one slice at most, however long that lasts.
+// The time is split into slices. However long the process is blocked or frozen, only one slice of that time is counted.
 const slices = 10
 
 /**
- * Calls `onTimeout` after so many milliseconds in which this process was running. Returns a function that cancels the call.
+ * Calls `onTimeout` after this process has run for this many milliseconds more. Returns a function that cancels the call.
  *
  * Time in which the process was blocked or frozen hardly counts. After such a time, Node runs overdue timers before it reads
  * the answers that wait in its sockets. With one long timer, a healthy server would look like a dead one.
@@ -31,7 +31,7 @@ export function startDeadline (milliseconds: number, onTimeout: () => void): () 
 export interface Deadline {
   /** Whether the time is over. */
   readonly isOver: boolean
-  /** Resolves when the time is over. Stays pending when the task ends before. */
+  /** Resolves when the time is over. Stays pending if the task ends first. */
   readonly expired: Promise<void>
 }
 
@@ -50,7 +50,7 @@ class RunningDeadline implements Deadline {
   }
 }
 
-/** Runs a task with a deadline of so many milliseconds. The deadline ends with the task. */
+/** Runs a task with a deadline, in milliseconds. The deadline is cancelled when the task ends. */
 export async function withDeadline<T> (milliseconds: number, task: (deadline: Deadline) => Promise<T>): Promise<T> {
   const deadline = new RunningDeadline(milliseconds)
   try {

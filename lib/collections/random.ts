@@ -1,10 +1,10 @@
 import { randomFillSync } from 'node:crypto'
 
-// Each call for random bytes is expensive, whatever their number, so one call fills this pool for many uses.
+// A call of `randomFillSync` is expensive, even for a few bytes, so one call fills this pool for many uses.
 const pool = Buffer.alloc(4096)
 let taken = pool.length
 
-/** Returns so many random bytes, at most 4,096, of cryptographic quality. The pool does not keep the bytes that it has given away. */
+/** Returns `length` random bytes of cryptographic quality, at most 4,096. Erases them from the pool. */
 export function takeRandom (length: number): Buffer {
   if (taken + length > pool.length) {
     randomFillSync(pool)

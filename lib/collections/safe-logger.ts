@@ -4,8 +4,8 @@ import type { FastifyBaseLogger } from 'fastify'
 export const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
 
 /**
- * Logs a line and never throws. A logger of the app's throws when one of its serializers, formatters or mixins does.
- * Then the text of the line is logged without the objects beside it; if that fails too, the line is lost.
+ * Logs a line and never throws. The app's logger throws when one of its serializers, formatters or mixins throws. Then the
+ * text of the line is logged without the objects beside it. If that fails too, the line is lost.
  */
 export function logSafely (log: (args: readonly unknown[]) => unknown, args: readonly unknown[]): unknown {
   try {
@@ -21,11 +21,11 @@ export function logSafely (log: (args: readonly unknown[]) => unknown, args: rea
 }
 
 /**
- * Makes a logger whose lines never throw. Many lines of the plugin are written where nobody would catch an error,
- * in timers and behind answers: it would end the process, or leave a promise pending.
+ * Makes a logger that never throws. The plugin writes many lines in timers and after the answer was sent, where nothing
+ * catches an error: the error would end the process, or leave a promise pending.
  */
 export function createSafeLogger (logger: FastifyBaseLogger): FastifyBaseLogger {
-  // The logger itself stays as it is: it is the app's, and may be frozen.
+  // The methods are replaced on a new object, because the logger belongs to the app and may be frozen.
   const safe: FastifyBaseLogger = Object.create(logger)
   for (const level of levels) {
     // The method is read for each line: pino replaces its methods when the level changes.

@@ -7,7 +7,7 @@ const pauses = [250, 1000, 4000, 15_000]
  */
 export class UnderWay {
   readonly #tasks = new Set<Promise<unknown>>()
-  /** The timers of work that is in a pause, with what is called when it is given up. */
+  /** For each task that is in a pause: its timer, and the function to call if the task is given up. */
   readonly #paused = new Map<NodeJS.Timeout, () => void>()
   #isStopped = false
 
@@ -36,12 +36,12 @@ export class UnderWay {
     })
   }
 
-  /** Runs a task in the background after a pause, unless the app closes before. The task must not reject. */
+  /** Runs a task in the background after a pause, unless the app closes first. The task must not reject. */
   later (pause: number, task: () => Promise<unknown>): void {
     this.#after(pause, () => { this.add(task()) }, () => {})
   }
 
-  /** Gives up everything that is in a pause, and from now on what would have to wait for one. */
+  /** Gives up every task that is in a pause. From now on, a task that would have to pause is given up at once. */
   stop (): void {
     this.#isStopped = true
     for (const [timer, giveUp] of this.#paused) {

@@ -2,8 +2,8 @@ import type { FastifyRequest } from 'fastify'
 
 /**
  * Returns the URL that the browser requested, as a path with its query on the app's own origin.
- * A proxy, `rewriteUrl` or Express may remove a prefix from the path before Fastify routes it. `publicPrefix` is
- * everything that public paths have in front of the paths that Fastify routes.
+ * A proxy, `rewriteUrl` or Express may remove a prefix from the path before Fastify routes it. `publicPrefix` is the
+ * whole prefix that public paths have and routed paths lack.
  */
 export function askedUrl ({ originalUrl, url }: FastifyRequest, publicPrefix: string): string {
   const original = pathOf(originalUrl)
@@ -15,7 +15,7 @@ export function askedUrl ({ originalUrl, url }: FastifyRequest, publicPrefix: st
 /** Returns the part of the public prefix that a proxy took off the original path. */
 function missingFrom (original: string, routed: string, publicPrefix: string): string {
   const taken = takenOff(original, routed)
-  // The original still has what `rewriteUrl` or Express took off.
+  // `rewriteUrl` and Express leave `originalUrl` as it was, so the original still begins with what they took off.
   if (taken !== null && publicPrefix.toLowerCase().endsWith(taken.toLowerCase())) return publicPrefix.slice(0, publicPrefix.length - taken.length)
   // `rewriteUrl` changed something else. An original with the whole prefix is the one that the browser asked for.
   return isBelow(original, publicPrefix) ? '' : publicPrefix
@@ -31,7 +31,7 @@ function takenOff (original: string, routed: string): string | null {
   // For the mount path itself, Express adds the slash: `/api?a=b` becomes `/?a=b`.
   const rest = original.endsWith(routed) ? routed : routed.slice(1)
   if (!original.endsWith(rest)) return null
-  // Express 4 takes a doubled slash behind its mount path off as well.
+  // Of two slashes behind its mount path, Express 4 takes one off together with the mount path.
   return original.slice(0, original.length - rest.length).replace(/\/$/, '')
 }
 

@@ -69,14 +69,14 @@ export class Cookies {
     return cookies
   }
 
-  /** Reads the session id; null when there is none. Parses the header only if it is unusual: this runs for every request. */
+  /** Reads the session id; null when there is none. Runs for every request, so it parses only an unusual header. */
   readSession (request: FastifyRequest): string | null {
     const header = request.headers.cookie
     if (header === undefined) return null
     const { session } = this.names
     const plain = findPlain(header, session)
     if (plain === null) return null
-    // The parser decodes escapes, and knows which of several cookies of one name counts.
+    // An unusual value goes to the parser, which decodes escapes and chooses among several cookies of one name.
     const id = sessionIdFormat.test(plain) ? plain : this.read(request)[session]
     return id !== undefined && sessionIdFormat.test(id) ? id : null
   }
@@ -101,18 +101,19 @@ export class Cookies {
     }))
   }
 
+  /** Deletes a cookie in the browser. */
   end (reply: FastifyReply, name: string): void {
     this.set(reply, name, '', 0)
   }
 }
 
-/** Finds the value of a cookie without parsing the others; null when there is none. The value is empty if the parser must decide. */
+/** Finds the value of a cookie without parsing the others; null when there is none, and the empty string if the parser must decide. */
 function findPlain (header: string, name: string): string | null {
   for (let start = header.indexOf(name); start >= 0; start = header.indexOf(name, start + 1)) {
     const equals = start + name.length
     const next = header[equals]
     if (next === ' ' || next === '\t') return ''
-    // Part of a longer name, such as that of a flow cookie, or of a value.
+    // The text found is part of a value or of a longer name, such as that of a flow cookie.
     if (next !== '=') continue
     if (start > 0 && !header.startsWith('; ', start - 2)) return ''
     const end = header.indexOf(';', equals)

@@ -14,10 +14,10 @@ export function isNavigation (request: FastifyRequest): boolean {
 /** Tells whether a browser prefetches a page before the user has clicked. The click may never come. */
 export function isPrefetch (request: FastifyRequest): boolean {
   const { 'sec-purpose': secPurpose, purpose } = request.headers
-  return isAhead(secPurpose) || isAhead(purpose)
+  return namesPrefetch(secPurpose) || namesPrefetch(purpose)
 }
 
-function isAhead (purpose: string | string[] | undefined): boolean {
+function namesPrefetch (purpose: string | string[] | undefined): boolean {
   return purpose !== undefined && String(purpose).toLowerCase().includes('prefetch')
 }
 

@@ -27,11 +27,11 @@ export interface Page {
   status: number
   title: string
   text: string
-  /** A small line for whoever is asked for help. */
+  /** A small line at the end, such as the code and the reason of the error, which the user can pass on when asking for help. */
   note?: string | undefined
-  /** An absolute URL to go on to; an empty one loads the same page once more. */
+  /** The target of the link "Try again": an absolute URL, or the empty string for the URL of this page. */
   tryAgain?: string | undefined
-  /** Loads the same URL once more. */
+  /** Whether the page reloads its own URL at once. Defaults to false. */
   reloads?: boolean
 }
 

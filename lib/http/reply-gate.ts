@@ -4,9 +4,9 @@ import { createSafeLogger } from '../collections/safe-logger.ts'
 
 /** Controls which answers a reply may send, and remembers the last one. */
 export interface ReplyGate {
-  /** Whether everybody may send. While the gate is closed, only errors and the plugin's own answers pass. */
+  /** Whether the app may send answers. While the gate is closed, only errors and the plugin's own answers pass. */
   isOpen: boolean
-  /** Whether an answer of the plugin's own is on its way. While it is, nothing else passes a closed gate, errors included. */
+  /** Whether the plugin has sent an answer of its own. After that, nothing else passes a closed gate, not even an error. */
   hasPassed: boolean
   /** Whether the plugin is sending an answer of its own right now. */
   isPassing: boolean
@@ -34,7 +34,7 @@ export function gateOf (reply: FastifyReply): ReplyGate {
   reply.send = function (payload) {
     if (this.sent || !(gate.isOpen || gate.isPassing || (payload instanceof Error && !gate.hasPassed))) {
       createSafeLogger(this.log).warn({ hook: gate.hook }, 'webflow-oauth: an answer came too late and was dropped')
-      // Nobody else would close the file behind it.
+      // A dropped stream is destroyed here. Otherwise the file behind it would stay open.
       if (payload instanceof Readable) payload.destroy()
       return this
     }

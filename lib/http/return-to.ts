@@ -6,7 +6,10 @@ export interface ReturnRules {
   /** The origin of `redirectUri`, against which paths are resolved. */
   origin: string
   allowedOrigins: ReadonlySet<string>
-  /** The normalised paths of the plugin's own routes. `returnTo` must not lead to them, or the flow would begin again. */
+  /**
+   * The normalised paths of the plugin's own routes. `returnTo` must not lead to one of them: the authorize route, for example,
+   * would begin a new flow at once.
+   */
   ownPaths: ReadonlySet<string>
 }
 

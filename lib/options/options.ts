@@ -33,7 +33,7 @@ export interface WebflowOAuthOptions {
   /**
    * The secret from which the plugin derives its keys for cookies and stored values: at least 32 bytes, or a list of such
    * secrets. Required. New values are made with the first secret. Values that were made with any of the secrets are accepted.
-   * To rotate: append the new secret, deploy, move it to the front, deploy.
+   * To rotate: append the new secret and deploy, then move it to the front and deploy again.
    * The client secret is refused, because Webflow signs webhooks with it.
    */
   secret: string | Buffer | ReadonlyArray<string | Buffer | undefined> | undefined
@@ -63,8 +63,8 @@ export interface WebflowOAuthOptions {
   successRedirect?: string | undefined
 
   /**
-   * Where the browser goes when its callback has failed: a path or an http(s) URL. The plugin adds `error=<code>` and
-   * `reason=<reason>` to its query. Defaults to none: the plugin answers with a small page.
+   * Where the browser goes when its callback has failed: a path or an http(s) URL. The plugin adds `error=<code>` to its query,
+   * and `reason=<reason>` and `returnTo=<URL>` where they are known. Defaults to none: the plugin answers with a small page.
    */
   failureRedirect?: string | undefined
 
@@ -119,7 +119,7 @@ export interface WebflowOAuthOptions {
 
   /**
    * Whether the plugin asks Webflow, after the exchange, which sites and workspaces the new token opens. With false, the
-   * `authorization` and the `user` of tokens stay null, and `findTokens` cannot find tokens. Defaults to true.
+   * `authorization` and the `user` of tokens stay null, and `findTokens` and `revokeAll` reject. Defaults to true.
    */
   introspect?: boolean | undefined
 
@@ -139,14 +139,14 @@ export interface WebflowOAuthOptions {
   onFailure?: ((error: Error, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
   /**
-   * Runs after each revocation that made the plugin forget a token. The request is null when the app revoked the token
-   * with `fastify.webflowOAuth.revoke`. If it throws, the error is logged and changes nothing.
+   * Runs after a revocation, once for each record that the plugin has deleted. The request is null when the app revoked the
+   * token with `revoke` or `revokeAll` of `fastify.webflowOAuth`. If it throws, the error is logged and changes nothing.
    */
   onRevoke?: ((token: WebflowToken, request: FastifyRequest | null) => unknown) | undefined
 
   /**
-   * Runs once for each token that the plugin forgot because Webflow had ended it. If it throws, the error is logged and
-   * changes nothing.
+   * Runs once for each record that the plugin has deleted because Webflow had ended its token. If it throws, the error is
+   * logged and changes nothing.
    */
   onDisconnect?: ((token: WebflowToken, reason: DisconnectReason) => unknown) | undefined
 }

@@ -7,7 +7,7 @@ export interface Paths {
   routes: { authorize: string, callback: string, revoke: string | null }
   /** The path of the callback as the app sees it, including the prefix of the scope. */
   callback: string
-  /** The prefix that public paths have and the app's paths lack, because a proxy removes it. */
+  /** The prefix that a proxy removes: public paths begin with it, and the app's paths do not. */
   publicPrefix: string
   /** The absolute URL of the authorize route. */
   authorizeUrl: string

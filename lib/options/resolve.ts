@@ -40,8 +40,10 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
 }
 
 const day = 24 * 60 * 60
+// The longest delay of a timer in Node. Node fires a longer one at once.
 const maxDelay = 2 ** 31 - 1
 
+// Typed as a Record, so that an option of the interface that is missing here is a compile error.
 const known: Record<keyof WebflowOAuthOptions, true> = {
   clientId: true,
   clientSecret: true,

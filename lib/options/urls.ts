@@ -31,7 +31,7 @@ export function resolveRedirectUri (value: unknown): { redirectUri: string, url:
   return { redirectUri: value, url }
 }
 
-/** Tells from the name of a host whether it is this machine. */
+/** Tells whether a host name is a loopback name, which leads to this machine. */
 export function isLoopback (hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 }

@@ -122,12 +122,12 @@ export class Authorizations {
 
   #issue (code: AuthorizationCode): AccessToken {
     const { behavior, now } = this.#config
-    // The grant may have ended since the consent, together with its last token. In that case it is made again.
+    // The grant may have ended since the consent, because its last token was revoked. In that case it is created again.
     const grant = this.#widenGrant(code)
-    const [old] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
-    if (old !== undefined && behavior.repeatedAuthorization === 'same') {
-      for (const name of code.scope) old.scope.add(name)
-      return old
+    const [earlier] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
+    if (earlier !== undefined && behavior.repeatedAuthorization === 'same') {
+      for (const name of code.scope) earlier.scope.add(name)
+      return earlier
     }
     if (behavior.repeatedAuthorization === 'new-ends-old') {
       for (const token of grant.tokens) this.#end(token)

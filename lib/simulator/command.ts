@@ -6,11 +6,11 @@ import type { Simulator } from './simulator.ts'
 
 const usage = `Usage: fastify-webflow-oauth simulator [options]
 
-Runs a Webflow on this machine, for an app to connect to and for a person to click through.
+Runs a simulated Webflow on this machine. An app can connect to it, and a person can click through its pages.
 
   --port <number>         where to listen; 0 for any free port (default 4000)
   --host <address>        the address to listen on (default 127.0.0.1)
-  --redirect-uri <uri>    as registered with the app; may be repeated
+  --redirect-uri <uri>    a redirect URI of the app; may be repeated
                           (default http://localhost:3000/webflow/callback)
   --scope <names>         the app's scopes, separated by spaces or commas (default all known scopes)
   --name <text>           the app's name (default My Amazing App)
@@ -93,18 +93,18 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   const { authorize, token, revoke } = simulator.endpoints
   log(`Open ${simulator.url}
 
-The app it knows:
+The registered app:
   WEBFLOW_CLIENT_ID=${WEBFLOW_CLIENT_ID ? '(as in the environment)' : clientId}
   WEBFLOW_CLIENT_SECRET=${WEBFLOW_CLIENT_SECRET ? '(as in the environment)' : clientSecret}
   redirect URI  ${values['redirect-uri'].join('\n                ')}
 
-The plugin finds it by
+Options of the plugin:
   endpoints: {
     authorize: '${authorize}',
     token: '${token}',
     revoke: '${revoke}'
   }
-and Webflow's SDK by
+Options of Webflow's SDK:
   baseUrl: '${simulator.url}/v2'
 `)
   return simulator

@@ -7,7 +7,7 @@ import type { EndpointName } from './endpoints.ts'
  * `hang` wins over `reset`, and `reset` wins over an answer.
  */
 export interface Fault {
-  /** The answer's status. Defaults to 200 beside `body` or `headers`. */
+  /** The answer's status. Defaults to 200 if `body` or `headers` is given. */
   readonly status?: number
   /** The answer's body. A string is sent as it is, an object as JSON. Defaults to an empty body. */
   readonly body?: string | object
@@ -49,7 +49,7 @@ export function isFaultName (name: unknown): name is FaultName {
 
 const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'delay', 'hang', 'reset', 'handled', 'times'])
 
-/** The faults that wait for calls, in the order in which they were added. */
+/** The queued faults of each endpoint, in the order in which they were added. Each call takes the first one. */
 export class Faults {
   readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, name: string, left: number }>>> = {
     authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []

@@ -42,12 +42,13 @@ export interface Workspace {
 
 /** The options of `createSimulator`. */
 export interface SimulatorOptions {
-  /** The registered app. For several apps, give `apps` instead. */
+  /** The registered app. At least one app is required, here or in `apps`. */
   readonly app?: AppOptions
+  /** More registered apps. Each needs a `clientId` of its own. */
   readonly apps?: readonly AppOptions[]
   /** Who is signed in. Defaults to Ada Lovelace. */
   readonly user?: User
-  /** The other users as whom a person can sign in on the simulator's pages. Defaults to Ada Lovelace and Grace Hopper. */
+  /** The users as whom a person can sign in on the simulator's pages, besides `user`. Defaults to Ada Lovelace and Grace Hopper. */
   readonly users?: readonly User[]
   /** The workspaces and sites that a user can pick. Defaults to one workspace with two sites and one with one site. */
   readonly workspaces?: readonly Workspace[]
@@ -61,7 +62,7 @@ export interface SimulatorOptions {
 /** The options after checking, with their defaults. */
 export interface Config {
   readonly apps: ReadonlyMap<string, App>
-  /** The first app, which is used when a call names none. */
+  /** The first app. `install` and `uninstall` use it when they are called without a `clientId`. */
   readonly defaultApp: App
   readonly user: User
   /** The users as whom a person can sign in, by id. */

@@ -7,23 +7,27 @@ import { WebflowOAuthError, describeForeign } from '../errors.ts'
 const restAfterTimeout = 1000
 
 /** One page of the keys that a store found. */
-export interface Page {
+export interface KeyPage {
   keys: string[]
   /** Where the next page begins; null after the last page. */
   cursor: string | null
 }
 
-/** Options of a single call to the store. */
+/** Options of a single call to the store. `T` is the type of the answer. */
 export interface CallOptions<T = boolean> {
   /**
-   * Called after the call has been reported as failed, as soon as the store answers or rejects. It receives the late answer.
-   * It receives null when the store rejected, and therefore may or may not have carried out the call. It must not throw.
+   * Called after the call has been reported as failed, as soon as the store answers or rejects. It receives the late
+   * answer, or null when the store rejected: then nobody knows whether the store carried out the call. It must not throw.
    */
   afterFailure?: ((answer: T | null) => void) | undefined
   /** Whether the store is called even during the second of rest after a timeout. Defaults to false. */
   whileResting?: boolean | undefined
 }
 
+/**
+ * The state of a circuit breaker. `closed`: calls go to the store. `open`: the store rests, and calls fail at once. `half-open`:
+ * the rest is over, and the next call is the probe. `probing`: the probe is running, and other calls fail at once.
+ */
 type Circuit = 'closed' | 'open' | 'half-open' | 'probing'
 
 /**
@@ -53,10 +57,11 @@ export class GuardedStore {
 
   /**
    * Reads a key at once, for the hot path; undefined when `get` must be asked. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if
-   * the store throws, or returns something else than its contract says. That begins no rest, because nothing has hung.
+   * the store throws, or returns something that its contract does not allow. The store does not rest then, because no call
+   * has hung.
    */
   getSync (key: string): string | null | undefined {
-    // A test may replace `get` later, to make the store fail.
+    // A test of the app may replace `get` later, to make the store fail. `getSync` must not bypass that `get`.
     if (!this.#hasSync || this.#circuit !== 'closed' || this.#store.get !== this.#get) return undefined
     let value: unknown
     try {
@@ -71,7 +76,7 @@ export class GuardedStore {
     }
   }
 
-  /** Reads many keys, in their order: by one call where the store has one for that. */
+  /** Reads many keys and keeps their order. Calls `getMany` if the store has it, else `get` for each key. */
   getMany (keys: readonly string[]): Promise<Array<string | null>> {
     if (this.#store.getMany === undefined) return Promise.all(keys.map((key) => this.get(key)))
     return this.#call('get', async () => await this.#store.getMany?.(keys), (value) => isListOf(value, keys.length))
@@ -85,7 +90,7 @@ export class GuardedStore {
     return this.#call('delete', () => this.#store.delete(key, options), isBoolean, callOptions)
   }
 
-  find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
+  find (tag: string, options: { limit: number, cursor?: string }): Promise<KeyPage> {
     return this.#call('find', () => this.#store.find(tag, options), isPage)
   }
 
@@ -144,7 +149,10 @@ export function unavailable (message: string, cause?: Error): WebflowOAuthError 
   return new WebflowOAuthError('WEBFLOW_OAUTH_STORE_UNAVAILABLE', message, { cause })
 }
 
-/** Tells whether a store has a `getSync` that goes with its `get`. A subclass that overrides `get` alone changes what `getSync` should return. */
+/**
+ * Tells whether the `getSync` of a store can be trusted. If a subclass overrides only `get`, the inherited `getSync` does not
+ * know what the new `get` returns.
+ */
 function hasSync (store: TokenStore): boolean {
   let owner: object | null = store
   while (owner !== null && !Object.hasOwn(owner, 'get') && !Object.hasOwn(owner, 'getSync')) owner = Object.getPrototypeOf(owner)
@@ -171,6 +179,6 @@ function isBoolean (value: unknown): value is boolean {
   return typeof value === 'boolean'
 }
 
-function isPage (value: unknown): value is Page {
+function isPage (value: unknown): value is KeyPage {
   return isObject(value) && isStringOrNull(value.cursor) && Array.isArray(value.keys) && value.keys.every((key) => typeof key === 'string')
 }

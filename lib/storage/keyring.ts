@@ -9,7 +9,7 @@ export interface DerivedKey {
   id: string
   key: KeyObject
   /** Computes the HMAC-SHA-256 of a message. */
-  tagOf (message: string | Buffer): Buffer
+  hmac (message: string | Buffer): Buffer
 }
 
 /** Returns the keys for a purpose, one for each secret. The first key makes new values; all of them verify. */
@@ -21,7 +21,7 @@ export type Keyring = (purpose: Purpose) => readonly DerivedKey[]
 export function createKeyring (secrets: readonly Buffer[], clientId: string): Keyring {
   return (purpose) => secrets.map((secret) => {
     const key = derive(secret, purpose, clientId, 32)
-    return { id: derive(secret, 'key id', clientId, 6).toString('base64url'), key: createSecretKey(key), tagOf: createHmac(key) }
+    return { id: derive(secret, 'key id', clientId, 6).toString('base64url'), key: createSecretKey(key), hmac: createHmac(key) }
   })
 }
 
@@ -34,14 +34,14 @@ export function newestOf (keys: readonly DerivedKey[]): DerivedKey {
 
 /** Authenticates a message with the newest key of a purpose. */
 export function mac (keys: readonly DerivedKey[], message: string | Buffer): Buffer {
-  return newestOf(keys).tagOf(message)
+  return newestOf(keys).hmac(message)
 }
 
 /** Tells whether a tag was made for the message with any of the keys. It takes the same time for every wrong tag. */
 export function verifyMac (keys: readonly DerivedKey[], message: string | Buffer, tag: Buffer): boolean {
   let valid = false
   for (const key of keys) {
-    const expected = key.tagOf(message)
+    const expected = key.hmac(message)
     valid = (expected.length === tag.length && timingSafeEqual(expected, tag)) || valid
   }
   return valid

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
-import { unavailable, type CallOptions, type GuardedStore, type Page } from './guarded-store.ts'
+import { unavailable, type CallOptions, type GuardedStore, type KeyPage } from './guarded-store.ts'
 import type { Sealer } from './seal.ts'
 
 /** Options for writing a value. */
@@ -8,7 +8,10 @@ export interface SealedOptions {
   /** When the value expires, in Unix milliseconds. */
   expiresAt: number
   tags?: readonly string[]
-  /** Writes only if the store holds this sealed value, or with null only if it holds none. Defaults to writing in any case. */
+  /**
+   * A sealed value: writes only if the store holds exactly this value. Null: writes only if the store has no value.
+   * Defaults to writing in any case.
+   */
   if?: string | null
 }
 
@@ -27,8 +30,8 @@ export interface Sealed {
 }
 
 /**
- * Seals every value before it reaches the store. A value that was tampered with or is not ours counts as absent and is
- * logged once. A value that was sealed with a secret unknown to this process counts as an outage of the store.
+ * Seals every value before it reaches the store. A value that was tampered with, or that the plugin did not write, counts as
+ * absent and is logged once. A value that was sealed with a secret unknown to this process counts as an outage of the store.
  */
 export class SealedStore {
   readonly #store: GuardedStore
@@ -83,7 +86,7 @@ export class SealedStore {
   }
 
   /** Finds the keys of the values that were written with the tag, a page at a time. */
-  find (tag: string, options: { limit: number, cursor?: string }): Promise<Page> {
+  find (tag: string, options: { limit: number, cursor?: string }): Promise<KeyPage> {
     return this.#store.find(tag, options)
   }
 

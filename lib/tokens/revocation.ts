@@ -39,7 +39,7 @@ export async function revokeToken (parts: TokenParts, token: WebflowToken, { req
     // Webflow may still accept the token, so the other sessions that hold it keep it.
     await records.forget(token.id, token.accessToken, () => onGone(token))
   } else {
-    checks.revoked(token.accessToken)
+    checks.rememberRevoked(token.accessToken)
     await forgetHolders(parts, token, onGone)
   }
   return upstream
@@ -76,7 +76,7 @@ async function revokeHolders (parts: TokenParts, accessToken: string, matches: r
   const fail = ({ id }: WebflowToken, error: unknown): TokenRevocation => ({ id, revoked: false, upstream: 'failed', error: toError(error) })
   try {
     const upstream = await webflow.revoke(accessToken)
-    checks.revoked(accessToken)
+    checks.rememberRevoked(accessToken)
     const forget = async (token: WebflowToken): Promise<TokenRevocation> => {
       try {
         await deletions.run(() => records.forget(token.id, accessToken, () => runOnRevoke(parts, token, null)))

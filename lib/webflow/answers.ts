@@ -31,7 +31,7 @@ export interface Client {
   redirectUri: string
 }
 
-/** Reads the answer to an access token request (RFC 6749, section 5.1). An `error` member counts for more than the status. */
+/** Reads the answer to an access token request (RFC 6749, section 5.1). An answer with an `error` is a failure, even with status 200. */
 export function readGrant (answer: Answer, { clientId, redirectUri }: Client): Grant {
   if (errorOf(answer.body) === 'invalid_grant') {
     throw failure('WEBFLOW_OAUTH_CODE_REJECTED', `Webflow rejected the code: it was used before, it is older than 15 minutes, \`redirectUri\` (${redirectUri}) is not exactly the one registered with Webflow, or \`clientSecret\` is not that of the app ${clientId}.`)
@@ -64,7 +64,7 @@ export function readIntrospection (answer: Answer): Introspection {
   return authorization === null ? refuseData(answer, 'say what a token opens') : { kind: 'active', authorization }
 }
 
-/** Reads the answer to the question who authorized a token; null when the token lacks the scope for this question. */
+/** Reads the user who authorized a token; null when the token lacks the scope for this question. */
 export function readUser (answer: Answer): WebflowUser | null {
   const { status, body } = answer
   // A 403 with a code comes from Webflow itself. A gateway's 403 has none.

@@ -27,6 +27,7 @@ const maxInstallationLength = 256 * 1024
 const keepAlive = 4000
 // These codes mean that no connection was opened, so no byte of the request was sent.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+// Node's code for one address of a host that did not answer in time, see `isNeverSent`.
 const addressTimeout = new Set(['ETIMEDOUT'])
 // Our own Agent never reports these, but a dispatcher of the app may have timers of its own.
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
@@ -84,9 +85,8 @@ export class WebflowClient {
   }
 
   /**
-   * Loads undici ahead of the first call to Webflow, because loading undici takes longer than loading the rest of the plugin.
-   * If an import fails, Node never tries it again. A busy app may fail to import for lack of file descriptors, so the plugin
-   * imports undici when the app starts.
+   * Loads undici. The plugin calls this when the app starts, because loading undici takes longer than loading the rest of the
+   * plugin. Later, in a busy app, the import may fail for lack of file descriptors, and Node never tries a failed import again.
    */
   async prepare (): Promise<typeof import('undici')> {
     return await (this.#undici ??= import('undici'))
@@ -183,7 +183,7 @@ export class WebflowClient {
   }
 }
 
-/** Reads a body as text; null when it is too long. The connection is then closed. Events are faster than an async iterator. */
+/** Reads a body as text. If the body is too long, returns null and closes the connection. Events are faster than an async iterator. */
 function readBody (body: ResponseBody, maxLength: number): Promise<string | null> {
   return new Promise((resolve, reject) => {
     const chunks: Uint8Array[] = []
@@ -205,8 +205,8 @@ function readBody (body: ResponseBody, maxLength: number): Promise<string | null
 /** Tells whether a call failed before a connection was opened. A second try then cannot send the request twice. */
 function isNeverSent (error: unknown): boolean {
   const errors = readMember(error, 'errors')
-  // Node tried several addresses of the host, and wraps the error of each. It gives an address only a quarter of a second, so
-  // a timeout of one address also means that no connection was opened.
+  // If Node has tried several addresses of the host, the error holds one error for each. A timeout of a single address, after
+  // a quarter of a second, also means that no connection was opened.
   if (Array.isArray(errors)) return errors.length > 0 && errors.every((each) => hasCode(each, neverSent) || hasCode(each, addressTimeout))
   return hasCode(error, neverSent)
 }

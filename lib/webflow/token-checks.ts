@@ -22,9 +22,12 @@ export type Verdict =
 export interface AskOptions {
   /** When the answer is needed: without an answer by then, the verdict is `unknown`. */
   deadline: Deadline
-  /** How old a remembered answer may be, in milliseconds; then this answer is remembered too. Defaults to 0: Webflow is asked. */
+  /**
+   * How old a remembered answer may be, in milliseconds. If this is more than 0, the new answer is remembered too. Defaults
+   * to 0: Webflow is asked in any case.
+   */
   maxAge?: number
-  /** Shares only an answer that was asked for at this time or later, in Unix milliseconds. Defaults to any. */
+  /** Shares a question that is already open only if it was asked at this time or later, in Unix milliseconds. Defaults to any time. */
   since?: number
   /**
    * In which queue the question waits for its turn. Requests that wait for the answer use `none`, checks that the app
@@ -33,13 +36,13 @@ export interface AskOptions {
   queue?: 'none' | 'checks' | 'background'
 }
 
-/** A question about one token. Whoever asks about the same token meanwhile shares the answer. */
+/** A question about one token. Callers who ask about the same token before the answer comes share the answer. */
 class Question {
   readonly askedAt = Date.now()
   readonly verdict: Promise<Verdict>
   /**
-   * Sends the question and resolves when it is answered. Resolves at once when it was sent before, so that a question
-   * takes one place in the queues.
+   * Sends the question and resolves when it is answered. Resolves at once when it was sent before: a question that
+   * waits in two queues is sent once, and then frees its place in the other queue.
    */
   declare send: () => Promise<void>
   readonly #deadlines: Deadline[] = []
@@ -60,7 +63,8 @@ class Question {
   /** Waits for the answer until a deadline. */
   async wait (deadline: Deadline): Promise<Verdict> {
     this.#deadlines.push(deadline)
-    // One turn later: at the same deadline `#ask` may give up on the user and still say what the token opens.
+    // This waits one more turn of the event loop: at the same deadline, `#ask` may answer without the user, and that answer is
+    // better than a timeout.
     return await Promise.race([this.verdict, deadline.expired.then(nextTurn).then(tooLate)])
   }
 }
@@ -92,14 +96,14 @@ export class TokenChecks {
     if (queue === 'none') question.send()
     else this.#queues[queue].run(question.send)
     const verdict = await answer
-    // The shared question was sent earlier and has timed out earlier. This caller still has time for another one.
+    // The shared question was sent before this caller came, so it timed out while this caller still has time to ask again.
     if (isShared && isTimeout(verdict) && !deadline.isOver) return await this.ask(accessToken, scope, options)
     this.#remember(name, { askedAt: question.askedAt, verdict }, maxAge > 0)
     return verdict
   }
 
   /** Remembers that a token was revoked, for the next question about it. */
-  revoked (accessToken: string): void {
+  rememberRevoked (accessToken: string): void {
     this.#remembered.set(nameOf(accessToken), { askedAt: Date.now(), verdict: { kind: 'revoked' } })
   }
 
@@ -127,7 +131,7 @@ export class TokenChecks {
     }
   }
 
-  /** Remembers an answer if that is wanted. Otherwise the answer only replaces an older one that is remembered already. */
+  /** Remembers an answer. If `wanted` is false, it only replaces an older answer that is remembered already. */
   #remember (name: string, answer: { askedAt: number, verdict: Verdict }, wanted: boolean): void {
     const { askedAt, verdict: { kind } } = answer
     if (kind !== 'active' && kind !== 'revoked') return

@@ -36,7 +36,7 @@ export class CheckedStore {
     this.#clock = clock
   }
 
-  /** Expects the value, or null for an unknown key; from `getSync` too, if the store has it. */
+  /** Expects `get` to resolve with the value, or with null for an unknown key. If the store has `getSync`, expects the same of it, or undefined. */
   async reads (key: string, value: string | null): Promise<void> {
     const before = this.#store.getSync?.(key)
     this.#same(await this.get(key), value, () => `get(${shown(key)})`)
@@ -90,7 +90,7 @@ export class CheckedStore {
     }
   }
 
-  /** Reads the pages of a tag up to the last, from the cursor if there is one, and resolves with all their keys. The cursor null stands behind the last page. */
+  /** Reads the pages of a tag up to the last, from the cursor if there is one, and resolves with all their keys. With the cursor null, it reads no page. */
   async walk (tag: string, { cursor: first, ...options }: { limit?: number, cursor?: string | null } = {}): Promise<string[]> {
     const keys: string[] = []
     const seen = new Set<string>()
@@ -102,7 +102,7 @@ export class CheckedStore {
       keys.push(...page.keys)
       cursor = page.cursor
       idle = seen.size === before ? idle + 1 : 0
-      if (idle === MOST_IDLE_PAGES && cursor !== null) this.fails(`find(${shown(tag)}) went on after ${MOST_IDLE_PAGES} pages in a row without a new key: the cursor of the last page is null`)
+      if (idle === MOST_IDLE_PAGES && cursor !== null) this.fails(`find(${shown(tag)}) went on after ${MOST_IDLE_PAGES} pages in a row without a new key: the cursor of the last page must be null`)
     }
     return keys
   }
@@ -148,7 +148,7 @@ export class CheckedStore {
   onlyOne (outcomes: readonly boolean[], calls: string): number {
     const [won, lost] = [true, false].map((answer) => outcomes.filter((outcome) => outcome === answer).length)
     if (won !== 1 || lost !== outcomes.length - 1) {
-      this.fails(`of ${outcomes.length} calls of ${calls} at once ${won} resolved with true and ${lost} with false: exactly one may succeed`)
+      this.fails(`of ${outcomes.length} simultaneous calls of ${calls}, ${won} resolved with true and ${lost} with false: exactly one may succeed`)
     }
     return outcomes.indexOf(true)
   }

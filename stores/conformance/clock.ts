@@ -19,12 +19,13 @@ export interface TestClock {
   past: () => number
   /** Resolves when a deadline has passed for the store too. */
   reach: (deadline: number) => Promise<void>
-  /** Returns a hint that the clock of the store may be wrong, if the test has used a deadline that is near; else an empty string. */
+  /** Returns a hint that the clock of the store may be wrong. The hint is empty if the test used no near deadline, so that clocks do not matter. */
   doubt: () => string
 }
 
+// How far in the future a deadline is that a test waits for, in milliseconds.
 const AHEAD = 60
-// The clock of a database on another machine may differ a little.
+// In milliseconds. The clock of a database on another machine may differ a little.
 const SLACK = 20
 
 /**
@@ -43,9 +44,9 @@ export function testClockOf (clock: StoreClock | undefined): TestClock {
 }
 
 function createRealClock (): TestClock {
-  let isDecisive = false
+  let hasNearDeadline = false
   const near = (deadline: number): number => {
-    isDecisive = true
+    hasNearDeadline = true
     return deadline
   }
   return {
@@ -57,6 +58,6 @@ function createRealClock (): TestClock {
         await new Promise((resolve) => { setTimeout(resolve, left) })
       }
     },
-    doubt: () => isDecisive ? ` If the store has a clock of its own, it may differ from this machine's by more than ${SLACK} ms: set both right, or pass \`clock\`.` : ''
+    doubt: () => hasNearDeadline ? ` If the store has a clock of its own, it may differ from this machine's by more than ${SLACK} ms: set both right, or pass \`clock\`.` : ''
   }
 }

@@ -1,7 +1,7 @@
 import type { ContractTest } from './contract-test.ts'
 
 /**
- * Deadlines, on any clock: the tests wait longer than clocks may differ.
+ * Tests of deadlines on any clock. The clock of the store may differ a little, so these tests wait a little longer.
  */
 export const deadlineTests: readonly ContractTest[] = [
   {
@@ -52,7 +52,7 @@ export const deadlineTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a deadline already past is accepted and unreadable',
+    title: 'a value with a deadline in the past is accepted, and cannot be read',
     async check ({ store, clock }) {
       const now = clock.now()
       for (const expiresAt of [clock.past(), now - 3_600_000, 1, 0, -1, -now]) {
@@ -65,7 +65,7 @@ export const deadlineTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a deadline already past ends the value that was there',
+    title: 'a write with a deadline in the past ends the value that was there',
     async check ({ store, clock }) {
       await store.writes('key', 'old', { tags: ['tag'] })
       await store.writes('key', 'new', { expiresAt: clock.past() })
@@ -75,7 +75,7 @@ export const deadlineTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a write with a deadline already past obeys its condition',
+    title: 'a write with a deadline in the past obeys its condition',
     async check ({ store, clock }) {
       const expiresAt = clock.past()
       await store.writes('key', 'value', { expiresAt, if: null })
@@ -93,7 +93,7 @@ export const deadlineTests: readonly ContractTest[] = [
     title: 'the largest exact integer is a deadline like any other',
     async check ({ store, clock }) {
       await store.writes('key', 'value', { expiresAt: Number.MAX_SAFE_INTEGER, tags: ['tag'] })
-      // Timers of more than 24 days fire at once: a store that uses timers would lose the value now.
+      // In Node, timers of more than 24 days fire at once: a store that uses timers would lose the value now.
       await clock.reach(clock.now() + 60)
       await store.reads('key', 'value')
       await store.finds('tag', ['key'])

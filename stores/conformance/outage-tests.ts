@@ -3,6 +3,7 @@ import type { ContractTest, Subject } from './contract-test.ts'
 import { shown } from './shown.ts'
 import { inTurn } from './together.ts'
 
+// How long a call may take to reject, in milliseconds.
 const PATIENCE = 5000
 
 /**

@@ -21,7 +21,7 @@ export const pageTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'pages of one key end',
+    title: 'a walk in pages of one key ends',
     async check ({ store }) {
       for (const key of ['a', 'b', 'c']) await store.writes(key, key, { tags: ['tag'] })
       await store.deletes('b')
@@ -64,7 +64,7 @@ export const pageTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'a page continues where the one before ended, even if all keys of that one are gone',
+    title: 'a page continues where the page before it ended, even if all keys of that page are gone',
     async check ({ store, clock }) {
       const keys = numbered(30)
       const deletes = (key: string): Promise<void> => store.deletes(key)

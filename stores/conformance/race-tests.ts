@@ -12,14 +12,14 @@ const OVERWRITES = 30
  */
 export const raceTests: readonly ContractTest[] = [
   {
-    title: 'of a hundred claims at once exactly one succeeds',
+    title: 'of a hundred simultaneous claims, exactly one succeeds',
     async check ({ store, twin }) {
       const claims = await atOnce({ store, twin }, (store, writer) => store.set('flow', `claim ${writer}`, { if: null }))
       await store.reads('flow', `claim ${store.onlyOne(claims, 'set("flow", …, { if: null })')}`)
     }
   },
   {
-    title: 'of a hundred claims of an expired key at once exactly one succeeds',
+    title: 'of a hundred simultaneous claims of an expired key, exactly one succeeds',
     async check ({ store, twin, clock }) {
       const expiresAt = clock.soon()
       await store.writes('flow', 'old', { expiresAt })
@@ -29,7 +29,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of a hundred replacements at once exactly one succeeds',
+    title: 'of a hundred simultaneous replacements, exactly one succeeds',
     async check ({ store, twin }) {
       await store.writes('key', 'old')
       const replaced = await atOnce({ store, twin }, (store, writer) => store.set('key', `new ${writer}`, { if: 'old' }))
@@ -37,7 +37,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of a hundred deletions at once exactly one succeeds',
+    title: 'of a hundred simultaneous deletions, exactly one succeeds',
     async check ({ store, twin }) {
       for (const options of [{}, { if: 'value' }]) {
         await store.writes('key', 'value')
@@ -48,7 +48,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of a replacement and a deletion of the same value at once exactly one succeeds',
+    title: 'when a replacement and a deletion of the same value run at the same time, exactly one succeeds',
     async check ({ store, twin }) {
       for (const round of range(ROUNDS)) {
         await together([true, false], async (isReplaceFirst) => {
@@ -64,7 +64,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of a renewal and a deletion at once the deletion wins',
+    title: 'when a renewal and a deletion run at the same time, the key is gone afterwards',
     async check ({ store, twin }) {
       for (const round of range(ROUNDS)) {
         await together([true, false], async (isDeleteFirst) => {
@@ -79,7 +79,7 @@ export const raceTests: readonly ContractTest[] = [
     }
   },
   {
-    title: 'of many writers of a key at once the value and the tags are those of the same one',
+    title: 'when many writers set a key at the same time, its value and its tags come from the same writer',
     async check ({ store, twin }) {
       for (const round of range(5)) {
         await atOnce({ store, twin }, (store, writer) => store.set('key', `${round} ${writer}`, { tags: [`tag ${round} ${writer}`] }))

@@ -1,8 +1,9 @@
-// So few that no call waits for a connection of a pool for long.
+// Few enough that no call waits long for a connection of a pool.
 const MOST_AT_ONCE = 100
 
 /**
- * Calls `act` with each item, a hundred at a time. When calls fail, it rejects with the error of the first failed item in the list, after its whole hundred has ended.
+ * Calls `act` with each item, a hundred at a time. If a call fails, it waits for the rest of that hundred. Then it rejects with
+ * the error of the first failed item in the list.
  */
 export async function together<Item> (items: readonly Item[], act: (item: Item, index: number) => Promise<unknown>): Promise<void> {
   for (let first = 0; first < items.length; first += MOST_AT_ONCE) {

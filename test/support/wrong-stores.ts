@@ -117,18 +117,18 @@ const deletesIf = 'delete with if deletes exactly that value'
 const refused = 'a write that is refused changes neither value nor deadline nor tags'
 const standing = 'find uses the tags of the current value'
 const eachOnce = 'find pages through 1,100 keys, each once, and no page is longer than its limit'
-const pagesEnd = 'pages of one key end'
+const pagesEnd = 'a walk in pages of one key ends'
 const changing = 'keys that are added, deleted or changed between two pages make find skip no other key'
-const goneBefore = 'a page continues where the one before ended, even if all keys of that one are gone'
+const goneBefore = 'a page continues where the page before it ended, even if all keys of that page are gone'
 const nothingShared = 'two stores share nothing'
 const whole = 'a value of 512 KiB is kept and compared whole'
 const manyTags = 'a value of 5,000 tags is found by each of them, and by none once it is overwritten'
 const twoWalks = 'walks through the pages of find at the same time do not disturb each other'
 const readMeanwhile = 'a key that is overwritten again and again reads as one of its values at any moment'
 const foundMeanwhile = 'a key that is overwritten again and again is found at any moment by the tag that all its values have'
-const pastAccepted = 'a deadline already past is accepted and unreadable'
-const pastEnds = 'a deadline already past ends the value that was there'
-const pastConditions = 'a write with a deadline already past obeys its condition'
+const pastAccepted = 'a value with a deadline in the past is accepted, and cannot be read'
+const pastEnds = 'a write with a deadline in the past ends the value that was there'
+const pastConditions = 'a write with a deadline in the past obeys its condition'
 const largest = 'the largest exact integer is a deadline like any other'
 const moves = 'overwriting moves the deadline, later and earlier'
 const ends = 'a value ends at its deadline'
@@ -141,12 +141,12 @@ const inOrder = 'getMany resolves with the value of each key in the order of the
 const thousand = 'getMany reads 1,000 keys at once, and keys of any characters'
 const isBack = 'values written before a lost connection are there when it is back'
 
-const oneClaim = 'of a hundred claims at once exactly one succeeds'
-const oneReplacement = 'of a hundred replacements at once exactly one succeeds'
-const oneDeletion = 'of a hundred deletions at once exactly one succeeds'
-const oneOfBoth = 'of a replacement and a deletion of the same value at once exactly one succeeds'
-const deletionStands = 'of a renewal and a deletion at once the deletion wins'
-const expiredClaim = 'of a hundred claims of an expired key at once exactly one succeeds'
+const oneClaim = 'of a hundred simultaneous claims, exactly one succeeds'
+const oneReplacement = 'of a hundred simultaneous replacements, exactly one succeeds'
+const oneDeletion = 'of a hundred simultaneous deletions, exactly one succeeds'
+const oneOfBoth = 'when a replacement and a deletion of the same value run at the same time, exactly one succeeds'
+const deletionStands = 'when a renewal and a deletion run at the same time, the key is gone afterwards'
+const expiredClaim = 'of a hundred simultaneous claims of an expired key, exactly one succeeds'
 
 /**
  * Stores that are right but for one thing.
@@ -191,7 +191,7 @@ export const wrongStores: readonly WrongStore[] = [
       if (isWritten && row !== undefined) row.tags = [...options.tags ?? []]
       return isWritten
     }
-  }), 'of many writers of a key at once the value and the tags are those of the same one'),
+  }), 'when many writers set a key at the same time, its value and its tags come from the same writer'),
   answers('locks its tags one by one', (right) => {
     const locked = new Set<string>()
     return {
