@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { CallerTokens } from './caller/caller-tokens.ts'
 import { Identity } from './caller/identity.ts'
 import { createSafeLogger } from './collections/safe-logger.ts'
-import { UnderWay } from './collections/under-way.ts'
+import { BackgroundTasks } from './collections/background-tasks.ts'
 import { BrowserFlows } from './flow/browser-flows.ts'
 import { FlowRecords } from './flow/records.ts'
 import { Cookies, type CookieCodec } from './http/cookies.ts'
@@ -25,11 +25,11 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
-  const underWay = new UnderWay()
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings.sessionMaxAge, log, underWay)
+  const background = new BackgroundTasks()
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings.sessionMaxAge, log, background)
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow)
-  const introspector = new Introspector({ records, checks, log, underWay, settings })
+  const introspector = new Introspector({ records, checks, log, background, settings })
   return {
     settings,
     log,
@@ -40,8 +40,8 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
     introspector,
     callers: new CallerTokens(cookies, identity, records, introspector),
     flows: new BrowserFlows(settings, cookies, keyring),
-    flowRecords: new FlowRecords(store, settings, underWay),
+    flowRecords: new FlowRecords(store, settings, background),
     webflow,
-    underWay
+    background
   }
 }

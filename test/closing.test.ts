@@ -309,7 +309,7 @@ t.test('tasks that hang do not keep an app from closing', async (t) => {
     const app = Fastify({ logger: recordingLogger, pluginTimeout })
     const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
     new Closing(context, app).addHooks(app)
-    context.underWay.add(forever())
+    context.background.add(forever())
     await app.ready()
     t.match(await closeAtBound(t, app), '"tasks":1')
   }
@@ -320,7 +320,7 @@ t.test('closing waits for a task that begins while the server closes', async (t)
   const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
   let finish = () => {}
   new Closing(context, app).addHooks(app)
-  app.addHook('onClose', async () => { context.underWay.add(new Promise<void>((resolve) => { finish = resolve })) })
+  app.addHook('onClose', async () => { context.background.add(new Promise<void>((resolve) => { finish = resolve })) })
   await app.ready()
   let isClosed = false
   const closing = app.close().then(() => { isClosed = true })

@@ -740,7 +740,7 @@ t.test('revoking one token', async (t) => {
     await t.rejects(api.revoke(id), { code: outage })
     await store.memory.delete(`token:${id}`)
     await deletion.carryOut()
-    await parts.underWay.settled()
+    await parts.background.settled()
     t.strictSame(revoked, [])
   })
 

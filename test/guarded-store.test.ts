@@ -24,7 +24,7 @@ import { createState, flowHandle, readState } from '../lib/flow/state.ts'
 import { TagNames } from '../lib/tokens/tags.ts'
 import { TokenRecords } from '../lib/tokens/records.ts'
 import { ProtectedToken, absorb, isNewer, parseRecord, serializeRecord, type TokenRecord } from '../lib/tokens/record.ts'
-import { UnderWay } from '../lib/collections/under-way.ts'
+import { BackgroundTasks } from '../lib/collections/background-tasks.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import type { TokenStore } from '../stores/token-store.ts'
 import { tick } from './support/clock.ts'
@@ -514,7 +514,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
   const { log, lines } = createLog()
   const guarded = new GuardedStore(inner, 1000, 'client')
   const sealed = new SealedStore(guarded, sealer, log)
-  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log, new UnderWay())
+  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log, new BackgroundTasks())
   return { inner, guarded, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }
 }
 
@@ -1189,7 +1189,7 @@ const connected = { kind: 'connected', keyId: 'key' } as const
 
 t.test('the outcome of a flow is known for a minute, even if the flow ended after its deadline', async (t) => {
   useClock(t)
-  const flowRecords = new FlowRecords(createStores(keyringOf('old')).guarded, flowSettings, new UnderWay())
+  const flowRecords = new FlowRecords(createStores(keyringOf('old')).guarded, flowSettings, new BackgroundTasks())
   tick(9000)
   const claim = await flowRecords.claimOrWait('state', start, false)
   if (claim?.kind !== 'claim') return t.fail('the flow is free')
@@ -1211,7 +1211,7 @@ t.test('a repeated claim whose first answer was lost can be settled', async (t) 
       return call[2].if === null ? false : written
     }
   }))
-  const flowRecords = new FlowRecords(guarded, flowSettings, new UnderWay())
+  const flowRecords = new FlowRecords(guarded, flowSettings, new BackgroundTasks())
   const claim = await flowRecords.claimOrWait('state', Date.now(), false)
   if (claim?.kind !== 'claim') return t.fail('the claim is one\'s own')
   t.equal(await flowRecords.settle(claim, connected), true)
@@ -1223,7 +1223,7 @@ t.test('a flow whose claim was removed while other callbacks waited can be claim
   const { guarded } = createStores(keyringOf('old'), memory)
   const key = `flow:${storeId(clientId, 'state')}`
   await memory.set(key, '{"kind":"claimed","attempt":"of another"}', { expiresAt: inAMinute() })
-  const flowRecords = new FlowRecords(guarded, flowSettings, new UnderWay())
+  const flowRecords = new FlowRecords(guarded, flowSettings, new BackgroundTasks())
   const waiting = flowRecords.claimOrWait('state', Date.now(), false)
   await setImmediate()
   await memory.delete(key)
@@ -1232,12 +1232,12 @@ t.test('a flow whose claim was removed while other callbacks waited can be claim
 
 t.test('a flow whose claims are removed again and again counts as used', async (t) => {
   const { guarded } = createStores(keyringOf('old'), storeWith({ get: async () => null, set: async () => false }))
-  t.equal(await new FlowRecords(guarded, flowSettings, new UnderWay()).claimOrWait('state', Date.now(), false), null)
+  t.equal(await new FlowRecords(guarded, flowSettings, new BackgroundTasks()).claimOrWait('state', Date.now(), false), null)
 })
 
 t.test('an unreadable flow record counts as somebody\'s claim', async (t) => {
   const { guarded } = createStores(keyringOf('old'))
-  const flowRecords = new FlowRecords(guarded, flowSettings, new UnderWay())
+  const flowRecords = new FlowRecords(guarded, flowSettings, new BackgroundTasks())
   t.strictSame(await flowRecords.progress('state'), { kind: 'unclaimed' })
   for (const text of ['5', '{}', '{"kind":"done"}', '{"kind":"done","endedAt":1,"outcome":{}}', '{"kind":"done","endedAt":"1","outcome":{"kind":"failed","statusCode":400}}', 'no JSON']) {
     await guarded.set(`flow:${storeId(clientId, 'state')}`, text, { expiresAt: inAMinute() })

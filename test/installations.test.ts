@@ -3,7 +3,7 @@ import { mock } from 'node:test'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { MemoryStore, type Authorization, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../lib/index.ts'
-import { UnderWay } from '../lib/collections/under-way.ts'
+import { BackgroundTasks } from '../lib/collections/background-tasks.ts'
 import type { Fault } from '../lib/simulator/index.ts'
 import { storeId } from '../lib/storage/keyring.ts'
 import { assertNothingLeaked, clientId, createApp } from './support/app.ts'
@@ -190,7 +190,7 @@ t.test('what a token opens', async (t) => {
     const use = async () => {
       t.equal((await api.getToken(id))?.authorization, null, 'nobody waits for it')
       for await (const walked of api.listTokens()) t.equal(walked.id, id)
-      await parts.underWay.settled()
+      await parts.background.settled()
       return asked.length
     }
     t.equal(await use(), 1)
@@ -208,7 +208,7 @@ t.test('what a token opens', async (t) => {
     mock.timers.tick(60_000)
     await api.getToken(id)
     t.equal(asked.length, 5, 'and then no more')
-    t.equal(parts.underWay.size, 0)
+    t.equal(parts.background.size, 0)
   })
 
   t.test('the caller\'s request is a use', async (t) => {
@@ -230,13 +230,13 @@ t.test('what a token opens', async (t) => {
     for (let index = 0; index < 100; index++) await write(`token ${index}`)
     const walk = async () => { for await (const { id } of api.listTokens()) t.ok(id) }
     await walk()
-    t.equal(parts.underWay.size, 40)
+    t.equal(parts.background.size, 40)
     t.strictSame(await api.findTokens({ siteId: ids.engine }), [], 'a search does not wait for more of them either')
     answer(nothing)
-    await parts.underWay.settled()
+    await parts.background.settled()
     t.strictSame([asked.length, most()], [40, 8])
     await walk()
-    await parts.underWay.settled()
+    await parts.background.settled()
     t.ok(asked.length > 40)
   })
 
@@ -307,13 +307,13 @@ t.test('what a token opens', async (t) => {
   })
 
   t.test('what is in a pause, or would begin one, is given up once the app has closed', async (t) => {
-    const underWay = new UnderWay()
+    const background = new BackgroundTasks()
     const givenUp: unknown[] = []
-    const insist = (name: string) => { underWay.insist(async () => await Promise.reject(new Error(name)), (error) => { givenUp.push(error) }) }
+    const insist = (name: string) => { background.insist(async () => await Promise.reject(new Error(name)), (error) => { givenUp.push(error) }) }
     insist('early')
     await setImmediate()
     t.strictSame(givenUp, [])
-    underWay.stop()
+    background.stop()
     t.match(givenUp, [{ message: 'early' }])
     insist('late')
     await setImmediate()
@@ -325,7 +325,7 @@ t.test('what a token opens', async (t) => {
     t.teardown(() => mock.timers.reset())
     const { asked, connect, parts, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
     await connect('mine')
-    parts.underWay.stop()
+    parts.background.stop()
     await pass(10)
     await connect('another')
     await pass(10)

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { WebflowOAuthOptions } from '../lib/index.ts'
 import { startDeadline } from '../lib/collections/deadline.ts'
-import { UnderWay } from '../lib/collections/under-way.ts'
+import { BackgroundTasks } from '../lib/collections/background-tasks.ts'
 import { RedisStore } from '../stores/redis.ts'
 import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, createApp, scope, secret, startWebflow } from './support/app.ts'
 import { Browser, type Answer } from './support/browser.ts'
@@ -104,18 +104,18 @@ t.test('work in the background', async (t) => {
   t.test('is tried again after growing pauses, and then given up', async (t) => {
     mock.timers.enable({ apis: ['setTimeout'] })
     t.teardown(() => mock.timers.reset())
-    const underWay = new UnderWay()
+    const background = new BackgroundTasks()
     let tries = 0
     const errors: unknown[] = []
-    underWay.insist(async () => { throw new Error(`try ${++tries}`) }, (error) => { errors.push(error) })
+    background.insist(async () => { throw new Error(`try ${++tries}`) }, (error) => { errors.push(error) })
     for (const pause of [250, 1000, 4000, 15_000]) {
-      t.equal(underWay.size, 1)
-      await underWay.settled()
+      t.equal(background.size, 1)
+      await background.settled()
       await setImmediate()
-      t.equal(underWay.size, 0, 'closing waits for no pause')
+      t.equal(background.size, 0, 'closing waits for no pause')
       t.strictSame(errors, [])
       tick(pause - 1)
-      t.equal(underWay.size, 0)
+      t.equal(background.size, 0)
       tick(1)
     }
     await setImmediate()

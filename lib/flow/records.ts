@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { startDeadline } from '../collections/deadline.ts'
 import { isObject, parseJson } from '../collections/json.ts'
-import type { UnderWay } from '../collections/under-way.ts'
+import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import type { Settings } from '../options/resolve.ts'
 import { storeId } from '../storage/keyring.ts'
 import type { GuardedStore } from '../storage/guarded-store.ts'
@@ -41,12 +41,12 @@ export type Progress = { kind: 'unclaimed' } | { kind: 'claimed' } | Done
 export class FlowRecords {
   readonly #store: GuardedStore
   readonly #settings: Settings
-  readonly #underWay: UnderWay
+  readonly #background: BackgroundTasks
 
-  constructor (store: GuardedStore, settings: Settings, underWay: UnderWay) {
+  constructor (store: GuardedStore, settings: Settings, background: BackgroundTasks) {
     this.#store = store
     this.#settings = settings
-    this.#underWay = underWay
+    this.#background = background
   }
 
   /**
@@ -91,7 +91,7 @@ export class FlowRecords {
       // The browser was told that the store failed, and may open the same callback again. If the claim was or may have been
       // written, it is deleted here: otherwise it would block the second try.
       afterFailure: (answer) => {
-        if (answer !== false) this.#underWay.insist(() => this.#store.delete(key, { if: value }, { whileResting: true }), () => {})
+        if (answer !== false) this.#background.insist(() => this.#store.delete(key, { if: value }, { whileResting: true }), () => {})
       }
     })
     // ioredis repeats a command when the answer was lost. The first command may have written our claim, so that the second

@@ -38,7 +38,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
     }
     introspector.askSoon(stored)
     const checkEarlier = () => {
-      parts.underWay.add(checkEarlierTokens(parts, stored).catch((err: unknown) => {
+      parts.background.add(checkEarlierTokens(parts, stored).catch((err: unknown) => {
         request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. A token that Webflow has ended stays in the store until the app reports it')
       }))
     }

@@ -20,7 +20,7 @@ export async function callback (parts: Parts, request: FastifyRequest, reply: Fa
     case 'answered': return checked.reply
     case 'repeated': return repeatAnswer(parts, checked, reply)
     case 'claimed': {
-      const answer = await parts.underWay.add(finishFlow(parts, checked, request, reply)).catch(publishFailure)
+      const answer = await parts.background.add(finishFlow(parts, checked, request, reply)).catch(publishFailure)
       publishEnd(parts, request, calledAt, null)
       return answer
     }

@@ -62,15 +62,15 @@ export class Closing {
     for (const instance of this.#instances) instance.#startClock()
     let timer: NodeJS.Timeout | undefined
     const hookExpired = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#patiencePerHook) })
-    const allDone = Promise.all([...this.#open.values(), this.#parts.underWay.settled()])
+    const allDone = Promise.all([...this.#open.values(), this.#parts.background.settled()])
     await Promise.race([this.#startClock(), allDone, hookExpired])
     clearTimeout(timer)
   }
 
   /** Waits until the tasks that the last requests have begun are done, or the time for closing is over. Tasks that pause before another try are given up. */
   async #waitForTasks (): Promise<void> {
-    this.#parts.underWay.stop()
-    await Promise.race([this.#startClock(), this.#parts.underWay.settled()])
+    this.#parts.background.stop()
+    await Promise.race([this.#startClock(), this.#parts.background.settled()])
     clearTimeout(this.#timer)
   }
 
@@ -86,9 +86,9 @@ export class Closing {
   }
 
   #giveUp (): void {
-    const { log, underWay } = this.#parts
+    const { log, background } = this.#parts
     for (const reply of this.#open.keys()) this.#refuse(reply)
-    if (underWay.size > 0) log.error({ tasks: underWay.size }, 'webflow-oauth: tasks were still running when the app closed, and are abandoned. Does a hook of the app hang?')
+    if (background.size > 0) log.error({ tasks: background.size }, 'webflow-oauth: tasks were still running when the app closed, and are abandoned. Does a hook of the app hang?')
   }
 
   /** Answers an open request over `reply.raw`: inside Fastify, a hook or the handler hangs. */

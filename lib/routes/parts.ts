@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { CallerTokens } from '../caller/caller-tokens.ts'
 import type { Identity } from '../caller/identity.ts'
-import type { UnderWay } from '../collections/under-way.ts'
+import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import type { BrowserFlows } from '../flow/browser-flows.ts'
 import type { FlowRecords } from '../flow/records.ts'
 import type { Cookies } from '../http/cookies.ts'
@@ -25,5 +25,5 @@ export interface Parts {
   flowRecords: FlowRecords
   webflow: WebflowClient
   /** Callbacks that have claimed their flow, and background calls to Webflow. Closing waits for them, so that no token is lost. */
-  underWay: UnderWay
+  background: BackgroundTasks
 }

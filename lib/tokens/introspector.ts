@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
 import { withDeadline, type Deadline } from '../collections/deadline.ts'
 import { Limit } from '../collections/limit.ts'
-import type { UnderWay } from '../collections/under-way.ts'
+import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import { ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, toError, type ErrorCode } from '../errors.ts'
 import { idsOf, queryKinds, type QueryKind } from '../webflow/authorization.ts'
@@ -55,7 +55,7 @@ export interface IntrospectorParts {
   records: TokenRecords
   checks: TokenChecks
   log: FastifyBaseLogger
-  underWay: UnderWay
+  background: BackgroundTasks
   settings: { introspect: boolean, timeout: number }
 }
 
@@ -98,10 +98,10 @@ export class Introspector {
   /** Asks about a token in the background, after each of its pauses, until its record is complete or has gone. */
   askSoon (token: StoredToken): void {
     const { tokenId } = token
-    const { records, underWay } = this.#parts
+    const { records, background } = this.#parts
     const pause = this.#pauses.get(tokenId)
     if (pause === undefined || pause.length >= longestPause) return
-    underWay.later(Math.max(pause.until - Date.now(), firstPause), async () => {
+    background.later(Math.max(pause.until - Date.now(), firstPause), async () => {
       // If the store cannot be read, Webflow is asked about the record as it was.
       const current = await records.peek(tokenId).catch(() => token)
       if (current !== null && await this.#askIfDue(current) !== null) this.askSoon(current)
@@ -110,8 +110,8 @@ export class Introspector {
 
   /** Asks in the background about a token that is being used, if its record is incomplete and not in a pause. */
   askOnUse (token: StoredToken): void {
-    const { settings, underWay } = this.#parts
-    if (settings.introspect && !token.record.complete && this.#isDue(token)) underWay.add(this.#ask(token))
+    const { settings, background } = this.#parts
+    if (settings.introspect && !token.record.complete && this.#isDue(token)) background.add(this.#ask(token))
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
-import type { UnderWay } from '../collections/under-way.ts'
+import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import { toError } from '../errors.ts'
 import { unavailable } from '../storage/guarded-store.ts'
 import type { SealedCallOptions, SealedStore } from '../storage/sealed-store.ts'
@@ -45,17 +45,17 @@ export class TokenRecords {
   readonly #log: FastifyBaseLogger
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #renewing = new Set<string>()
-  readonly #underWay: UnderWay
+  readonly #background: BackgroundTasks
   /** The ids of the tokens whose deletion was reported as failed, until it is known whether the store has deleted them anyway. */
   readonly #maybeGone = new Set<string>()
 
   /** `maxAge` is the life of a record, in seconds. */
-  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger, underWay: UnderWay) {
+  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger, background: BackgroundTasks) {
     this.#store = store
     this.tags = tags
     this.#maxAge = maxAge * 1000
     this.#log = log
-    this.#underWay = underWay
+    this.#background = background
   }
 
   /** Creates the record of a token that Webflow has granted. */
@@ -265,7 +265,7 @@ export class TokenRecords {
     // The store held the same access token before the write, so there is nothing to take back.
     if (before !== null && before.record.accessToken === accessToken) return
     const key = storeKey(tokenId)
-    this.#underWay.insist(
+    this.#background.insist(
       async () => {
         const sealed = await this.readSealed(tokenId, { whileResting: true })
         if (sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken) return
@@ -285,7 +285,7 @@ export class TokenRecords {
   #followDeletion ({ tokenId, record: { accessToken } }: StoredToken, answer: boolean | null, onGone: () => Promise<void>): void {
     if (answer === false) return
     this.#maybeGone.add(tokenId)
-    this.#underWay.insist(
+    this.#background.insist(
       async () => {
         const sealed = answer === true ? null : await this.readSealed(tokenId)
         // Another process may have renewed the record meanwhile. The token has gone only if there is no record of it any more.

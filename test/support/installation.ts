@@ -102,25 +102,25 @@ export function opens (siteId: string): MadeUpAnswer {
  */
 export async function startParts (t: Test, webflow: (accessToken: string, path: string) => MadeUpAnswer | Promise<MadeUpAnswer>, options: Partial<WebflowOAuthOptions> = {}) {
   const asked: string[] = []
-  let underWay = 0
+  let background = 0
   let most = 0
   const dispatcher: NonNullable<WebflowOAuthOptions['dispatcher']> = {
     async request ({ path, headers, body }) {
       const accessToken = headers.authorization?.replace('Bearer ', '') ?? String(JSON.parse(body ?? '{}').access_token)
       asked.push(accessToken)
-      most = Math.max(most, ++underWay)
+      most = Math.max(most, ++background)
       try {
         const { statusCode = 200, body: answer } = await webflow(accessToken, path)
         const text = typeof answer === 'string' ? answer : JSON.stringify(answer)
         return { statusCode, body: Readable.from([Buffer.from(text)]) }
       } finally {
-        underWay--
+        background--
       }
     }
   }
   const resolved = resolveOptions({ ...baseOptions(null), store: new MemoryStore({ maxEntries: 100_000 }), dispatcher, ...options }, '')
   const parts = createContext(resolved, Fastify({ logger: recordingLogger }).log, await loadCookieCodec(Fastify()))
-  t.teardown(() => { parts.underWay.stop() })
+  t.teardown(() => { parts.background.stop() })
   const api = createApi(parts)
   return {
     parts,
@@ -160,13 +160,13 @@ export function methodsOf (store: MemoryStore): TokenStore {
 
 /** Starts a server that gives one JSON answer to all once it was asked by eight at once, and tells how many it had to answer at once. */
 export async function startCrowded (t: Test, body: string): Promise<{ url: string, most: () => number }> {
-  let underWay = 0
+  let background = 0
   let most = 0
   const held: Array<() => void> = []
   const { url } = await startHttp(t, (response) => {
-    most = Math.max(most, ++underWay)
+    most = Math.max(most, ++background)
     held.push(() => {
-      underWay--
+      background--
       response.setHeader('content-type', 'application/json')
       response.end(body)
     })

@@ -5,7 +5,7 @@ const pauses = [250, 1000, 4000, 15_000]
  * Work that continues after the answer was sent, such as a deletion that the store carries out late. When the app closes,
  * the plugin waits for it.
  */
-export class UnderWay {
+export class BackgroundTasks {
   readonly #tasks = new Set<Promise<unknown>>()
   /** For each task that is in a pause: its timer, and the function to call if the task is given up. */
   readonly #paused = new Map<NodeJS.Timeout, () => void>()
