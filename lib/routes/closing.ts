@@ -1,3 +1,4 @@
+import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { isNavigation } from '../http/navigation.ts'
@@ -50,7 +51,7 @@ export class Closing {
   /** Counts a request as open until its response has finished or its connection has closed. */
   track (reply: FastifyReply): void {
     this.#open.set(reply, new Promise((resolve) => {
-      reply.raw.once('close', () => {
+      finished(reply.raw, () => {
         this.#open.delete(reply)
         resolve()
       })
