@@ -61,10 +61,11 @@ export class Cookies {
 
   /** Reads all cookies of a request. */
   read (request: FastifyRequest): RequestCookies {
+    const header = request.headers.cookie
+    if (header === undefined) return {}
     const known = this.#parsed.get(request)
     if (known !== undefined) return known
-    const header = request.headers.cookie
-    const cookies = header === undefined ? {} : this.#codec.parseCookie(header)
+    const cookies = this.#codec.parseCookie(header)
     this.#parsed.set(request, cookies)
     return cookies
   }

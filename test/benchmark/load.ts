@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { sessionIdOf } from './setup.ts'
 
 /** How many requests are under way at a time, each on a connection of its own. */
 export const concurrency = 32
@@ -106,11 +105,6 @@ export function withSessions (path: string, { opened = 'flow', browsers = 1000 }
       : (await client.send(repeated('/login', browsers))).heads.map((head) => cookieHeader(cookiesOf(head)))
     return async (count) => ({ requests: Array.from({ length: count }, () => ({ path, cookie: cookies[Math.floor(Math.random() * cookies.length)] ?? '' })) })
   }
-}
-
-/** Requests of sessions that were in the store from the beginning, at random. */
-export function withFilledStore (path: string, tokens: number): Plan {
-  return async () => async (count) => ({ requests: Array.from({ length: count }, () => ({ path, cookie: `__Host-webflow=${sessionIdOf(Math.floor(Math.random() * tokens))}` })) })
 }
 
 /** Whole flows: each begins at the authorize route, and ends with its callback. */

@@ -18,12 +18,12 @@ import { findRedis } from '../support/redis-server.ts'
 import { build } from './build.ts'
 import { coldStart, memory, redisMemory } from './groups/footprint.ts'
 import { revokeAll } from './groups/installations.ts'
-import { authorize, flow, redis, scale, session, tls } from './groups/requests.ts'
+import { authorize, flow, redis, session, tls } from './groups/requests.ts'
 import { quantile, type Bench } from './measure.ts'
 import { middleHalf, printMeasured, printRows, printTable, type Findings } from './report.ts'
 
 const groups: Record<string, (bench: Bench) => Promise<Findings>> = {
-  authorize, flow, tls, session, redis, scale, memory, 'redis-memory': redisMemory, 'revoke-all': revokeAll, 'cold-start': coldStart
+  authorize, flow, tls, session, redis, memory, 'redis-memory': redisMemory, 'revoke-all': revokeAll, 'cold-start': coldStart
 }
 const names = [...Object.keys(groups), 'find-tokens']
 

@@ -83,7 +83,7 @@ export async function profile (bench: Bench, contender: Contender, around: Surro
 
 async function startRunner ({ build }: Bench, { contender, cpu, p50, p99, connections }: Measured, { webflow, redis, env = {} }: Surroundings) {
   const origin = `${webflow.secure ? 'https' : 'http'}://127.0.0.1:${webflow.port}`
-  const setup: Setup = { webflow: origin, redis: redis ?? null, introspect: false, store: 'redis', tokens: 0, ...contender.setup }
+  const setup: Setup = { webflow: origin, redis: redis ?? null, introspect: false, store: 'redis', ...contender.setup }
   // While others have their turn, V8 would tidy up, and charge the next round for it: an app in steady traffic has no such pauses.
   const execArgv = ['--no-memory-reducer', '--max-old-space-size=4096']
   const server = await startChild<{ port: number }>(build.program('server', { sealed: contender.sealed ?? true }), [JSON.stringify(setup)], { env, execArgv })

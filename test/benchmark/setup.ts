@@ -11,8 +11,6 @@ export interface Setup {
   introspect: boolean
   /** Where the plugin keeps tokens when there is a Redis: in Redis, in Redis with a near cache, or in memory. */
   store: 'redis' | 'near cache' | 'memory'
-  /** How many tokens are in the store to begin with. */
-  tokens: number
 }
 
 /** What a process says of itself. */

@@ -1,7 +1,7 @@
 import { startRedis } from '../../support/redis-server.ts'
 import { createCertificate } from '../certificate.ts'
 import { startChild } from '../child.ts'
-import { always, wholeFlows, withFilledStore, withSessions } from '../load.ts'
+import { always, wholeFlows, withSessions } from '../load.ts'
 import { measure, profile, type Bench, type Contender, type Extent, type Measured, type Surroundings } from '../measure.ts'
 import { limitRow, noiseOf, plainRatio, ratioRow, ratiosOf, type Findings, type Noise, type Row } from '../report.ts'
 
@@ -162,8 +162,8 @@ export function redis (bench: Bench): Promise<Findings> {
       ours: { title: 'fastify-webflow-oauth, introspect: false', setup: { program: 'plugin' }, plan: withSessions('/me') },
       control: { title: 'the same, control', setup: { program: 'plugin' }, plan: withSessions('/me') },
       whole: { title: 'fastify-webflow-oauth as it comes', setup: { program: 'plugin', introspect: true }, plan: withSessions('/me') },
-      near: { title: 'fastify-webflow-oauth with the near cache', setup: { program: 'plugin', store: 'near cache' }, plan: withSessions('/me') },
-      memory: { title: 'fastify-webflow-oauth in memory', setup: { program: 'plugin', store: 'memory' }, plan: withSessions('/me') },
+      near: { title: 'fastify-webflow-oauth with the near cache, 50 sessions', setup: { program: 'plugin', store: 'near cache' }, plan: withSessions('/me', { browsers: 50 }) },
+      memory: { title: 'fastify-webflow-oauth in memory, 50 sessions', setup: { program: 'plugin', store: 'memory' }, plan: withSessions('/me', { browsers: 50 }) },
       raw: { title: 'one raw GET', setup: { program: 'rawGet' }, plan: withSessions('/me', { opened: 'login' }) },
       session: { title: '@fastify/session with connect-redis', setup: { program: 'session' }, plan: withSessions('/me', { opened: 'login' }) }
     },
@@ -172,24 +172,6 @@ export function redis (bench: Bench): Promise<Findings> {
       ratioRow('… against @fastify/session with connect-redis', 3.5, 5, ratiosOf(of('ours'), of('session')), noise, of('ours').contender),
       ratioRow('hot session with the near cache, against memory', 0.95, 1, ratiosOf(of('near'), of('memory')), noise, of('near').contender),
       plainRatio('… as it comes, with installation data, against one raw GET (for information)', of('whole'), of('raw'))
-    ]
-  })
-}
-
-/** Requests with a session while the store is small and while it is large. */
-export function scale (bench: Bench): Promise<Findings> {
-  const [few, many] = bench.quick ? [2000, 20_000] : [2000, 100_000]
-  return compare(bench, {
-    title: 'scale',
-    extent: { ...bench.extent(15, 2000, 12_000), generations: 1 },
-    notes: ['Sessions are drawn at random from all: of many, most are in no cache of the processor, and in both sizes most are not among the 1,000 that the plugin keeps opened.'],
-    contenders: {
-      small: { title: `${few.toLocaleString('en')} tokens`, setup: { program: 'plugin', tokens: few }, plan: withFilledStore('/me', few) },
-      control: { title: 'the same, control', setup: { program: 'plugin', tokens: few }, plan: withFilledStore('/me', few) },
-      large: { title: `${many.toLocaleString('en')} tokens`, setup: { program: 'plugin', tokens: many }, plan: withFilledStore('/me', many) }
-    },
-    judge: (of, noise) => [
-      ratioRow(`cost per request at ${many.toLocaleString('en')} tokens against ${few.toLocaleString('en')}`, 0.9, 1, ratiosOf(of('large'), of('small')), noise, of('large').contender)
     ]
   })
 }

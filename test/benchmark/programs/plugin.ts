@@ -2,11 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import webflowOAuth, { MemoryStore, type WebflowOAuthOptions } from '../../../lib/index.ts'
 import { RedisStore } from '../../../stores/redis.ts'
-import { fill } from '../fill.ts'
 import { credentials, page, redirectUri, secret, type Setup } from '../setup.ts'
 
 /** This plugin, used as its README shows. */
-export async function plugin (app: FastifyInstance, { webflow, redis, introspect, store, tokens }: Setup): Promise<void> {
+export async function plugin (app: FastifyInstance, { webflow, redis, introspect, store }: Setup): Promise<void> {
   const options: WebflowOAuthOptions = {
     ...credentials,
     secret,
@@ -14,12 +13,11 @@ export async function plugin (app: FastifyInstance, { webflow, redis, introspect
     scope: ['sites:read'],
     introspect,
     store: redis === null || store === 'memory'
-      ? new MemoryStore({ maxEntries: Math.max(100_000, 2 * tokens) })
+      ? new MemoryStore({ maxEntries: 100_000 })
       : new RedisStore({ client: new Redis(redis), ...store === 'near cache' ? { nearCache: {} } : {} }),
     endpoints: { token: `${webflow}/oauth/access_token` }
   }
   await app.register(webflowOAuth, options)
-  await fill(options, tokens, app.log)
 
   app.get('/me', { preHandler: app.webflowOAuth.requireToken() }, async (request) => app.webflowOAuth.tokenOf(request).accessToken === '' ? null : page)
   app.get('/peek', async ({ webflowToken }, reply) => webflowToken === null ? reply.code(401).send() : page)
