@@ -33,6 +33,7 @@ const start = 1_800_000_000_000
 const clientId = 'c'.repeat(64)
 const secrets = { old: randomBytes(32), new: randomBytes(32), other: randomBytes(32) }
 const accessToken = 'token-51d7a0c29e'
+const base64url = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 // What a foreign error carries and nobody may see.
 const hidden = 'hidden-8e1f44b7d3'
 
@@ -400,12 +401,12 @@ t.test('keys', async (t) => {
     t.equal(verifyMac(keyringOf('new', 'old')('mac state'), 'message', made), true)
     t.equal(verifyMac(keyringOf('old', 'new')('mac state'), 'message', made), true)
     t.strictSame(mac(keyringOf('old', 'new')('mac state'), 'message'), made)
-    t.equal(mac(keyringOf('new', 'old')('mac state'), 'message').equals(made), false)
+    t.not(mac(keyringOf('new', 'old')('mac state'), 'message'), made)
     t.equal(verifyMac(keyringOf('new')('mac state'), 'message', made), false)
     t.equal(verifyMac(keyringOf('old')('mac user'), 'message', made), false)
     t.equal(verifyMac(keyringOf('old')('mac state'), 'massage', made), false)
-    for (const tag of [Buffer.alloc(0), made.subarray(1), Buffer.concat([made, made])]) {
-      t.equal(verifyMac(keyringOf('old')('mac state'), 'message', tag), false, `${tag.length} bytes`)
+    for (const tag of ['', made.slice(1), made + made, `${made}=`, 'é'.repeat(43), made.replace(/.$/, (last) => base64url[base64url.indexOf(last) ^ 1] ?? '')]) {
+      t.equal(verifyMac(keyringOf('old')('mac state'), 'message', tag), false, tag)
     }
   })
 
@@ -415,16 +416,16 @@ t.test('keys', async (t) => {
       const tagOf = createHmac(key)
       for (const length of [0, 1, 55, 56, 63, 64, 65, 127, 128, 5000]) {
         const message = randomBytes(length)
-        t.strictSame(tagOf(message), createNodeHmac('sha256', key).update(message).digest(), `a key of ${keyLength} and a message of ${length} bytes`)
+        t.equal(tagOf(message), createNodeHmac('sha256', key).update(message).digest('base64url'), `a key of ${keyLength} and a message of ${length} bytes`)
       }
-      t.strictSame(tagOf('é\u{1f36a}'), createNodeHmac('sha256', key).update('é\u{1f36a}').digest())
+      t.equal(tagOf('é\u{1f36a}'), createNodeHmac('sha256', key).update('é\u{1f36a}').digest('base64url'))
     }
   })
 
   t.test('an empty keyring throws', async (t) => {
     t.throws(() => mac([], 'message'), RangeError)
     t.throws(() => createSealer([]), RangeError)
-    t.equal(verifyMac([], 'message', createNodeHmac('sha256', '').update('message').digest()), false)
+    t.equal(verifyMac([], 'message', createNodeHmac('sha256', '').update('message').digest('base64url')), false)
   })
 
   t.test('a store id is a hash that depends on no secret and keeps its parts apart', async (t) => {
@@ -489,7 +490,7 @@ t.test('sealing', async (t) => {
   t.test('values, names and signatures of earlier versions are still accepted', async (t) => {
     const keyring = createKeyring([Buffer.from('0123456789abcdef'.repeat(2))], 'client')
     t.strictSame(createSealer(keyring('seal token')).open('token:place', 'v1.v1BslhOx.9KSuLl_2MDEqIt04.Gq1M5amu3N-bJ34S5AdaMi1G8kkLBwM'), { kind: 'opened', text: 'é text' })
-    t.equal(mac(keyring('mac state'), 'message').toString('base64url'), '0TXW0yBibEI3zKv9SUmSH5r19tEjJcmRVIk27Ju149I')
+    t.equal(mac(keyring('mac state'), 'message'), '0TXW0yBibEI3zKv9SUmSH5r19tEjJcmRVIk27Ju149I')
     t.equal(storeId('client', 'user', 'ada'), '1rtSj-p2ymHUc30uhnGKCTE02swx8E0ADBxbPmojywo')
   })
 
@@ -1137,7 +1138,7 @@ t.test('the cookie of a flow', async (t) => {
   const ended = { ...pending, user: 'hash', owner: 'id', endedAt: start + 5 }
   const sign = (payload: unknown) => {
     const encoded = Buffer.from(typeof payload === 'string' ? payload : `${JSON.stringify(payload)}\nhttps://app.example.com/`).toString('base64url')
-    return `${encoded}.${mac(keys, `${encoded}.state`).toString('base64url')}`
+    return `${encoded}.${mac(keys, `${encoded}.state`)}`
   }
 
   t.test('reads as it was written, with its state', async (t) => {

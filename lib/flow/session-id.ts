@@ -5,5 +5,5 @@ import type { DerivedKey } from '../storage/keyring.ts'
  * same session, and the store never holds the session id.
  */
 export function deriveSessionId (key: DerivedKey, state: string, seed: string): string {
-  return key.hmac(`${seed}.${state}`).toString('base64url')
+  return key.hmac(`${seed}.${state}`)
 }

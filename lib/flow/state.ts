@@ -14,7 +14,7 @@ const shape = /^[\w-]{96}$/
 export function createState (keys: readonly DerivedKey[], now: number): string {
   const content = Buffer.concat([takeRandom(randomLength)], randomLength + timeLength)
   content.writeBigUInt64BE(BigInt(now), randomLength)
-  return Buffer.concat([content, mac(keys, content)]).toString('base64url')
+  return Buffer.concat([content, Buffer.from(mac(keys, content), 'base64url')]).toString('base64url')
 }
 
 /** Reads when a `state` was made, in Unix milliseconds; null when this app did not make it. */
@@ -22,7 +22,7 @@ export function readState (keys: readonly DerivedKey[], state: string): number |
   if (!shape.test(state)) return null
   const bytes = Buffer.from(state, 'base64url')
   const content = bytes.subarray(0, -macLength)
-  if (!verifyMac(keys, content, bytes.subarray(-macLength))) return null
+  if (!verifyMac(keys, content, bytes.subarray(-macLength).toString('base64url'))) return null
   return Number(content.readBigUInt64BE(randomLength))
 }
 
