@@ -39,6 +39,8 @@ export function createCleaner (request: RawUrls): Cleaner {
 /** Finds `code` and `state` in the URLs of a request, decoded and as they were written. */
 function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
   const text = `${url}&${originalUrl}`
+  // Most URLs have neither. A name may be percent-encoded.
+  if (!/code|state|%/.test(text)) return []
   const query = new URLSearchParams(text.replaceAll(/[?;#]/g, '&'))
   const decoded = [...query.getAll('code'), ...query.getAll('state')]
   const written = [...text.matchAll(/[?&;](?:code|state)=([^&;#]*)/g)].map(([, value = '']) => value)
