@@ -286,6 +286,20 @@ t.test('no code or state reaches the log when a request is aborted or takes too 
   t.strictSame(findLeaks(text, secrets), [])
 })
 
+t.test('the query of a request is not logged, whatever characters it has', async (t) => {
+  const said = 'private-4f7d09a1c3'
+  const lines: string[] = []
+  const app = await createApp(t, { server: { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
+  for (const character of ['`', '\'', '?', '|', '^', '{']) {
+    t.equal((await app.inject(`${callbackPath}?error=a${character}&error_description=${said}&state=s`)).statusCode, 400)
+  }
+  t.notMatch(lines.join(''), said)
+  for (const character of ['`', '"', '\'', ' ']) {
+    const clean = createCleaner({ url: `/callback?a=${character}${said}` })
+    t.equal(clean(`GET /callback?a=${character}${said} failed`), 'GET /callback failed')
+  }
+})
+
 t.test('a line about a route of ours says all that a serializer of the app\'s looks for', async (t) => {
   const lines: Array<Record<string, unknown>> = []
   const app = await createApp(t, {

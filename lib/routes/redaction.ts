@@ -23,17 +23,24 @@ export interface RawUrls {
  * `state`, the query of every URL, and credentials and cookies in raw header lines.
  */
 export function createCleaner (request: RawUrls): Cleaner {
-  let secrets: readonly string[] | undefined
+  let known: { queries: readonly string[], secrets: readonly string[] } | undefined
   return (text) => {
     let clean = text
     if (text.length >= shortestSecret) {
-      secrets ??= findSecrets(request)
-      for (const secret of secrets) clean = clean.replaceAll(secret, hidden)
+      known ??= { queries: findQueries(request), secrets: findSecrets(request) }
+      // The request's own query first: it may contain characters that end a URL in other texts.
+      for (const query of known.queries) clean = clean.replaceAll(query, '')
+      for (const secret of known.secrets) clean = clean.replaceAll(secret, hidden)
     }
     if (clean.includes('?')) clean = clean.replace(/\?[^\s"'`]+/g, '')
     if (clean.includes('\r\n')) clean = clean.replace(/^((?:set-)?cookie|(?:proxy-)?authorization):.*$/gim, `$1: ${hidden}`)
     return clean
   }
+}
+
+/** Finds the queries of a request's URLs, as they were written. */
+function findQueries ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
+  return [url, originalUrl].flatMap((text) => /\?.*$/s.exec(text)?.[0] ?? []).filter((query) => query.length >= shortestSecret)
 }
 
 /** Finds `code` and `state` in the URLs of a request, decoded and as they were written. */
