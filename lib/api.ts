@@ -44,6 +44,11 @@ export interface Revocation {
 /** The interface of `fastify.webflowOAuth`. */
 export interface WebflowOAuth {
   /**
+   * The URL of the Data API in the plugin's `region`, for the option `baseUrl` of Webflow's SDK: `https://api.webflow.com/v2`
+   * or `https://api.eu.webflow.com/v2`. Where the option `endpoints.token` is set, it is `/v2` at the origin of that URL.
+   */
+  readonly apiUrl: string
+  /**
    * Creates a hook for `preValidation` or `preHandler` that lets only requests with a token pass.
    * Other requests fail with 401 `WEBFLOW_OAUTH_TOKEN_REQUIRED` or 403 `WEBFLOW_OAUTH_SCOPE_MISSING`.
    */
@@ -117,7 +122,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     const stored = await records.read(tokenId)
     if (stored === null) return null
     introspector.askOnUse(stored)
-    return new ProtectedToken(tokenId, stored.record)
+    return records.present(stored)
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
@@ -129,10 +134,12 @@ export function createApi (parts: Parts): WebflowOAuth {
   const useFound = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
     introspector.askOnUse(stored)
-    return new ProtectedToken(stored.tokenId, stored.record)
+    return records.present(stored)
   }
 
   return {
+    apiUrl: new URL('/v2', settings.endpoints.token).href,
+
     requireToken: (options = {}) => createGuard(parts, options),
 
     tokenOf (request: FastifyRequest) {

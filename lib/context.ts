@@ -26,7 +26,7 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
   const background = new BackgroundTasks()
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings.sessionMaxAge, log, background)
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings, log, background)
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow)
   const introspector = new Introspector({ records, checks, log, background, settings })

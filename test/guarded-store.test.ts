@@ -515,7 +515,7 @@ function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) 
   const { log, lines } = createLog()
   const guarded = new GuardedStore(inner, 1000, 'client')
   const sealed = new SealedStore(guarded, sealer, log)
-  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), maxAge, log, new BackgroundTasks())
+  const recordsFor = (maxAge: number) => new TokenRecords(sealed, new TagNames(clientId), { region: 'us', sessionMaxAge: maxAge }, log, new BackgroundTasks())
   return { inner, guarded, sealed, lines, counted, recordsFor, records: recordsFor(100), sealer }
 }
 
@@ -1035,12 +1035,13 @@ t.test('the newer of two records', async (t) => {
 })
 
 t.test('WebflowToken', async (t) => {
-  const token = new ProtectedToken('id-of-the-token', { ...record, endsAt: start + 5 })
+  const token = new ProtectedToken('id-of-the-token', { ...record, endsAt: start + 5 }, 'eu')
 
   t.test('shows a handler the members of the record', async (t) => {
     t.equal(token.id, 'id-of-the-token')
     t.equal(token.accessToken, accessToken)
     t.equal(token.tokenType, 'bearer')
+    t.equal(token.region, 'eu')
     t.strictSame(token.scope, ['sites:read', 'cms:read'])
     t.strictSame([token.createdAt, token.expiresAt], [new Date(start), new Date(start + 1)])
     t.not(token.scope, record.scope, 'changing the list in a handler does not change the record')

@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { MockAgent } from 'undici'
-import webflowOAuth, { MemoryStore, WebflowOAuthError } from '../lib/index.ts'
+import webflowOAuth, { MemoryStore, WebflowOAuthError, type Region, type WebflowOAuthOptions } from '../lib/index.ts'
 import { resolveOptions } from '../lib/options/resolve.ts'
 import { createSimulator } from '../lib/simulator/index.ts'
 import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, createApp, redirectUri, scope, secret, startWebflow } from './support/app.ts'
@@ -76,6 +76,7 @@ t.test('every option that is left out has its default', async (t) => {
     host: 'app.example.com',
     secure: true,
     scope,
+    region: 'us',
     revokeMethod: 'POST',
     successRedirect: 'https://app.example.com/',
     failureRedirect: null,
@@ -105,7 +106,7 @@ t.test('every option that is left out has its default', async (t) => {
 })
 
 t.test('an option that is undefined counts as left out', async (t) => {
-  const names = ['store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
+  const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
     'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })
@@ -202,6 +203,7 @@ const wrong: Record<string, readonly Row[]> = {
   authorizePath: [...noPath, ['false', false, /must be a path/]],
   callbackPath: [...noPath, ['false', false, /must be a path/]],
   revokePath: [...noPath, ['true', true, /must be a path/], ['null', null, /must be a path/]],
+  region: ['EU', 'us-east', '', 5, ['eu']].map((value) => [JSON.stringify(value), value, /must be one of us, eu/]),
   revokeMethod: ['GET', 'post', 'PUT', '', 5, ['POST']].map((value) => [JSON.stringify(value), value, /must be one of POST, DELETE/]),
   successRedirect: [...noTarget, ...ownRoutes],
   failureRedirect: [...noTarget, ...ownRoutes, ['null', null, /must be a path/]],
@@ -256,6 +258,15 @@ t.test('an endpoint that is left out defaults to Webflow\'s, and a token is sent
   })
   const told = { introspect: 'https://gateway.example.com/introspect', authorizedBy: 'https://gateway.example.com/who' }
   t.match(settingsOf({ endpoints: told }).endpoints, told)
+})
+
+t.test('the endpoints that are left out are at the hosts of the region', async (t) => {
+  const hosts = (options: Partial<WebflowOAuthOptions>) => Object.values(settingsOf(options).endpoints).map((url) => new URL(url).hostname)
+  t.strictSame(hosts({ region: 'eu' }), ['eu.webflow.com', 'api.eu.webflow.com', 'eu.webflow.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
+  t.strictSame(hosts({ region: 'eu', endpoints: { token: 'https://gateway.example.com/token' } }), ['eu.webflow.com', 'gateway.example.com', 'eu.webflow.com', 'gateway.example.com', 'gateway.example.com'])
+  t.strictSame(hosts({ region: 'eu', endpoints: { revoke: 'https://gateway.example.com/revoke' } }), ['eu.webflow.com', 'api.eu.webflow.com', 'gateway.example.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
+  const pathsOf = (region: Region) => Object.values(settingsOf({ region }).endpoints).map((url) => new URL(url).pathname)
+  t.strictSame(pathsOf('eu'), pathsOf('us'), 'the paths are the same')
 })
 
 t.test('the smallest and largest allowed values are accepted', async (t) => {
@@ -562,7 +573,7 @@ t.test('a callback without a state begins a flow, or is refused', async (t) => {
 })
 
 t.test('null does not count as left out', async (t) => {
-  for (const name of Object.keys(baseOptions(null)).concat('store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
+  for (const name of Object.keys(baseOptions(null)).concat('region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
     'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect')) {
     await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: null })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
   }

@@ -179,3 +179,14 @@ t.test('an http endpoint causes a warning, unless it is on this machine', async 
   t.match(warnings, [/`endpoints.revoke` is at http:\/\/gateway\.example\.com: .* Use https/])
   t.equal(warnings.length, 1)
 })
+
+t.test('an endpoint at a host of the other region causes a warning that names it', async (t) => {
+  const us = { token: 'https://api.webflow.com/oauth/access_token' }
+  const eu = { authorize: 'https://EU.webflow.com/oauth/authorize', revoke: undefined }
+  t.match((await start(t, { region: 'eu', endpoints: us })).warnings, [/^webflow-oauth: `region` is eu, but these members of `endpoints` are at hosts of the other region: token \(api\.webflow\.com\), introspect \(api\.webflow\.com\), authorizedBy \(api\.webflow\.com\)\. /])
+  const { warnings } = await start(t, Object.assign({ endpoints: eu }))
+  t.match(warnings, [/`region` is us, .* other region: authorize \(eu\.webflow\.com\)\. .*Correct `region`/])
+  t.equal(warnings.length, 1)
+  t.strictSame((await start(t, { region: 'us', endpoints: us })).warnings, [])
+  t.strictSame((await start(t, { region: 'eu', endpoints: { authorize: eu.authorize, token: 'https://gateway.example.com/token' } })).warnings, [])
+})

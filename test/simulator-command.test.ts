@@ -46,6 +46,15 @@ t.test('the app is described by options and the environment', async (t) => {
   t.match(await (await request(simulator?.url ?? '')).body.text(), /<h2>Demo<\/h2>/)
 })
 
+t.test('with --region eu the command plays the EU, with credentials of its own', async (t) => {
+  const [eu, us] = [await command(t, 'simulator --port 0 --region eu'), await command(t, 'simulator --port 0')]
+  t.match(eu.printed, /Options of the plugin:\n {2}region: 'eu',\n {2}endpoints: /)
+  t.notMatch(us.printed, 'region: ')
+  const credentialsOf = (printed: string) => printed.match(/[0-9a-f]{64}/g) ?? []
+  t.equal(new Set([...credentialsOf(eu.printed), ...credentialsOf(us.printed)]).size, 4)
+  t.match((await command(t, 'simulator --region asia')).complaint, '`--region` must be us or eu')
+})
+
 t.test('requests are printed with --verbose', async (t) => {
   const program = run(t, [...loader, 'lib/simulator/bin.ts', 'simulator', '--port', '0', '--verbose'])
   await program.prints(/Open http/)

@@ -983,6 +983,7 @@ t.test('the simulator', async (t) => {
     ['a redirect URI on http', { app: { ...app, redirectUris: ['http://app.example.com/'] } }, /https, or http on localhost/],
     ...['localhost.example.com', 'notlocalhost', '127.0.0.1.example.com', '128.0.0.1', '[::2]'].map((host) => [`a redirect URI on http at ${host}`, { app: { ...app, redirectUris: [`http://${host}/`] } }, /https, or http on localhost/] as const),
     ['a redirect URI with a fragment', { app: { ...app, redirectUris: ['https://app.example.com/#x'] } }, /without a fragment/],
+    ...['EU', '', null, 5, 'toString'].map((region) => [`the region ${JSON.stringify(region)}`, { app, region }, /`region` must be us or eu/] as const),
     ['an unknown option', { app, workspace: [] }, /no option `workspace`: choose among app, apps, user/],
     ...['grace', {}, { id: 'x' }, null].map((user) => [`the user ${JSON.stringify(user)}`, { app, user }, /A user must be an object with the strings `id`/] as const),
     ['a value of `users` that is not a list', { app, users: 'grace' }, /`users` must be a list/],

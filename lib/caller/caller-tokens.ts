@@ -2,7 +2,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { WebflowOAuthError } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
-import { ProtectedToken } from '../tokens/record.ts'
 import type { TokenRecords } from '../tokens/records.ts'
 import type { Introspector } from '../tokens/introspector.ts'
 import type { Identity } from './identity.ts'
@@ -122,7 +121,7 @@ export class CallerTokens {
       const { tokenId, sealed } = caller
       const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
       if (stored !== null) this.#introspector.askOnUse(stored)
-      caller.token = stored === null ? null : new ProtectedToken(stored.tokenId, stored.record)
+      caller.token = stored === null ? null : this.#records.present(stored)
     }
     return caller.token
   }

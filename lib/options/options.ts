@@ -3,6 +3,7 @@ import type { TokenStore } from '../../stores/token-store.ts'
 import type { DisconnectReason } from '../diagnostics.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Endpoints } from './endpoints.ts'
+import type { Region } from './regions.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './webflow-token.ts'
 
@@ -37,6 +38,13 @@ export interface WebflowOAuthOptions {
    * The client secret is refused, because Webflow signs webhooks with it.
    */
   secret: string | Buffer | ReadonlyArray<string | Buffer | undefined> | undefined
+
+  /**
+   * The region of Webflow in which the app is registered. It decides the hosts of all endpoints that `endpoints` does not
+   * name. A token of one region does not work in the other. An app that serves both regions is registered with each of them,
+   * and registers the plugin twice. Defaults to `us`.
+   */
+  region?: Region | undefined
 
   /** The store for tokens and flows. Defaults to a `MemoryStore`, which is lost when the process ends. */
   store?: TokenStore | undefined
@@ -123,7 +131,7 @@ export interface WebflowOAuthOptions {
    */
   introspect?: boolean | undefined
 
-  /** Endpoints to use instead of Webflow's, for a simulator or a gateway. Each defaults to Webflow's. */
+  /** Endpoints to use instead of Webflow's, for a simulator or a gateway. Each defaults to that of `region`. */
   endpoints?: Partial<Endpoints> | undefined
 
   /**

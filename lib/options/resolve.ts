@@ -7,6 +7,7 @@ import type { Dispatcher } from './dispatcher.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolvePaths, type Paths } from './paths.ts'
+import { regions, type Region } from './regions.ts'
 import { isScopeToken } from './scopes.ts'
 import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
 
@@ -21,6 +22,7 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly secure: boolean
   readonly scope: readonly string[]
   readonly secrets: readonly Buffer[]
+  readonly region: Region
   readonly store: TokenStore
   readonly paths: Paths
   readonly revokeMethod: 'POST' | 'DELETE'
@@ -50,6 +52,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   redirectUri: true,
   scope: true,
   secret: true,
+  region: true,
   store: true,
   authorizePath: true,
   revokePath: true,
@@ -91,7 +94,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const clientSecret = requireCredential('clientSecret', options.clientSecret, 'WEBFLOW_CLIENT_SECRET')
   const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
   const {
-    authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
+    region = 'us', authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
     flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
   } = options
@@ -110,6 +113,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     secure: url.protocol === 'https:',
     scope,
     secrets,
+    region: oneOf('region', region, regions),
     store: resolveStore(options.store),
     paths,
     revokeMethod: oneOf('revokeMethod', revokeMethod, ['POST', 'DELETE']),
@@ -125,7 +129,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     storeTimeout: resolveDuration('storeTimeout', storeTimeout, 'milliseconds'),
     dispatcher: resolveDispatcher(options.dispatcher),
     introspect: oneOf('introspect', introspect, [true, false]),
-    endpoints: resolveEndpoints(endpoints),
+    endpoints: resolveEndpoints(endpoints, region),
     identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),

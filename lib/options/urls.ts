@@ -3,12 +3,8 @@ import { refuseOption } from '../errors.ts'
 import { normalizePath } from '../http/return-to.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Paths } from './paths.ts'
+import { hostsOf, type Region } from './regions.ts'
 
-const webflowEndpoints = {
-  authorize: 'https://webflow.com/oauth/authorize',
-  token: 'https://api.webflow.com/oauth/access_token',
-  revoke: 'https://webflow.com/oauth/revoke_authorization'
-}
 const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
 
 /**
@@ -61,10 +57,10 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
 }
 
 /**
- * Checks the endpoints and fills in the missing ones. `authorize`, `token` and `revoke` default to Webflow's endpoints.
+ * Checks the endpoints and fills in the missing ones. `authorize`, `token` and `revoke` default to those of the region.
  * `introspect` and `authorizedBy` receive tokens, so they default to the origin that issues the tokens.
  */
-export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
+export function resolveEndpoints (value: Partial<Endpoints>, region: Region): Endpoints {
   if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs. Its members may be ${endpointNames}`)
   const resolve = (name: keyof Endpoints, fallback: string) => {
     const url: unknown = value[name] === undefined ? fallback : value[name]
@@ -73,11 +69,12 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     }
     return url
   }
-  const token = resolve('token', webflowEndpoints.token)
+  const { site, api } = hostsOf[region]
+  const token = resolve('token', `https://${api}/oauth/access_token`)
   const endpoints = {
-    authorize: resolve('authorize', webflowEndpoints.authorize),
+    authorize: resolve('authorize', `https://${site}/oauth/authorize`),
     token,
-    revoke: resolve('revoke', webflowEndpoints.revoke),
+    revoke: resolve('revoke', `https://${site}/oauth/revoke_authorization`),
     introspect: resolve('introspect', new URL('/v2/token/introspect', token).href),
     authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
   }

@@ -2,6 +2,7 @@ import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import type { WebflowOAuthOptions } from './options.ts'
+import { regionOf } from './regions.ts'
 import type { Settings } from './resolve.ts'
 import { isKnownScope, similarScope } from './scopes.ts'
 import { isLoopback } from './urls.ts'
@@ -47,6 +48,10 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   for (const [name, url] of Object.entries(settings.endpoints)) {
     const { hostname, origin, protocol } = new URL(url)
     if (protocol === 'http:' && !isLoopback(hostname)) lines.push(`\`endpoints.${name}\` is at ${origin}: tokens and the client secret cross the network unencrypted. Use https`)
+  }
+  const elsewhere = Object.entries(settings.endpoints).filter(([, url]) => ![undefined, settings.region].includes(regionOf(new URL(url).hostname)))
+  if (elsewhere.length > 0) {
+    lines.push(`\`region\` is ${settings.region}, but these members of \`endpoints\` are at hosts of the other region: ${elsewhere.map(([name, url]) => `${name} (${new URL(url).hostname})`).join(', ')}. Each region refuses the credentials and tokens of the other. Correct \`region\`, or leave these endpoints out`)
   }
   return lines
 }

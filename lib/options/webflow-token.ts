@@ -1,3 +1,5 @@
+import type { Region } from './regions.ts'
+
 /** What a token opens: the sites and workspaces to which the token gives access, according to Webflow. */
 export interface Authorization {
   /** The id of the authorization at Webflow; null when Webflow does not say. */
@@ -45,6 +47,8 @@ export interface WebflowToken {
    * `authorized_user:read`.
    */
   readonly user: WebflowUser | null
+  /** The region of Webflow that issued the token, and in which alone the token works: the plugin's option `region`. */
+  readonly region: Region
   /** When the token was issued. */
   readonly createdAt: Date
   /** When the plugin forgets the token, unless the app uses the token before that. */

@@ -5,7 +5,6 @@ import type { OwnFlow } from '../flow/browser-flows.ts'
 import { createOutcome, type Outcome } from '../flow/outcome.ts'
 import { redirect } from '../http/redirect.ts'
 import { checkEarlierTokens } from '../tokens/earlier.ts'
-import { ProtectedToken } from '../tokens/record.ts'
 import { runAnsweringHook } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
@@ -69,7 +68,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
     const record = await introspector.introspect(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline })
     return { replaced, record }
   })
-  const issued = new ProtectedToken(tokenId, record)
+  const issued = records.present({ tokenId, record })
 
   try {
     await settings.beforeStore?.(issued, request)
@@ -84,7 +83,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
   if (stored.record.accessToken !== record.accessToken) {
     request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile, so the token of this flow is not stored')
   }
-  const token = new ProtectedToken(tokenId, stored.record)
+  const token = records.present(stored)
   callers.replace(request, token)
   return { token, stored, session }
 }

@@ -53,6 +53,12 @@ export interface Behavior {
    * Defaults to 401 for `invalid_client` and 400 for the others.
    */
   readonly revocationErrorStatus: Readonly<Record<RevocationErrorCode, number>>
+  /**
+   * The one host at which the region `eu` answers revocation requests. Webflow documents it for the US only, and there it is
+   * `webflow.com`. Matters only for requests that name a host of Webflow, such as those of a `dispatcher` that leads to the
+   * simulator. Defaults to `eu.webflow.com`.
+   */
+  readonly euRevocationHost: 'eu.webflow.com' | 'api.eu.webflow.com'
   /** Whether revoking one token also ends the user's other tokens of the app. Webflow's behavior is unknown. Defaults to false. */
   readonly revocationEndsSiblings: boolean
   /**
@@ -88,6 +94,7 @@ const defaults: Behavior = {
   expiresIn: null,
   revokedMember: 'did_revoke',
   revocationErrorStatus: { invalid_client: 401, invalid_token: 400, invalid_request: 400 },
+  euRevocationHost: 'eu.webflow.com',
   revocationEndsSiblings: false,
   authorizationOf: 'token',
   introspectionListsUsers: true,
@@ -108,6 +115,7 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   expiresIn: (value) => value === null || (Number.isFinite(value) && Number(value) >= 0),
   revokedMember: ['did_revoke', 'didRevoke'],
   revocationErrorStatus: isStatuses,
+  euRevocationHost: ['eu.webflow.com', 'api.eu.webflow.com'],
   revocationEndsSiblings: [true, false],
   authorizationOf: ['token', 'grant'],
   introspectionListsUsers: [true, false],

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { allScopes, isScopeToken } from './scope.ts'
+import { isRegion } from './regions.ts'
+import type { Region } from './regions.ts'
 import { createSimulator } from './simulator.ts'
 import type { Simulator } from './simulator.ts'
 
@@ -14,6 +16,7 @@ Runs a simulated Webflow on this machine. An app can connect to it, and a person
                           (default http://localhost:3000/webflow/callback)
   --scope <names>         the app's scopes, separated by spaces or commas (default all known scopes)
   --name <text>           the app's name (default My Amazing App)
+  --region <us|eu>        the region of Webflow that it plays (default us)
   --behavior <name=value> how the simulator behaves where Webflow's behavior is unknown; may be repeated
   --verbose               prints each request: method, path and status
   -h, --help
@@ -63,6 +66,7 @@ function parse (args: readonly string[]) {
       'redirect-uri': { type: 'string', multiple: true, default: ['http://localhost:3000/webflow/callback'] },
       scope: { type: 'string', default: allScopes.join(' ') },
       name: { type: 'string', default: 'My Amazing App' },
+      region: { type: 'string', default: 'us' },
       behavior: { type: 'string', multiple: true, default: [] },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false }
@@ -77,11 +81,14 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   if (scope.length === 0 || wrong !== undefined) throw new TypeError(`\`--scope\` ${wrong === undefined ? 'is empty' : `holds ${wrong}, which is not a scope`}: pass scopes such as ${allScopes.join(' ')}`)
   if (values.host === '') throw new TypeError('`--host` is empty: leave it out for 127.0.0.1')
   if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` must be a number from 0 to 65535')
+  const { region } = values
+  if (!isRegion(region)) throw new TypeError('`--region` must be us or eu')
   const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env
-  const clientId = WEBFLOW_CLIENT_ID || madeUp('client id')
-  const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret')
+  const clientId = WEBFLOW_CLIENT_ID || madeUp('client id', region)
+  const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret', region)
   const simulator = createSimulator({
     app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope, name: values.name },
+    region,
     behavior: Object.fromEntries(values.behavior.map(readSwitch)),
     logger: values.verbose
   })
@@ -91,6 +98,7 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
     throw String(error).includes('EADDRINUSE') ? new Error(`port ${port} is in use: choose another one with \`--port\`, or 0 for any free port`) : error
   }
   const { authorize, token, revoke } = simulator.endpoints
+  const regionLine = region === 'us' ? '' : `\n  region: '${region}',`
   log(`Open ${simulator.url}
 
 The registered app:
@@ -98,7 +106,7 @@ The registered app:
   WEBFLOW_CLIENT_SECRET=${WEBFLOW_CLIENT_SECRET ? '(as in the environment)' : clientSecret}
   redirect URI  ${values['redirect-uri'].join('\n                ')}
 
-Options of the plugin:
+Options of the plugin:${regionLine}
   endpoints: {
     authorize: '${authorize}',
     token: '${token}',
@@ -110,9 +118,12 @@ Options of Webflow's SDK:
   return simulator
 }
 
-/** Makes up a credential. It is the same at every start, so that the app's settings need not change. */
-function madeUp (what: string): string {
-  return createHash('sha256').update(`the ${what} of a simulator`).digest('hex')
+/**
+ * Makes up a credential. It is the same at every start, so that the app's settings need not change. Each region has
+ * credentials of its own.
+ */
+function madeUp (what: string, region: Region): string {
+  return createHash('sha256').update(`the ${what} of a simulator${region === 'us' ? '' : ` in ${region}`}`).digest('hex')
 }
 
 function readSwitch (text: string): [string, unknown] {

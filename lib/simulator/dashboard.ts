@@ -13,6 +13,7 @@ const listed = 10
 /** Answers `GET /` with the dashboard: the signed-in user, the apps, the faults and the latest requests. */
 export function dashboard ({ faults, recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
   return page(200, dashboardPage({
+    region: config.region,
     user,
     others: [...config.users.values()].filter(({ id }) => id !== user.id),
     apps: [...config.apps.values()].map((app) => ({ app, installed: authorizations.grantOf(user, app) !== undefined })),

@@ -4,5 +4,6 @@ export type { AppOptions, SimulatorOptions, Site, User, Workspace } from './opti
 export type { Behavior, BehaviorOptions, RevocationErrorCode } from './behavior.ts'
 export type { EndpointName } from './endpoints.ts'
 export type { Fault, FaultName } from './faults.ts'
+export type { Region } from './regions.ts'
 export type { RecordedRequest, RecordedRequests } from './requests.ts'
 export type { SitesOrWorkspace } from './selection.ts'

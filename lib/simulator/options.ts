@@ -1,6 +1,8 @@
 import type { FastifyServerOptions } from 'fastify'
 import { completeBehavior } from './behavior.ts'
 import type { Behavior, BehaviorOptions } from './behavior.ts'
+import { isRegion } from './regions.ts'
+import type { Region } from './regions.ts'
 import { isScopeToken } from './scope.ts'
 
 /** An app as registered with Webflow. */
@@ -44,6 +46,11 @@ export interface Workspace {
 export interface SimulatorOptions {
   /** The registered app. At least one app is required, here or in `apps`. */
   readonly app?: AppOptions
+  /**
+   * The region that the simulator plays. It knows only its own apps and tokens, and answers for its own hosts. A request that
+   * names a host of the other region gets the answer of a Webflow that has never heard of the app. Defaults to `us`.
+   */
+  readonly region?: Region
   /** More registered apps. Each needs a `clientId` of its own. */
   readonly apps?: readonly AppOptions[]
   /** Who is signed in. Defaults to Ada Lovelace. */
@@ -61,6 +68,7 @@ export interface SimulatorOptions {
 
 /** The options after checking, with their defaults. */
 export interface Config {
+  readonly region: Region
   readonly apps: ReadonlyMap<string, App>
   /** The first app. `install` and `uninstall` use it when they are called without a `clientId`. */
   readonly defaultApp: App
@@ -76,7 +84,7 @@ export interface Config {
 /** An app with its defaults. */
 export type App = Required<AppOptions> & { readonly defaultRedirectUri: string }
 
-const optionNames: ReadonlySet<string> = new Set(['app', 'apps', 'user', 'users', 'workspaces', 'behavior', 'now', 'logger'])
+const optionNames: ReadonlySet<string> = new Set(['app', 'apps', 'user', 'users', 'workspaces', 'region', 'behavior', 'now', 'logger'])
 
 const ada: User = {
   id: '545bbecb7bdd6769632504a7',
@@ -120,12 +128,14 @@ export function completeOptions (options: SimulatorOptions): Config {
   if (defaultApp === undefined) throw new TypeError('`app` is missing: the simulator needs an app to authorize')
   const apps = new Map(list.map((app) => [app.clientId, app]))
   if (apps.size < list.length) throw new TypeError('Two apps have the same `clientId`: give each app its own')
-  const { user = ada, users = [ada, grace], workspaces = studios } = options
+  const { region = 'us', user = ada, users = [ada, grace], workspaces = studios } = options
+  if (!isRegion(region)) throw new TypeError('`region` must be us or eu')
   assertUser(user)
   if (!Array.isArray(users)) throw new TypeError('`users` must be a list of users')
   for (const each of users) assertUser(each)
   assertWorkspaces(workspaces)
   return {
+    region,
     apps,
     defaultApp,
     user,

@@ -5,6 +5,7 @@ import { html } from './html.ts'
 import type { Html } from './html.ts'
 import type { App, User, Workspace } from './options.ts'
 import type { RecordedRequest } from './requests.ts'
+import type { Region } from './regions.ts'
 import { describeScope } from './scope.ts'
 import type { Selection } from './selection.ts'
 import { style } from './style.ts'
@@ -65,6 +66,7 @@ export function errorPage (message: string): Html {
 
 /** The content of the dashboard. */
 export interface DashboardView {
+  readonly region: Region
   readonly user: User
   /** The other users as whom a person can sign in. */
   readonly others: readonly User[]
@@ -76,9 +78,10 @@ export interface DashboardView {
 }
 
 /** Draws the page on which a person installs and uninstalls apps, signs in as somebody else, and breaks the next call. */
-export function dashboardPage ({ user, others, apps, broken, requests }: DashboardView): Html {
+export function dashboardPage ({ region, user, others, apps, broken, requests }: DashboardView): Html {
   return layout('Apps', html`
     <h1>Apps of ${user.firstName} ${user.lastName}</h1>
+    ${region === 'us' ? '' : html`<p class="soft">Hosted in the EU</p>`}
     ${apps.map(({ app, installed }) => html`<h2>${app.name}</h2>
     <p class="soft">${installed ? 'Installed' : 'Not installed'}; returns to ${app.redirectUris.join(' or ')}</p>
     <form class="actions" method="post" action="/uninstall/${encodeURIComponent(app.clientId)}">

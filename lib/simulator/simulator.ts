@@ -8,6 +8,7 @@ import { Faults } from './faults.ts'
 import type { Fault, FaultName } from './faults.ts'
 import { assertUser, completeOptions } from './options.ts'
 import type { App, SimulatorOptions, User } from './options.ts'
+import { isOfOtherRegion, siteOrigin } from './regions.ts'
 import { RequestRecorder } from './requests.ts'
 import type { RecordedRequests } from './requests.ts'
 import { defaultSelection } from './selection.ts'
@@ -33,7 +34,7 @@ export interface Simulator {
   /** Stops the simulator at once, even if calls are still waiting for an answer. */
   close (): Promise<void>
   /**
-   * Opens an authorize URL, of the simulator or of webflow.com, and approves. `pick` defaults to the first site.
+   * Opens an authorize URL, of the simulator or of its region's webflow.com or eu.webflow.com, and approves. `pick` defaults to the first site.
    * Resolves with the URL to which the browser would go. This is a URL with an `error` if Webflow would redirect with one.
    * Rejects if Webflow would show an error page.
    */
@@ -83,7 +84,8 @@ export function createSimulator (options: SimulatorOptions): Simulator {
   }
 
   async function follow (authorizeUrl: string, decide: (request: AuthorizationRequest) => string): Promise<string> {
-    const { pathname, search, searchParams } = new URL(authorizeUrl, 'https://webflow.com')
+    const { hostname, pathname, search, searchParams } = new URL(authorizeUrl, siteOrigin(config.region))
+    if (isOfOtherRegion(hostname, config.region)) throw new Error(`The authorize URL is at ${hostname}, but this simulator plays the region \`${config.region}\`: does the app have the same \`region\`?`)
     const { statusCode, headers } = await server.inject(`${pathname}${search}`)
     if (headers.location !== undefined) return headers.location
     if (statusCode === 404) throw new Error(`The simulator has no page at ${pathname} to approve or deny: pass the header \`location\` of the app's redirect. Did the app redirect?`)

@@ -3,7 +3,6 @@ import { settleAll } from '../collections/settle-all.ts'
 import { idsOf } from '../webflow/authorization.ts'
 import { forgetEnded } from './ended.ts'
 import type { TokenParts } from './parts.ts'
-import { ProtectedToken } from './record.ts'
 import type { StoredToken, TokenRecords } from './records.ts'
 import { newestOfEach } from './search.ts'
 
@@ -24,7 +23,7 @@ export async function checkEarlierTokens (parts: TokenParts, token: StoredToken)
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
     if (verdict.kind === 'active') await records.learn(other, verdict.installation)
     // Webflow has answered about this token before. So the token has ended, and is not merely too new for Webflow to know it.
-    if (verdict.kind === 'revoked') await forgetEnded(parts, new ProtectedToken(other.tokenId, other.record), 'superseded')
+    if (verdict.kind === 'revoked') await forgetEnded(parts, records.present(other), 'superseded')
   })))
 }
 

@@ -2,13 +2,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import { describeForeign } from '../errors.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import type { TokenParts } from './parts.ts'
-import { ProtectedToken } from './record.ts'
 import type { TokenRecords } from './records.ts'
 
 /** Finds the records of all sessions and users that hold an access token. */
 export async function findHolders (records: TokenRecords, accessToken: string): Promise<WebflowToken[]> {
   const { tokens } = await records.all(records.tags.holders(accessToken))
-  return tokens.filter(({ record }) => record.accessToken === accessToken).map(({ tokenId, record }) => new ProtectedToken(tokenId, record))
+  return tokens.filter(({ record }) => record.accessToken === accessToken).map((holder) => records.present(holder))
 }
 
 /**

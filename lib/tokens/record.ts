@@ -1,4 +1,5 @@
 import { isObject, parseJson } from '../collections/json.ts'
+import type { Region } from '../options/regions.ts'
 import type { Authorization, WebflowToken, WebflowUser } from '../options/webflow-token.ts'
 import { formatAuthorization, parseAuthorization, parseUser, type Installation } from '../webflow/authorization.ts'
 
@@ -40,6 +41,7 @@ export class ProtectedToken implements WebflowToken {
   readonly scope: readonly string[]
   readonly authorization: Authorization | null
   readonly user: WebflowUser | null
+  readonly region: Region
   readonly createdAt: Date
   readonly expiresAt: Date
   readonly #accessToken: string
@@ -50,13 +52,14 @@ export class ProtectedToken implements WebflowToken {
     Object.defineProperty(this.prototype, 'constructor', { value: Object })
   }
 
-  constructor (id: string, record: TokenRecord) {
+  constructor (id: string, record: TokenRecord, region: Region) {
     this.id = id
     this.tokenType = record.tokenType
     this.scope = [...record.scope]
     // The Date is copied: a handler may change it, and several tokens share one record.
     this.authorization = record.authorization && Object.freeze({ ...record.authorization, createdOn: record.authorization.createdOn && new Date(record.authorization.createdOn) })
     this.user = record.user
+    this.region = region
     this.createdAt = new Date(record.createdAt)
     this.expiresAt = new Date(record.expiresAt)
     this.#accessToken = record.accessToken

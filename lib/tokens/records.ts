@@ -2,11 +2,14 @@ import type { FastifyBaseLogger } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
 import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import { toError } from '../errors.ts'
+import type { Region } from '../options/regions.ts'
+import type { Settings } from '../options/resolve.ts'
+import type { WebflowToken } from '../options/webflow-token.ts'
 import { unavailable } from '../storage/guarded-store.ts'
 import type { SealedCallOptions, SealedStore } from '../storage/sealed-store.ts'
 import type { Grant } from '../webflow/answers.ts'
 import type { Installation } from '../webflow/authorization.ts'
-import { absorb, hasOvertaken, keepKnown, parseRecord, serializeRecord, type TokenRecord } from './record.ts'
+import { ProtectedToken, absorb, hasOvertaken, keepKnown, parseRecord, serializeRecord, type TokenRecord } from './record.ts'
 import type { TagNames } from './tags.ts'
 
 /** How many opened records are kept in memory. */
@@ -41,6 +44,8 @@ export interface TokenPage extends FoundTokens {
 export class TokenRecords {
   readonly tags: TagNames
   readonly #store: SealedStore
+  readonly #region: Region
+  /** The life of a record, in milliseconds. */
   readonly #maxAge: number
   readonly #log: FastifyBaseLogger
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
@@ -49,11 +54,11 @@ export class TokenRecords {
   /** The ids of the tokens whose deletion was reported as failed, until it is known whether the store has deleted them anyway. */
   readonly #maybeGone = new Set<string>()
 
-  /** `maxAge` is the life of a record, in seconds. */
-  constructor (store: SealedStore, tags: TagNames, maxAge: number, log: FastifyBaseLogger, background: BackgroundTasks) {
+  constructor (store: SealedStore, tags: TagNames, { region, sessionMaxAge }: Pick<Settings, 'region' | 'sessionMaxAge'>, log: FastifyBaseLogger, background: BackgroundTasks) {
     this.#store = store
     this.tags = tags
-    this.#maxAge = maxAge * 1000
+    this.#region = region
+    this.#maxAge = sessionMaxAge * 1000
     this.#log = log
     this.#background = background
   }
@@ -73,6 +78,14 @@ export class TokenRecords {
       askedAt: 0,
       complete: false
     }
+  }
+
+  /**
+   * Makes the public form of a token. The region is not in the record: the app has a client id for each region, and the client
+   * id is part of every store key, so an instance of the plugin never reads a record of the other region.
+   */
+  present ({ tokenId, record }: Pick<StoredToken, 'tokenId' | 'record'>): WebflowToken {
+    return new ProtectedToken(tokenId, record, this.#region)
   }
 
   /**

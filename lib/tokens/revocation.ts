@@ -6,7 +6,6 @@ import type { Upstream } from '../webflow/answers.ts'
 import type { QueryKind } from '../webflow/authorization.ts'
 import { findHolders, forgetHolders, runHook } from './holders.ts'
 import type { TokenParts } from './parts.ts'
-import { ProtectedToken } from './record.ts'
 import { findRecords } from './search.ts'
 
 /** How many tokens `revokeAll` revokes at a time, and how many records it deletes at a time. */
@@ -55,10 +54,11 @@ export async function revokeAll (parts: TokenParts, kind: QueryKind, id: string)
   const { tokens, unreadable } = await findRecords(parts.records, kind, id)
   const undecided = new Map([...incomplete, ...unreadable])
   const byAccessToken = new Map<string, WebflowToken[]>()
-  for (const { tokenId, record } of tokens) {
-    const matches = byAccessToken.get(record.accessToken) ?? []
-    matches.push(new ProtectedToken(tokenId, record))
-    byAccessToken.set(record.accessToken, matches)
+  for (const match of tokens) {
+    const { accessToken } = match.record
+    const matches = byAccessToken.get(accessToken) ?? []
+    matches.push(parts.records.present(match))
+    byAccessToken.set(accessToken, matches)
   }
   const [calls, deletions] = [new Limit(maxAtOnce), new Limit(maxAtOnce)]
   const results = (await Promise.all([...byAccessToken].map(([accessToken, matches]) => calls.run(() => revokeHolders(parts, accessToken, matches, deletions))))).flat()
