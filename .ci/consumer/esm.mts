@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type ErrorCode, type FlowEnd, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+  type Authorization, type ErrorCode, type FlowEnd, type Region, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
@@ -22,6 +22,7 @@ const options: WebflowOAuthOptions = {
   redirectUri: 'https://app.example.com/webflow/callback',
   scope: ['sites:read', 'new_thing:read'],
   secret: [process.env['APP_SECRET'], Buffer.alloc(32)],
+  region: 'eu',
   store: stores[0],
   identify: async (request: FastifyRequest) => request.ip,
   beforeStore: async (token, request) => { request.log.info(token.id) },
@@ -43,6 +44,7 @@ fastify.get('/guarded', { preHandler: fastify.webflowOAuth.requireToken({ scope:
   assertType<Equal<typeof token.accessToken, string>>()
   assertType<Equal<typeof token.authorization, Authorization | null>>()
   assertType<Equal<typeof token.expiresAt, Date>>()
+  assertType<Equal<typeof token.region, Region>>()
   return token.accessToken
 })
 fastify.get('/open', async (request) => {
@@ -58,6 +60,7 @@ fastify.get<{ Params: { id: string }, Querystring: { page: number } }>('/sites/:
 const plugin = async (scope: FastifyInstance): Promise<void> => { scope.get('/', async (request, reply) => reply.redirect(await scope.webflowOAuth.startAuthorization(request, reply, { returnTo: '/' }))) }
 await fastify.register(plugin)
 
+assertType<Equal<typeof fastify.webflowOAuth.apiUrl, string>>()
 const scopes: Scope[] = ['cms:write', 'anything:read']
 const reasons: StateReason[] = ['expired', 'host_mismatch']
 const { revoked, upstream } = await fastify.webflowOAuth.revoke({ user: 'u' }, { force: true })
@@ -72,7 +75,7 @@ const status = await fastify.webflowOAuth.checkToken('id')
 assertType<Equal<typeof status, 'active' | 'revoked' | 'unknown' | null>>()
 diagnostics.flowEnd.subscribe((message) => { assertType<Equal<typeof message, FlowEnd>>() })
 
-const simulator: Simulator = createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same' } })
+const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same' } })
 const fault: Fault = { status: 503, times: 2 }
 simulator.fail('token', fault)
 simulator.fail('revoke', 'half_body')
@@ -87,6 +90,8 @@ await fastify.register(webflowOAuth, { clientId: 'a', clientSecret: 'b', scope: 
 const misspelled: WebflowOAuthOptions = { ...options, redirectURI: '' }
 // @ts-expect-error: Webflow's scopes are a list
 const spaced: WebflowOAuthOptions = { ...options, scope: 'sites:read cms:read' }
+// @ts-expect-error: Webflow has two regions
+const elsewhere: WebflowOAuthOptions = { ...options, region: 'asia' }
 // @ts-expect-error: a store has four functions
 const half: TokenStore = { get: async () => null, set: async () => true, delete: async () => true }
 // @ts-expect-error: `getToken` takes an id or a user
@@ -95,4 +100,4 @@ await fastify.webflowOAuth.getToken({ id: 'a' })
 await fastify.webflowOAuth.findTokens({})
 // @ts-expect-error: there is no such switch
 createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorisation: 'same' } })
-console.log(misspelled, spaced, half)
+console.log(misspelled, spaced, elsewhere, half)
