@@ -1,4 +1,4 @@
-import type { Config } from './options.ts'
+import type { Behavior } from './behavior.ts'
 
 /** A region of Webflow, with apps, credentials and tokens of its own. */
 export type Region = 'us' | 'eu'
@@ -29,7 +29,7 @@ export function isOfOtherRegion (hostname: string, region: Region): boolean {
  * Tells whether a host serves the endpoint at a path. Only Webflow's own hosts differ in what they serve. Any other host name,
  * such as 127.0.0.1, serves everything.
  */
-export function isServedAt (hostname: string, path: string, { region, behavior }: Config): boolean {
+export function isServedAt (hostname: string, path: string, { region, behavior }: { region: Region, behavior: Behavior }): boolean {
   const { site, api } = hosts[region]
   if (hostname !== site && hostname !== api) return true
   if (path === '/oauth/authorize') return hostname === site
