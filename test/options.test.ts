@@ -78,6 +78,7 @@ t.test('every option that is left out has its default', async (t) => {
     scope,
     region: 'us',
     revokeMethod: 'POST',
+    routeConfig: {},
     successRedirect: 'https://app.example.com/',
     failureRedirect: null,
     revokeRedirect: 'https://app.example.com/',
@@ -106,7 +107,7 @@ t.test('every option that is left out has its default', async (t) => {
 })
 
 t.test('an option that is undefined counts as left out', async (t) => {
-  const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
+  const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'routeConfig', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
     'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })
@@ -204,6 +205,7 @@ const wrong: Record<string, readonly Row[]> = {
   callbackPath: [...noPath, ['false', false, /must be a path/]],
   revokePath: [...noPath, ['true', true, /must be a path/], ['null', null, /must be a path/]],
   region: ['EU', 'us-east', '', 5, ['eu']].map((value) => [JSON.stringify(value), value, /must be one of us, eu/]),
+  routeConfig: ['x', 5, [], new Map(), () => ({})].map((value) => [String(value), value, /must be an object whose members may be authorize, callback, revoke/]),
   revokeMethod: ['GET', 'post', 'PUT', '', 5, ['POST']].map((value) => [JSON.stringify(value), value, /must be one of POST, DELETE/]),
   successRedirect: [...noTarget, ...ownRoutes],
   failureRedirect: [...noTarget, ...ownRoutes, ['null', null, /must be a path/]],
@@ -573,7 +575,7 @@ t.test('a callback without a state begins a flow, or is refused', async (t) => {
 })
 
 t.test('null does not count as left out', async (t) => {
-  for (const name of Object.keys(baseOptions(null)).concat('region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect',
+  for (const name of Object.keys(baseOptions(null)).concat('region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'routeConfig', 'successRedirect', 'failureRedirect', 'revokeRedirect',
     'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect')) {
     await t.rejects(async () => { await Fastify().register(webflowOAuth, Object.assign(baseOptions(null), { [name]: null })) }, { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: `\`${name}\`` }, name)
   }

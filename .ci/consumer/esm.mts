@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type ErrorCode, type FlowEnd, type Region, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+  type Authorization, type ErrorCode, type FlowEnd, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
@@ -23,6 +23,7 @@ const options: WebflowOAuthOptions = {
   scope: ['sites:read', 'new_thing:read'],
   secret: [process.env['APP_SECRET'], Buffer.alloc(32)],
   region: 'eu',
+  routeConfig: { authorize: { anything: { max: 10 } }, callback: { check: () => true } },
   store: stores[0],
   identify: async (request: FastifyRequest) => request.ip,
   beforeStore: async (token, request) => { request.log.info(token.id) },
@@ -90,6 +91,10 @@ await fastify.register(webflowOAuth, { clientId: 'a', clientSecret: 'b', scope: 
 const misspelled: WebflowOAuthOptions = { ...options, redirectURI: '' }
 // @ts-expect-error: Webflow's scopes are a list
 const spaced: WebflowOAuthOptions = { ...options, scope: 'sites:read cms:read' }
+// @ts-expect-error: the plugin's routes load the token as they need it
+const loaded: RouteConfig = { authorize: { webflowToken: false } }
+// @ts-expect-error: there is no such route
+const misnamed: RouteConfig = { callbacks: {} }
 // @ts-expect-error: Webflow has two regions
 const elsewhere: WebflowOAuthOptions = { ...options, region: 'asia' }
 // @ts-expect-error: a store has four functions
@@ -100,4 +105,4 @@ await fastify.webflowOAuth.getToken({ id: 'a' })
 await fastify.webflowOAuth.findTokens({})
 // @ts-expect-error: there is no such switch
 createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorisation: 'same' } })
-console.log(misspelled, spaced, elsewhere, half)
+console.log(misspelled, spaced, elsewhere, loaded, misnamed, half)

@@ -4,6 +4,7 @@ import type { DisconnectReason } from '../diagnostics.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Region } from './regions.ts'
+import type { RouteConfig } from './route-config.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './webflow-token.ts'
 
@@ -66,6 +67,13 @@ export interface WebflowOAuthOptions {
    * scope's prefix. Only an app behind a proxy that rewrites paths needs to set it.
    */
   callbackPath?: string | undefined
+
+  /**
+   * Fastify's route option `config` for the plugin's routes, for other plugins that read it, such as
+   * `{ authorize: { rateLimit: { max: 10 } } }` for @fastify/rate-limit. Each route gets its own copy of the plain objects and
+   * lists in it; functions and instances of classes are passed as they are. `webflowToken` in it is refused. Defaults to none.
+   */
+  routeConfig?: RouteConfig | undefined
 
   /** Where a flow without `returnTo` ends: a path or an http(s) URL. Defaults to `/`. */
   successRedirect?: string | undefined

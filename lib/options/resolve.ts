@@ -8,6 +8,7 @@ import type { Endpoints } from './endpoints.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolvePaths, type Paths } from './paths.ts'
 import { regions, type Region } from './regions.ts'
+import { resolveRouteConfig, type RouteConfigs } from './route-config.ts'
 import { isScopeToken } from './scopes.ts'
 import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
 
@@ -26,6 +27,7 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly store: TokenStore
   readonly paths: Paths
   readonly revokeMethod: 'POST' | 'DELETE'
+  readonly routeConfig: RouteConfigs
   readonly successRedirect: string
   readonly failureRedirect: string | null
   readonly revokeRedirect: string
@@ -58,6 +60,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   revokePath: true,
   revokeMethod: true,
   callbackPath: true,
+  routeConfig: true,
   successRedirect: true,
   failureRedirect: true,
   revokeRedirect: true,
@@ -94,7 +97,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const clientSecret = requireCredential('clientSecret', options.clientSecret, 'WEBFLOW_CLIENT_SECRET')
   const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
   const {
-    region = 'us', authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
+    region = 'us', authorizePath, callbackPath, revokePath, revokeMethod = 'POST', routeConfig = {}, successRedirect = '/', failureRedirect, revokeRedirect = '/',
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
     flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
   } = options
@@ -117,6 +120,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     store: resolveStore(options.store),
     paths,
     revokeMethod: oneOf('revokeMethod', revokeMethod, ['POST', 'DELETE']),
+    routeConfig: resolveRouteConfig(routeConfig),
     successRedirect: redirect('successRedirect', successRedirect),
     failureRedirect: failureRedirect === undefined ? null : redirect('failureRedirect', failureRedirect),
     revokeRedirect: redirect('revokeRedirect', revokeRedirect),

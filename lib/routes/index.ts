@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifySchema, RouteShorthandOptions } from 'fastify'
+import { copyPlain } from '../collections/copy-plain.ts'
 import { ownRoute } from '../http/own-route.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
@@ -9,8 +10,11 @@ import type { Parts } from './parts.ts'
 import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
 
-/** Makes the options that all routes have in common. Each route gets its own objects, because an `onRoute` hook of the app may change them. */
-function createOptions (): RouteShorthandOptions {
+/**
+ * Makes the options that all routes have in common, with the app's `config` for this route. Each route gets its own objects,
+ * because an `onRoute` hook of the app may change them.
+ */
+function createOptions (config: object = {}): RouteShorthandOptions {
   // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   return {
@@ -24,14 +28,14 @@ function createOptions (): RouteShorthandOptions {
       setPrivacyHeaders(reply)
       done()
     },
-    config: { [ownRoute]: true },
+    config: { ...copyPlain(config), [ownRoute]: true },
     schema
   }
 }
 
 /** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
-  const { paths, revokeMethod } = parts.settings
+  const { paths, revokeMethod, routeConfig } = parts.settings
   const failures = new RouteFailures(parts)
   passErrorsOn(fastify, surrounding)
   fastify.addHook('onRequest', (_request, reply, done) => {
@@ -47,12 +51,12 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
     route.childLoggerFactory = quietFactory(() => given ?? surrounding.childLoggerFactory)
   })
 
-  fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('authorize'), method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: failures.handle('authorize', authorize) })
-  fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: failures.handle('callback', callback) })
+  fastify.route({ ...createOptions(routeConfig.authorize), errorHandler: failures.errorHandler('authorize'), method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: failures.handle('authorize', authorize) })
+  fastify.route({ ...createOptions(routeConfig.callback), errorHandler: failures.errorHandler('callback'), method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: failures.handle('callback', callback) })
   // HEAD answers 404. It is registered nevertheless, because Fastify would log the URL of an unknown route, with code and state.
-  fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
+  fastify.route({ ...createOptions(routeConfig.callback), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
-    fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
+    fastify.route({ ...createOptions(routeConfig.revoke), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
   }
 }
 
