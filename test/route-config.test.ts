@@ -112,8 +112,7 @@ t.test('what is changed after `register` was called changes no route, and a froz
   t.teardown(() => app.close())
   app.addHook('onRoute', ({ config }) => { Object.assign(Object(member(config, 'limit')), { seen: true }) })
   recordConfigs(app, configs)
-  const registered = app.register(webflowOAuth, { ...baseOptions(null), routeConfig })
-  await registered
+  await app.register(webflowOAuth, { ...baseOptions(null), routeConfig })
   limit.max = 5
   await app.ready()
   t.strictSame(member(configs.get('GET,HEAD /webflow/authorize'), 'limit'), { max: 1, seen: true })
@@ -147,7 +146,4 @@ t.test('a config of no route, of no object, or with `webflowToken` fails registe
   }
 })
 
-t.test('nothing that was logged holds a secret', (t) => {
-  assertNothingLeaked(t)
-  t.end()
-})
+t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })

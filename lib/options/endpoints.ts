@@ -1,6 +1,7 @@
 /**
- * The URLs of Webflow's endpoints. Each of them may lead to a simulator or a gateway instead. The defaults of `authorize`,
- * `token` and `revoke` are those of the region `us`. In the region `eu`, their hosts are `eu.webflow.com` and `api.eu.webflow.com`.
+ * The URLs of Webflow's endpoints. Each of them may lead to a simulator or a gateway instead. The defaults below
+ * are those of the region `us`. In the region `eu` the paths are the same, and the hosts are `eu.webflow.com` and
+ * `api.eu.webflow.com`.
  */
 export interface Endpoints {
   /** The authorization endpoint. Defaults to `https://webflow.com/oauth/authorize`. */
