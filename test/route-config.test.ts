@@ -104,7 +104,7 @@ t.test('each route gets a config of its own: plain objects and lists are copied,
   }
 })
 
-t.test('what is changed after `register` was called changes no route, and a frozen config may be changed by an `onRoute` hook', async (t) => {
+t.test('changes after `register` change no route, and a frozen config may be changed by an `onRoute` hook', async (t) => {
   const configs = new Map<string, object>()
   const limit = { max: 1 }
   const routeConfig = Object.freeze({ authorize: Object.freeze({ limit }), callback: Object.freeze({ limit: Object.freeze({ max: 2 }) }) })

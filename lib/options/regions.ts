@@ -1,4 +1,4 @@
-/** A region in which Webflow hosts its customers. An app registers with each region separately, and a token works in one region only. */
+/** A region in which Webflow hosts its customers. An app registers with each region separately. A token works in one region only. */
 export type Region = 'us' | 'eu'
 
 /** The names of the regions. */
@@ -12,7 +12,10 @@ export interface RegionHosts {
   api: string
 }
 
-/** The hosts of each region. Webflow does not document where the EU revokes. `eu.webflow.com` is assumed, because the US revokes at `webflow.com`. */
+/**
+ * The hosts of each region. Webflow does not document where the EU revokes. `eu.webflow.com` is assumed, because the US
+ * revokes at `webflow.com`.
+ */
 export const hostsOf: Readonly<Record<Region, RegionHosts>> = {
   us: { site: 'webflow.com', api: 'api.webflow.com' },
   eu: { site: 'eu.webflow.com', api: 'api.eu.webflow.com' }

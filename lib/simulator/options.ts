@@ -47,8 +47,8 @@ export interface SimulatorOptions {
   /** The registered app. At least one app is required, here or in `apps`. */
   readonly app?: AppOptions
   /**
-   * The region that the simulator plays. It knows only its own apps and tokens, and answers for its own hosts. A request that
-   * names a host of the other region gets the answer of a Webflow that has never heard of the app. Defaults to `us`.
+   * The region that the simulator plays. The simulator knows only its own apps and tokens. To a request that names a host of
+   * the other region, it answers like a Webflow that has never heard of the app. Defaults to `us`.
    */
   readonly region?: Region
   /** More registered apps. Each needs a `clientId` of its own. */

@@ -34,7 +34,8 @@ export interface Simulator {
   /** Stops the simulator at once, even if calls are still waiting for an answer. */
   close (): Promise<void>
   /**
-   * Opens an authorize URL, of the simulator or of its region's webflow.com or eu.webflow.com, and approves. `pick` defaults to the first site.
+   * Opens an authorize URL, of the simulator or of webflow.com (in the region `eu` of eu.webflow.com), and approves. `pick`
+   * defaults to the first site.
    * Resolves with the URL to which the browser would go. This is a URL with an `error` if Webflow would redirect with one.
    * Rejects if Webflow would show an error page.
    */
