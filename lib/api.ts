@@ -31,6 +31,11 @@ export interface StartAuthorizationOptions {
    * navigation to the callback does not carry that token. Needs the option `identify`.
    */
   user?: string | undefined
+  /**
+   * Whether the flow ends in a page that tells its opener how the flow ended and then closes itself, for an app that opens
+   * the URL in a popup. Defaults to false.
+   */
+  popup?: boolean | undefined
 }
 
 /** The result of a revocation. */
@@ -149,13 +154,15 @@ export function createApi (parts: Parts): WebflowOAuth {
     },
 
     async startAuthorization (request: FastifyRequest, reply: FastifyReply, options: StartAuthorizationOptions = {}) {
-      refuseUnknown(options, ['returnTo', 'scope', 'user'])
-      const { returnTo, scope, user } = options
+      refuseUnknown(options, ['returnTo', 'scope', 'user', 'popup'])
+      const { returnTo, scope, user, popup = false } = options
+      if (typeof popup !== 'boolean') return refuseOption('popup', 'must be true or false')
       return await beginAuthorization(parts, request, reply, {
         trigger: 'app',
         returnTo: returnTo ?? null,
         scope: scope === undefined ? settings.scope : resolveScope('scope', scope),
-        user: user === undefined ? undefined : requireUser(user)
+        user: user === undefined ? undefined : requireUser(user),
+        popup
       })
     },
 

@@ -1135,8 +1135,8 @@ t.test('state', async (t) => {
 
 t.test('the cookie of a flow', async (t) => {
   const keys = keyringOf('old')('mac flow cookie')
-  const pending = { returnTo: 'https://app.example.com/é?a=b', scope: ['sites:read', 'cms:read'], startedAt: start, user: null, owner: null, endedAt: null, seed: 'seed' }
-  const ended = { ...pending, user: 'hash', owner: 'id', endedAt: start + 5 }
+  const pending = { returnTo: 'https://app.example.com/é?a=b', scope: ['sites:read', 'cms:read'], startedAt: start, user: null, owner: null, popup: false, endedAt: null, seed: 'seed' }
+  const ended = { ...pending, user: 'hash', owner: 'id', popup: true, endedAt: start + 5 }
   const sign = (payload: unknown) => {
     const encoded = Buffer.from(typeof payload === 'string' ? payload : `${JSON.stringify(payload)}\nhttps://app.example.com/`).toString('base64url')
     return `${encoded}.${mac(keys, `${encoded}.state`)}`
@@ -1169,7 +1169,7 @@ t.test('the cookie of a flow', async (t) => {
 
   t.test('is refused if any part of the flow is missing, even when it is signed', async (t) => {
     const right = { scope: 'sites:read', startedAt: start, seed: 'seed' }
-    t.match(readFlowCookie(keys, 'state', sign(right)), { returnTo: 'https://app.example.com/', user: null, owner: null, endedAt: null })
+    t.match(readFlowCookie(keys, 'state', sign(right)), { returnTo: 'https://app.example.com/', user: null, owner: null, popup: false, endedAt: null })
     const wrong = [
       ...['scope', 'startedAt', 'seed'].flatMap((name) => [undefined, null, {}].map((value) => ({ ...right, [name]: value }))),
       { ...right, startedAt: '5' },

@@ -62,13 +62,14 @@ t.test('a secret that is given as a scope is refused, and the message does not r
 })
 
 t.test('every option that is left out has its default', async (t) => {
-  const { store, secrets, paths, returnRules, ...settings } = settingsOf()
+  const { store, secrets, paths, returnRules, popupOrigins, ...settings } = settingsOf()
   t.ok(store instanceof MemoryStore)
   t.equal(secrets.length, 1)
   t.strictSame(paths.routes, { authorize: '/webflow/authorize', callback: '/webflow/callback', revoke: '/webflow/revoke' })
   t.equal(paths.publicPrefix, '')
   t.equal(paths.authorizeUrl, 'https://app.example.com/webflow/authorize')
   t.strictSame([...returnRules.allowedOrigins], ['https://app.example.com'])
+  t.strictSame(popupOrigins, ['https://app.example.com'])
   t.strictSame(settings, {
     clientId,
     clientSecret,

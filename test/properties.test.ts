@@ -108,6 +108,7 @@ const flowCookie: Arbitrary<FlowCookie> = fc.record({
   startedAt: instant,
   user: fc.option(text.map(hashOf)),
   owner: fc.option(text.map((user) => storeId(clientId, 'user', user))),
+  popup: fc.boolean(),
   endedAt: fc.option(instant),
   seed: text.map(hashOf)
 }, { noNullPrototype: true })

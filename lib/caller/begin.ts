@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { diagnostics, type FlowTrigger } from '../diagnostics.ts'
 import type { BrowserFlows } from '../flow/browser-flows.ts'
+import { keepOpener } from '../http/popup.ts'
 import type { CallerTokens } from './caller-tokens.ts'
 import type { Identity } from './identity.ts'
 
@@ -20,19 +21,23 @@ export interface AuthorizationOptions {
   scope: readonly string[]
   /** The user for whom the app begins the flow. The app gives it when the callback request will not show who the user is. */
   user?: string | undefined
+  /** Whether the flow ends in a page that closes itself. Defaults to false. */
+  popup?: boolean
 }
 
 /** Begins a flow for the caller of a request. Returns the URL at Webflow to which the browser must go. */
 export async function beginAuthorization ({ callers, flows, identity, settings }: BeginParts, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
-  const { returnTo, scope, trigger } = options
+  const { returnTo, scope, trigger, popup = false } = options
   const user = options.user ?? await callers.userOf(request)
   // Without this header, the `Referer` of the redirect could show Webflow the URL of the guarded page.
   reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
+  if (popup) keepOpener(reply)
   diagnostics.flowStart.publish({ clientId: settings.clientId, trigger })
   return flows.begin(request, reply, {
     returnTo,
     scope,
     user: user === null ? null : identity.hash(user),
-    owner: options.user === undefined ? null : identity.userTokenId(options.user)
+    owner: options.user === undefined ? null : identity.userTokenId(options.user),
+    popup
   })
 }

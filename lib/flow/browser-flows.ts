@@ -35,6 +35,8 @@ export interface FlowRequest {
   user: string | null
   /** The token id of the user for whom the app begins the flow, or null. */
   owner: string | null
+  /** Whether the flow ends in a page that closes itself, because it was begun in a popup. */
+  popup: boolean
 }
 
 /** The flow of a genuine state, with the cookie that this browser sent for it. */
@@ -97,12 +99,12 @@ export class BrowserFlows {
    * If `returnTo` is too long or does not fit into the cookie, it is dropped and a warning is logged. Throws
    * `WEBFLOW_OAUTH_INVALID_OPTION` when the scope alone is too long for a cookie.
    */
-  begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner }: FlowRequest): string {
+  begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner, popup }: FlowRequest): string {
     const { flowMaxAge, returnRules, successRedirect } = this.#settings
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
     const target = judgeReturnTo(returnTo ?? '', returnRules)
-    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, endedAt: null, seed: takeRandom(32).toString('base64url') }
+    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, popup, endedAt: null, seed: takeRandom(32).toString('base64url') }
     const { value, isCut } = this.#create(state, flow)
     // A foreign URL is dropped without a warning, because anybody could send such URLs to fill the log. The warning does not
     // contain the URL.
@@ -120,7 +122,7 @@ export class BrowserFlows {
   assertFits (scope: readonly string[]): void {
     // These strings are as long as the hashes and the state of a real flow.
     const hash = 'x'.repeat(43)
-    this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, endedAt: null, seed: hash })
+    this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, popup: true, endedAt: null, seed: hash })
   }
 
   /** Returns the URL of an authorization request. A null `state` is left out: the answer to HEAD begins no flow. */

@@ -13,6 +13,8 @@ export interface FlowCookie {
   user: string | null
   /** The token id of the user for whom the app began the flow, or null. */
   owner: string | null
+  /** Whether the flow ends in a page that closes itself, because it was begun in a popup. */
+  popup: boolean
   /** When the flow ended, in Unix milliseconds, or null while it is pending. */
   endedAt: number | null
   /**
@@ -27,8 +29,8 @@ export interface FlowCookie {
  * valid only together with its own state.
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
-  const { returnTo, scope, startedAt, user, owner, endedAt, seed } = flow
-  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, endedAt: endedAt ?? undefined })
+  const { returnTo, scope, startedAt, user, owner, popup, endedAt, seed } = flow
+  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
   // `returnTo` stands outside the JSON, because JSON escapes some characters with six bytes and a cookie has only 4,096.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`)}`
@@ -53,9 +55,9 @@ function parse (payload: string): FlowCookie | null {
   const [, json = '', returnTo = ''] = /^([^\n]*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
   const flow = parseJson(json)
   if (!isObject(flow)) return null
-  const { scope, startedAt, user = null, owner = null, endedAt = null, seed } = flow
+  const { scope, startedAt, user = null, owner = null, popup = false, endedAt = null, seed } = flow
   if (typeof scope !== 'string' || typeof startedAt !== 'number' || typeof seed !== 'string') return null
   if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
   if (endedAt !== null && typeof endedAt !== 'number') return null
-  return { returnTo, scope: scope.split(' '), startedAt, user, owner, endedAt, seed }
+  return { returnTo, scope: scope.split(' '), startedAt, user, owner, popup: popup === true, endedAt, seed }
 }

@@ -1,26 +1,30 @@
 import { createHash } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
+import { popupScript, type PopupNews } from './popup.ts'
 import { passGate } from './reply-gate.ts'
 
 const style = `
-:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-body { margin: 0; min-height: 100vh; min-height: 100svh; display: grid; grid-template-columns: minmax(0, 36rem); place-content: center; background: Canvas; color: CanvasText }
-main { padding: 2rem clamp(1.25rem, 6vw, 2rem); overflow-wrap: anywhere }
-h1 { margin: 0 0 .5rem; font-size: 1.5rem; line-height: 1.25 }
-a { display: inline-block; margin-top: 1rem; padding: .625rem 1.25rem; border-radius: .5rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
+:root { color-scheme: light dark; --ink: #16181d; --soft: #59606b; --line: #dde1e8; --paper: #fff; --back: #f2f4f8; --good: #0b7a43; --good-tint: #e4f6ec; --bad: #a8200d; --bad-tint: #fdece9 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #f1f3f7; --soft: #a9b0bc; --line: #363b45; --paper: #1a1d23; --back: #101216; --good: #6fd9a0; --good-tint: #14301f; --bad: #ff9d8f; --bad-tint: #3a1a15 }
+}
+* { box-sizing: border-box }
+body { margin: 0; min-height: 100vh; min-height: 100svh; padding: 1rem; display: grid; grid-template-columns: minmax(0, 30rem); place-content: center; background: var(--back); color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; overflow-wrap: anywhere }
+main { padding: clamp(1.5rem, 6vw, 2.5rem); background: var(--paper); border: 1px solid var(--line); border-radius: 1rem; box-shadow: 0 1px 2px #0000000d, 0 8px 24px #0000000a }
+main::before { display: grid; place-items: center; width: 3rem; height: 3rem; margin-bottom: 1.25rem; border-radius: 50%; font-size: 1.375rem; font-weight: 700 }
+.good::before { content: "\\2713" / ""; background: var(--good-tint); color: var(--good) }
+.bad::before { content: "!" / ""; background: var(--bad-tint); color: var(--bad) }
+h1 { margin: 0 0 .5rem; font-size: clamp(1.375rem, 5vw, 1.625rem); line-height: 1.2; letter-spacing: -.015em; text-wrap: balance }
+p { margin: 0; text-wrap: pretty }
+a { display: inline-flex; align-items: center; justify-content: center; min-height: 2.75rem; margin-top: 1.5rem; padding: .5rem 1.5rem; border-radius: .625rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
+a:hover { background: #0f57c4 }
 a:focus-visible { outline: 3px solid; outline-offset: 3px }
-small { display: block; margin-top: 2rem; font-size: .75rem; opacity: .7 }
+small { display: block; margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font: .75rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
+@media (max-width: 28rem) { a { display: flex } }
 `
-const policy = [
-  'default-src \'none\'',
-  `style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'`,
-  'base-uri \'none\'',
-  'form-action \'none\'',
-  'frame-ancestors \'none\''
-].join('; ')
 
 /**
- * The content of a page. Nothing in it comes from the request, except that `tryAgain` may hold the `returnTo` of a verified
+ * The content of a page. Nothing in it comes from the request, except that `link` may hold the `returnTo` of a verified
  * flow.
  */
 export interface Page {
@@ -29,26 +33,43 @@ export interface Page {
   text: string
   /** A small line at the end, such as the code and the reason of the error, which the user can pass on when asking for help. */
   note?: string | undefined
-  /** The target of the link "Try again": an absolute URL, or the empty string for the URL of this page. */
-  tryAgain?: string | undefined
+  /** The page's link. Its target is an absolute URL, or the empty string for the URL of this page. */
+  link?: { href: string, text: string } | undefined
   /** Whether the page reloads its own URL at once. Defaults to false. */
   reloads?: boolean
+  /** What the page tells the window that has opened it. The page then closes itself. Defaults to nothing. */
+  news?: PopupNews | undefined
 }
 
 /** Sends a small static page with a strict content security policy. */
 export function sendPage (reply: FastifyReply, page: Page): FastifyReply {
-  return passGate(reply, () => reply.code(page.status).headers(pageHeaders).send(renderPage(page)))
+  return passGate(reply, () => reply.code(page.status).headers(pageHeaders(page)).send(renderPage(page)))
 }
 
-/** The headers of a page. */
-export const pageHeaders = {
-  'content-type': 'text/html; charset=utf-8',
-  'content-security-policy': policy,
-  'x-content-type-options': 'nosniff'
+const hashOf = (source: string) => `'sha256-${createHash('sha256').update(source).digest('base64')}'`
+const createPolicy = (scripts: readonly string[]) => [
+  'default-src \'none\'',
+  ...scripts,
+  `style-src ${hashOf(style)}`,
+  'base-uri \'none\'',
+  'form-action \'none\'',
+  'frame-ancestors \'none\''
+].join('; ')
+const policy = createPolicy([])
+const popupPolicy = createPolicy([`script-src ${hashOf(popupScript)}`])
+
+/** Returns the headers of a page. */
+export function pageHeaders ({ news }: Page): Record<string, string> {
+  return {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': news === undefined ? policy : popupPolicy,
+    'x-content-type-options': 'nosniff'
+  }
 }
 
 /** Writes the HTML of a page. */
-export function renderPage ({ title, text, note, tryAgain, reloads = false }: Page): string {
+export function renderPage (page: Page): string {
+  const { title, text, note, link, reloads = false, news } = page
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -57,14 +78,20 @@ export function renderPage ({ title, text, note, tryAgain, reloads = false }: Pa
 ${reloads ? '<meta http-equiv="refresh" content="0">\n' : ''}<title>${escapeHtml(title)}</title>
 <style>${style}</style>
 </head>
-<body>
-<main>
+<body${news === undefined ? '' : ` data-message="${escapeHtml(JSON.stringify(news.message))}" data-origins="${escapeHtml(JSON.stringify(news.origins))}"`}>
+<main${markOf(page)}>
 <h1>${escapeHtml(title)}</h1>
 <p>${escapeHtml(text)}</p>
-${tryAgain === undefined ? '' : `<a href="${escapeHtml(tryAgain)}">Try again</a>\n`}${note === undefined ? '' : `<small>${escapeHtml(note)}</small>\n`}</main>
-</body>
+${link === undefined ? '' : `<a href="${escapeHtml(link.href)}">${escapeHtml(link.text)}</a>\n`}${note === undefined ? '' : `<small>${escapeHtml(note)}</small>\n`}</main>
+${news === undefined ? '' : `<script>${popupScript}</script>\n`}</body>
 </html>
 `
+}
+
+/** Returns the class that marks a page as that of a failure or of a success; a page in between has no mark. */
+function markOf ({ status, reloads }: Page): string {
+  if (status >= 400) return ' class="bad"'
+  return reloads === true ? '' : ' class="good"'
 }
 
 function escapeHtml (text: string): string {

@@ -32,6 +32,8 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly failureRedirect: string | null
   readonly revokeRedirect: string
   readonly returnRules: ReturnRules
+  /** The origins that the page at the end of a popup may tell how the flow ended. */
+  readonly popupOrigins: readonly string[]
   readonly onMissingState: 'restart' | 'reject'
   readonly cookieName: string
   readonly sessionMaxAge: number
@@ -106,6 +108,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
   if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
+  const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
 
   return Object.freeze({
@@ -124,7 +127,8 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     successRedirect: redirect('successRedirect', successRedirect),
     failureRedirect: failureRedirect === undefined ? null : redirect('failureRedirect', failureRedirect),
     revokeRedirect: redirect('revokeRedirect', revokeRedirect),
-    returnRules: { origin: url.origin, allowedOrigins: resolveOrigins(options.allowedOrigins, url.origin), ownPaths: paths.own },
+    returnRules: { origin: url.origin, allowedOrigins, ownPaths: paths.own },
+    popupOrigins: [...allowedOrigins],
     onMissingState: oneOf('onMissingState', onMissingState, ['restart', 'reject']),
     cookieName: resolveCookieName(cookieName),
     sessionMaxAge: resolveDuration('sessionMaxAge', sessionMaxAge, 'seconds'),

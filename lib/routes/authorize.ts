@@ -3,6 +3,7 @@ import { beginAuthorization } from '../caller/begin.ts'
 import { isPrefetch } from '../http/navigation.ts'
 import { readOnce, readQuery } from '../http/query.ts'
 import { redirect } from '../http/redirect.ts'
+import { asksForPopup } from '../http/popup.ts'
 import type { Parts } from './parts.ts'
 
 /** Sends the browser to Webflow. */
@@ -13,6 +14,7 @@ export async function authorize (parts: Parts, request: FastifyRequest, reply: F
   // Not 204: Chromium would reuse a prefetched 204 for the real click.
   if (isPrefetch(request)) return reply.code(503).send()
 
-  const returnTo = readOnce(readQuery(request), 'returnTo')
-  return redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'authorize', returnTo, scope: settings.scope }), 302)
+  const query = readQuery(request)
+  const details = { returnTo: readOnce(query, 'returnTo'), popup: asksForPopup(query) }
+  return redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'authorize', scope: settings.scope, ...details }), 302)
 }

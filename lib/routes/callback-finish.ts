@@ -3,11 +3,11 @@ import { withDeadline } from '../collections/deadline.ts'
 import { WebflowOAuthError, toError } from '../errors.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import { createOutcome, type Outcome } from '../flow/outcome.ts'
-import { redirect } from '../http/redirect.ts'
 import { checkEarlierTokens } from '../tokens/earlier.ts'
 import { runAnsweringHook } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
+import { answerConnected } from './popup.ts'
 
 /** The error codes of RFC 6749, section 4.1.2.1, that `AUTHORIZATION_FAILED` repeats as its `reason`. */
 const knownErrors = new Set(['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'])
@@ -43,7 +43,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
     }
     // Only after the response, so that the browser does not wait for the check.
     if (introspect) reply.then(checkEarlier, checkEarlier)
-    return answered ? reply : redirect(reply, flows.destination(flow), 303)
+    return answered ? reply : answerConnected(parts, flow, reply)
   } catch (thrown) {
     const error = toError(thrown)
     await settle(createOutcome(error))

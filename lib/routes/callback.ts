@@ -3,10 +3,10 @@ import { diagnostics, ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError } from '../errors.ts'
 import { restoreError } from '../flow/outcome.ts'
 import { readOnce, readQuery } from '../http/query.ts'
-import { redirect } from '../http/redirect.ts'
 import { checkCallback, type Checked, type Repeated } from './callback-checks.ts'
 import { finishFlow } from './callback-finish.ts'
 import type { Parts } from './parts.ts'
+import { answerConnected } from './popup.ts'
 
 /** Answers the browser that comes back from Webflow. The first callback of a flow finishes the flow; a repeated one gets the same answer again. */
 export async function callback (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
@@ -28,11 +28,12 @@ export async function callback (parts: Parts, request: FastifyRequest, reply: Fa
 }
 
 /** Answers a repeated callback as the first one was answered. */
-function repeatAnswer ({ cookies, flows }: Parts, { attempt: { flow }, outcome, endedAt, sessionId }: Repeated, reply: FastifyReply): FastifyReply {
+function repeatAnswer (parts: Parts, { attempt: { flow }, outcome, endedAt, sessionId }: Repeated, reply: FastifyReply): FastifyReply {
+  const { cookies, flows } = parts
   flows.end(reply, flow, endedAt)
   if (outcome.kind === 'failed') throw restoreError(outcome)
   if (sessionId !== null) cookies.setSession(reply, sessionId)
-  return redirect(reply, flows.destination(flow), 303)
+  return answerConnected(parts, flow, reply)
 }
 
 /** Publishes on the diagnostics channel that a flow has ended or that its callback was refused. */

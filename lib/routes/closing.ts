@@ -137,6 +137,6 @@ export class Closing {
     // The authorize route gets the page of the callback: without a `state` in the URL, both are the same.
     const route = reply.request.method === settings.revokeMethod ? 'revoke' : 'callback'
     const page = failurePage(this.#parts, route, Object.assign(new Error(message), { statusCode: 503 }), reply.request, reply)
-    return { headers: pageHeaders, body: renderPage(page) }
+    return { headers: pageHeaders(page), body: renderPage(page) }
   }
 }

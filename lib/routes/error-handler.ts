@@ -2,8 +2,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isObject, parseJson } from '../collections/json.ts'
 import { isError, readMember, toError } from '../errors.ts'
 import { gateOf, lastSentThrough, openGate } from '../http/reply-gate.ts'
-import { answerFailure, type Route } from './failure.ts'
+import { answerFailure } from './failure.ts'
 import type { Parts } from './parts.ts'
+import type { Route } from './popup.ts'
 
 type Handler = (parts: Parts, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 

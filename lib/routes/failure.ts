@@ -3,14 +3,10 @@ import { WebflowOAuthError, codeOf, describeForeign, statusOf, type ErrorCode, t
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import { isNavigation } from '../http/navigation.ts'
 import { sendPage, type Page } from '../http/page.ts'
-import { readOnce, readQuery } from '../http/query.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
 import { runAnsweringHook } from './answering-hook.ts'
-import type { Parts } from './parts.ts'
-
-/** The routes of the plugin. */
-export type Route = 'authorize' | 'callback' | 'revoke'
+import { flowOf, popupNews, type FlowParts, type Route } from './popup.ts'
 
 interface Words {
   title: string
@@ -42,13 +38,12 @@ const stateWords: Record<StateReason, Words> = {
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
 
-type FailureParts = Pick<Parts, 'flows' | 'settings'>
-
 /**
- * Answers a failed request by `onFailure`, else by `failureRedirect`, else by a page. The last two are for browsers only.
+ * Answers a failed request by `onFailure`, else by `failureRedirect`, else by a page. The last two are for browsers only. A
+ * popup gets the page in any case, because a redirect would tell its opener nothing.
  * Resolves to false if none of them has answered. The app's error handler answers then.
  */
-export async function answerFailure (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+export async function answerFailure (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
   if (reply.sent) return true
   const { onFailure, failureRedirect } = parts.settings
   const page = failurePage(parts, route, error, request, reply)
@@ -61,7 +56,7 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
   const message = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
   if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${message}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
-  if (route === 'callback' && failureRedirect !== null) {
+  if (route === 'callback' && failureRedirect !== null && page.news === undefined) {
     const url = new URL(failureRedirect)
     url.searchParams.set('error', code ?? (page.status === 500 ? 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED' : `HTTP_${page.status}`))
     if (reason !== null) url.searchParams.set('reason', reason)
@@ -76,41 +71,41 @@ export async function answerFailure (parts: FailureParts, route: Route, error: E
 }
 
 /** Describes the page for a person whose request has failed. */
-export function failurePage (parts: FailureParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
+export function failurePage (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
   const status = statusOf(error)
+  const flow = route === 'callback' ? flowOf(parts, request) : null
+  const isPopup = flow?.cookie.popup === true
+  const { title, text } = wordsFor(error, parts.settings)
   const note = [codeOf(error), reasonOf(error)].filter((word) => word !== null)
   return {
-    ...wordsFor(error, parts.settings),
+    title,
+    text: isPopup ? `${text} You can also close this window.` : text,
     // As in Fastify, a status that a hook has set counts if the error has none of its own.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
     note: note.length === 0 ? undefined : note.join(' · '),
-    tryAgain: isReloadable(error) ? '' : tryAgainUrl(parts, route, request)
+    link: isReloadable(error) ? { href: '', text: 'Try again' } : linkOf(parts, route, flow),
+    news: isPopup ? popupNews(parts, 'failed', codeOf(error)) : undefined
   }
 }
 
-/** Returns the URL of the link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
-function tryAgainUrl (parts: FailureParts, route: Route, request: FastifyRequest): string | undefined {
+/** Returns the page's link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
+function linkOf (parts: FlowParts, route: Route, flow: OwnFlow | null): Page['link'] {
   const { paths, revokeRedirect } = parts.settings
-  if (route === 'revoke') return revokeRedirect
-  const flow = route === 'callback' ? flowOf(parts, request) : null
+  const text = 'Try again'
+  if (route === 'revoke') return { href: revokeRedirect, text }
+  if (flow === null) return { href: paths.authorizeUrl, text }
+  const { owner, popup } = flow.cookie
   // The app named the user in `startAuthorization`. The authorize route does not know the user, so a flow from there would fail.
-  if (flow !== null && flow.cookie.owner !== null) return undefined
-  const returnTo = flow === null ? null : returnToOf(parts, flow)
-  if (returnTo === null) return paths.authorizeUrl
+  if (owner !== null) return popup ? { href: parts.flows.destination(flow), text: 'Back to the app' } : undefined
   const url = new URL(paths.authorizeUrl)
-  url.searchParams.set('returnTo', returnTo)
-  return url.href
-}
-
-/** Returns the flow of a callback; null if the browser has no cookie of the flow. */
-function flowOf ({ flows }: FailureParts, request: FastifyRequest): OwnFlow | null {
-  const state = readOnce(readQuery(request), 'state')
-  const flow = state === null ? null : flows.recognise(request, state)
-  return flow === null || flow.cookie === null ? null : { ...flow, cookie: flow.cookie }
+  const returnTo = returnToOf(parts, flow)
+  if (returnTo !== null) url.searchParams.set('returnTo', returnTo)
+  if (popup) url.searchParams.set('popup', '1')
+  return { href: url.href, text }
 }
 
 /** Returns the URL that a flow leads to; null if the flow has no `returnTo`. */
-function returnToOf ({ flows }: FailureParts, flow: OwnFlow): string | null {
+function returnToOf ({ flows }: FlowParts, flow: OwnFlow): string | null {
   return flow.cookie.returnTo === '' ? null : flows.destination(flow)
 }
 

@@ -1,12 +1,14 @@
-import type { FastifyInstance, FastifyReply, FastifySchema, RouteShorthandOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RouteShorthandOptions } from 'fastify'
 import { copyPlain } from '../collections/copy-plain.ts'
 import { ownRoute } from '../http/own-route.ts'
+import { keepOpener } from '../http/popup.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import type { Closing } from './closing.ts'
 import { RouteFailures, passErrorsOn } from './error-handler.ts'
 import { hideMalformedType, parseForm } from './form-body.ts'
 import type { Parts } from './parts.ts'
+import { isPopup, type Route } from './popup.ts'
 import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
 
@@ -14,21 +16,25 @@ import { revoke } from './revoke.ts'
  * Makes the options that all routes have in common, with the app's `config` for this route. Each route gets its own objects,
  * because an `onRoute` hook of the app may change them.
  */
-function createOptions (config: object = {}): RouteShorthandOptions {
+function createOptions (parts: Parts, route: Route): RouteShorthandOptions {
   // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
+  const setHeaders = (request: FastifyRequest, reply: FastifyReply) => {
+    setPrivacyHeaders(reply)
+    if (isPopup(parts, route, request)) keepOpener(reply)
+  }
   return {
     // `onSend` sets the headers last, so no hook of the app can replace them. It does not run after an `onSend` hook of the app
     // has failed, so `onRequest` sets them too.
-    onRequest (_request, reply, done) {
-      setPrivacyHeaders(reply)
+    onRequest (request, reply, done) {
+      setHeaders(request, reply)
       done()
     },
-    onSend (_request, reply, _payload, done) {
-      setPrivacyHeaders(reply)
+    onSend (request, reply, _payload, done) {
+      setHeaders(request, reply)
       done()
     },
-    config: { ...copyPlain(config), [ownRoute]: true },
+    config: { ...copyPlain(parts.settings.routeConfig[route] ?? {}), [ownRoute]: true },
     schema
   }
 }
@@ -51,12 +57,12 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
     route.childLoggerFactory = quietFactory(() => given ?? surrounding.childLoggerFactory)
   })
 
-  fastify.route({ ...createOptions(routeConfig.authorize), errorHandler: failures.errorHandler('authorize'), method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: failures.handle('authorize', authorize) })
-  fastify.route({ ...createOptions(routeConfig.callback), errorHandler: failures.errorHandler('callback'), method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: failures.handle('callback', callback) })
+  fastify.route({ ...createOptions(parts, 'authorize'), errorHandler: failures.errorHandler('authorize'), method: ['GET', 'HEAD'], url: paths.routes.authorize, exposeHeadRoute: false, handler: failures.handle('authorize', authorize) })
+  fastify.route({ ...createOptions(parts, 'callback'), errorHandler: failures.errorHandler('callback'), method: 'GET', url: paths.routes.callback, exposeHeadRoute: false, handler: failures.handle('callback', callback) })
   // HEAD answers 404. It is registered nevertheless, because Fastify would log the URL of an unknown route, with code and state.
-  fastify.route({ ...createOptions(routeConfig.callback), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
+  fastify.route({ ...createOptions(parts, 'callback'), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
-    fastify.route({ ...createOptions(routeConfig.revoke), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
+    fastify.route({ ...createOptions(parts, 'revoke'), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
   }
 }
 
