@@ -1,0 +1,214 @@
+import { readFile } from 'node:fs/promises'
+import helmet from '@fastify/helmet'
+import Fastify from 'fastify'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import type { WebflowOAuthOptions } from '../lib/index.ts'
+import { createSimulator, type Simulator } from '../lib/simulator/index.ts'
+import { assertNothingLeaked, clientId, clientSecret, createApp } from './support/app.ts'
+import { findChromium, newPerson, type Person, press, startChromium, takeScreenshot } from './support/chromium.ts'
+import { freePort } from './support/free-port.ts'
+import { rememberSecrets } from './support/logs.ts'
+
+/** An app at localhost with helmet's defaults, a page on another origin that opens the popup, and a Webflow on another site. */
+interface Stage extends Person {
+  readonly home: string
+  /** The origin of the page that opens the popup. */
+  readonly spa: string
+  readonly webflow: Simulator
+}
+
+interface StageOptions {
+  readonly options?: Partial<WebflowOAuthOptions>
+  readonly profile?: BrowserContextOptions
+  /** The answers with 5xx that are part of the play. */
+  readonly expected?: readonly string[]
+  /** The `Cross-Origin-Opener-Policy` of helmet. Defaults to helmet's own default. */
+  readonly openerPolicy?: 'same-origin-allow-popups'
+}
+
+// A message for another origin than the opener's is dropped by the browser, which says so.
+const isMismatch = (line: string) => line.includes('does not match the recipient window\'s origin')
+const isRefusedFrame = (line: string) => line.includes('frame-ancestors \'none\'')
+
+/** The opener's code as the documentation gives it. */
+const [, snippet = ''] = /<!-- opener -->\n```js\n([^]*?)```/.exec(await readFile(new URL('../docs/flow.md', import.meta.url), 'utf8')) ?? []
+
+if (findChromium() !== null) {
+  t.jobs = 3
+  let browser: Browser
+  t.before(async () => { browser = await startChromium() })
+  t.teardown(() => browser.close())
+
+  const play = (title: string, { profile = {}, expected = [], ...rest }: StageOptions, act: (t: Test, stage: Stage) => Promise<void>) => t.test(title, async (t) => {
+    const { home, spa, webflow } = await startServers(t, rest)
+    const person = await newPerson(t, browser, profile)
+    await act(t, { ...person, home, spa, webflow })
+    t.strictSame((await person.troubles()).filter((line) => !isMismatch(line) && !isRefusedFrame(line)), expected, 'nothing went wrong in the browser')
+    for (const { value } of await person.context.cookies()) rememberSecrets(value)
+  })
+
+  play('a page on an allowed origin learns from the popup, which closes itself, that Webflow is connected', {}, async (t, { page, spa, home }) => {
+    await page.goto(spa)
+    t.equal(await page.locator('#status').textContent(), 'Webflow is not connected.')
+    const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await closed
+    await page.getByText('Webflow is connected.').waitFor()
+    t.strictSame(await page.evaluate('messages'), [{ origin: home, data: { source: 'fastify-webflow-oauth', outcome: 'connected' } }])
+  })
+
+  play('a page learns from the popup that the user declined', {}, async (t, { page, spa, home, webflow }) => {
+    await page.goto(spa)
+    const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
+    await popup.getByRole('button', { name: 'Deny' }).click()
+    await closed
+    await page.getByText('Webflow was not connected: WEBFLOW_OAUTH_ACCESS_DENIED').waitFor()
+    t.strictSame(await page.evaluate('messages'), [{ origin: home, data: { source: 'fastify-webflow-oauth', outcome: 'failed', code: 'WEBFLOW_OAUTH_ACCESS_DENIED' } }])
+    t.equal(webflow.requests.token.length, 0)
+  })
+
+  play('a page learns from the popup that the exchange failed', { expected: ['502 /webflow/callback'] }, async (t, { page, spa, webflow }) => {
+    webflow.fail('token', { status: 503 })
+    await page.goto(spa)
+    const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await closed
+    await page.getByText('Webflow was not connected: WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE').waitFor()
+  })
+
+  play('a page of the app itself hears the popup if its own policy allows popups', { openerPolicy: 'same-origin-allow-popups' }, async (t, { page, home }) => {
+    await page.goto(`${home}/opener`)
+    const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await closed
+    await page.getByText('Webflow is connected.').waitFor()
+    t.equal(await page.evaluate('messages.length'), 1)
+  })
+
+  play('a page of the app itself under helmet\'s defaults hears nothing, and learns by asking again', {}, async (t, { page, home }) => {
+    await page.goto(`${home}/opener`)
+    const popup = await openPopup(page)
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await popup.waitForEvent('close')
+    await page.evaluate('window.dispatchEvent(new Event("focus"))')
+    await page.getByText('Webflow is connected.').waitFor()
+    t.strictSame(await page.evaluate('messages'), [])
+  })
+
+  play('a popup without an opener shows a sentence and a link', {}, async (t, { page, home }) => {
+    await page.goto(`${home}/start`)
+    await page.goto(`${home}/webflow/authorize?popup=1&returnTo=/done`)
+    await press(page, 'Approve')
+    t.equal(await page.title(), 'Webflow is connected')
+    t.match(await page.locator('p').textContent(), 'You can close this window')
+    await press(page, 'Go on')
+    t.equal(page.url(), `${home}/done`)
+  })
+
+  play('a foreign page that opens the popup hears nothing', {}, async (t, { context, page, home, spa }) => {
+    await page.goto(`${spa.replace('localhost', '127.0.0.1')}/foreign`)
+    const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await closed
+    const status = await context.newPage()
+    await status.goto(`${home}/connection`)
+    t.match(await status.textContent('body'), '"connected":true', 'the visitor is connected')
+    t.strictSame(await page.evaluate('messages'), [])
+  })
+
+  play('a foreign page cannot frame the page of a popup', {}, async (t, { context, page, home, spa, webflow }) => {
+    await page.goto(`${home}/start`)
+    await page.goto(`${home}/webflow/authorize?popup=1`)
+    const called = page.waitForRequest((request) => request.url().startsWith(`${home}/webflow/callback`))
+    await press(page, 'Approve')
+    const url = (await called).url()
+    const framing = await context.newPage()
+    await framing.goto(spa)
+    const refused = framing.waitForEvent('console', { predicate: (message) => isRefusedFrame(message.text()) })
+    await framing.evaluate(`{ const frame = document.createElement('iframe'); frame.src = ${JSON.stringify(url)}; document.body.append(frame) }`)
+    await refused
+    t.strictSame(await framing.evaluate('messages'), [])
+    t.equal(webflow.requests.token.length, 1)
+  })
+
+  for (const [name, profile] of Object.entries<BrowserContextOptions>({
+    light: {},
+    dark: { colorScheme: 'dark' },
+    phone: { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
+  })) {
+    play(`a popup in which scripts are blocked shows a sentence and a link (${name})`, { profile: { ...profile, javaScriptEnabled: false } }, async (t, { page, spa, home }) => {
+      const begun = new URL('/webflow/authorize?popup=1&returnTo=/done', home).href
+      await page.goto(spa)
+      await page.goto(begun)
+      await press(page, 'Deny')
+      t.equal(await page.title(), 'Webflow was not connected')
+      t.match(await page.locator('p').textContent(), 'You can also close this window.')
+      await takeScreenshot(page, `popup-denied-${name}`)
+      await press(page, 'Try again')
+      await press(page, 'Approve')
+      t.equal(await page.title(), 'Webflow is connected')
+      await takeScreenshot(page, `popup-connected-${name}`)
+      t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, 'nothing is wider than the screen')
+      await press(page, 'Go on')
+      t.equal(page.url(), `${home}/done`)
+    })
+  }
+
+  t.test('no secret was logged', { buffered: false }, async (t) => { assertNothingLeaked(t) })
+} else if (process.env['REQUIRE_CHROMIUM'] === '1') {
+  t.fail('chromium is on PATH, as REQUIRE_CHROMIUM=1 demands')
+} else {
+  t.plan(0, 'No chromium on PATH: the tests in a browser were left out')
+}
+
+/** Clicks the link "Connect Webflow"; resolves with the popup once it shows the consent page. */
+async function openPopup (page: Page): Promise<Page> {
+  const opened = page.context().waitForEvent('page')
+  await page.getByText('Connect Webflow').click()
+  const popup = await opened
+  await popup.getByRole('button', { name: 'Approve' }).waitFor()
+  return popup
+}
+
+/** Starts a Webflow at 127.0.0.1, an app at localhost, and a server of the page that opens the popup. */
+async function startServers (t: Test, { options = {}, openerPolicy }: StageOptions) {
+  const port = await freePort()
+  const home = `http://localhost:${port}`
+  const redirectUri = `${home}/webflow/callback`
+  const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read', 'cms:read'] } })
+  await webflow.listen()
+  t.teardown(() => webflow.close())
+
+  const listener = 'const messages = []; window.addEventListener(\'message\', ({ origin, data }) => messages.push({ origin, data }))'
+  const script = `${listener}
+    ${snippet.replaceAll('https://app.example.com', home)}`
+  const opener = `<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,"><title>Opener</title>
+    <a id="connect" href="${home}/webflow/authorize?popup=1" target="_blank" rel="opener">Connect Webflow</a><p id="status"></p><script src="/opener.js"></script>`
+  const other = Fastify({ forceCloseConnections: true })
+  other.get('/', (_request, reply) => reply.type('text/html').send(opener))
+  other.get('/opener.js', (_request, reply) => reply.type('text/javascript').send(script))
+  other.get('/foreign', (_request, reply) => reply.type('text/html').send(opener.replace(' src="/opener.js">', `>${listener}`)))
+  const spa = (await other.listen({ host: '127.0.0.1', port: 0 })).replace('127.0.0.1', 'localhost')
+  t.teardown(() => other.close())
+
+  const app = await createApp(t, {
+    webflow,
+    options: { redirectUri, allowedOrigins: [spa], timeout: 60_000, ...options },
+    server: { forceCloseConnections: true },
+    before: (app) => app.register(helmet, openerPolicy === undefined ? {} : { crossOriginOpenerPolicy: { policy: openerPolicy } }),
+    after: (app) => {
+      app.get('/opener', (_request, reply) => reply.type('text/html').send(opener))
+      app.get('/opener.js', (_request, reply) => reply.type('text/javascript').send(script))
+      app.get('/connection', (request, reply) => reply.headers({ 'access-control-allow-origin': spa, 'access-control-allow-credentials': 'true' }).send({ connected: request.webflowToken !== null }))
+      for (const path of ['/start', '/done']) app.get(path, (_request, reply) => reply.type('text/html').send('<!doctype html><link rel="icon" href="data:,"><title>Page</title>'))
+    }
+  })
+  await app.listen({ port, host: '127.0.0.1' })
+  return { home, spa, webflow }
+}
