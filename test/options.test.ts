@@ -83,6 +83,7 @@ t.test('every option that is left out has its default', async (t) => {
     successRedirect: 'https://app.example.com/',
     failureRedirect: null,
     revokeRedirect: 'https://app.example.com/',
+    signInRedirect: null,
     onMissingState: 'restart',
     cookieName: 'webflow',
     sessionMaxAge: 30 * 24 * 60 * 60,
@@ -108,7 +109,7 @@ t.test('every option that is left out has its default', async (t) => {
 })
 
 t.test('an option that is undefined counts as left out', async (t) => {
-  const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'routeConfig', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins',
+  const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'routeConfig', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'signInRedirect', 'allowedOrigins',
     'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })

@@ -70,7 +70,7 @@ if (findChromium() !== null) {
     t.equal(webflow.requests.token.length, 0)
   })
 
-  play('a page learns from the popup that the exchange failed', { expected: ['502 /webflow/callback'] }, async (t, { page, spa, webflow }) => {
+  play('a page learns from the popup that the exchange failed', { expected: ['502 /webflow/callback'] }, async (_t, { page, spa, webflow }) => {
     webflow.fail('token', { status: 503 })
     await page.goto(spa)
     const popup = await openPopup(page)

@@ -11,6 +11,7 @@ import { isScope, type Scope } from '../options/scopes.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import { beginAuthorization, type BeginParts } from './begin.ts'
 import { isOptedOut, stageSlot } from './caller-tokens.ts'
+import { isSignInPage, signInUrl, userRequired } from './sign-in.ts'
 
 /** The most scopes that an error message names. */
 const mostListed = 30
@@ -57,7 +58,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   /** Lets a request pass, sends the guard's own answer, or throws the error of a request that must not pass. */
   const decide = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
     // If the user has signed in after the token was loaded, this loads the user's token.
-    await callers.userOf(request)
+    const user = await callers.userOf(request)
     const error = problem(callers.tokenOf(request), needed, settings)
     if (error === null) return 'passed'
     if (onMissing === 'error' || request.method !== 'GET') throw error
@@ -67,6 +68,12 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     }
     if (!isNavigation(request) || flows.isLooping(request)) throw error
     const returnTo = askedUrl(request, settings.paths.publicPrefix)
+    const signIn = user === null ? signInUrl(parts, request, { returnTo, popup: false, resume: 'guard' }) : null
+    if (signIn !== null) {
+      if (isSignInPage(settings, returnTo)) throw userRequired('The sign-in page is behind a guard that leads to the sign-in page: take the guard off.')
+      redirect(reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer'), signIn, 302)
+      return 'answered'
+    }
     redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'guard', returnTo, scope: requested }), 302)
     return 'answered'
   }

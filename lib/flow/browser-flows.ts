@@ -100,22 +100,27 @@ export class BrowserFlows {
    * `WEBFLOW_OAUTH_INVALID_OPTION` when the scope alone is too long for a cookie.
    */
   begin (request: FastifyRequest, reply: FastifyReply, { returnTo, scope, user, owner, popup }: FlowRequest): string {
-    const { flowMaxAge, returnRules, successRedirect } = this.#settings
+    const { flowMaxAge } = this.#settings
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
-    const target = judgeReturnTo(returnTo ?? '', returnRules)
-    const flow = { returnTo: target.kind === 'good' ? target.shortest : '', scope, startedAt, user, owner, popup, endedAt: null, seed: takeRandom(32).toString('base64url') }
+    const flow = { returnTo: this.keepReturnTo(request, returnTo), scope, startedAt, user, owner, popup, endedAt: null, seed: takeRandom(32).toString('base64url') }
     const { value, isCut } = this.#create(state, flow)
-    // A foreign URL is dropped without a warning, because anybody could send such URLs to fill the log. The warning does not
-    // contain the URL.
-    if (target.kind === 'too long' || isCut) {
-      const problem = isCut ? 'does not fit into a flow cookie of 4,096 bytes together with the scope' : 'has more than 2,048 characters'
-      request.log.warn(`webflow-oauth: the URL to return to ${problem} and was dropped: the flow will end at ${successRedirect} instead`)
-    }
+    if (isCut) this.#warnOfDrop(request, 'does not fit into a flow cookie of 4,096 bytes together with the scope')
     const name = this.#cookieName(state)
     this.#makeRoom(request, reply, name.length + value.length)
     this.#cookies.set(reply, name, value, flowMaxAge)
     return this.authorizationUrl(scope, state)
+  }
+
+  /**
+   * Returns the shortest spelling of a `returnTo`; empty if the flow must end at `successRedirect`. A warning is logged if the
+   * URL is too long.
+   */
+  keepReturnTo (request: FastifyRequest, returnTo: string | null): string {
+    const target = judgeReturnTo(returnTo ?? '', this.#settings.returnRules)
+    // A foreign URL is dropped without a warning, because anybody could send such URLs to fill the log.
+    if (target.kind === 'too long') this.#warnOfDrop(request, 'has more than 2,048 characters')
+    return target.kind === 'good' ? target.shortest : ''
   }
 
   /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when a scope is too long for a flow cookie, even without `returnTo`. */
@@ -134,6 +139,12 @@ export class BrowserFlows {
   isLooping (request: FastifyRequest): boolean {
     const since = Date.now() - loopWindow
     return this.#flowCookies(request).filter(({ endedAt }) => endedAt !== null && endedAt > since).length >= loopLimit
+  }
+
+  /** Tells whether this browser keeps beginning flows that never end: at least three within the last minute. */
+  isStuck (request: FastifyRequest): boolean {
+    const since = Date.now() - loopWindow
+    return this.#flowCookies(request).filter(({ startedAt, endedAt }) => endedAt === null && startedAt > since).length >= loopLimit
   }
 
   /** Reads a state and the browser's cookie for it; null when this app did not make the state. */
@@ -171,6 +182,11 @@ export class BrowserFlows {
   sessionOf ({ state, cookie }: OwnFlow, keyId: string): FlowSession | null {
     const key = this.#sessionKeys.find(({ id }) => id === keyId)
     return key === undefined ? null : { sessionId: deriveSessionId(key, state, cookie.seed), keyId }
+  }
+
+  /** Logs that `returnTo` was dropped. The line does not contain the URL. */
+  #warnOfDrop (request: FastifyRequest, problem: string): void {
+    request.log.warn(`webflow-oauth: the URL to return to ${problem} and was dropped: the flow will end at ${this.#settings.successRedirect} instead`)
   }
 
   #cookieName (state: string): string {

@@ -88,6 +88,13 @@ export interface WebflowOAuthOptions {
   revokeRedirect?: string | undefined
 
   /**
+   * Where a browser goes whose user must sign in to the app before connecting: a path or an http(s) URL, but no route of the
+   * plugin. The plugin adds `returnTo` to its query: the URL to which the sign-in page must lead back. Needs the option
+   * `identify`. Defaults to none: a flow without a user ends with 401 `WEBFLOW_OAUTH_USER_REQUIRED`.
+   */
+  signInRedirect?: string | undefined
+
+  /**
    * More origins to which `returnTo` may lead, and which may call the revoke route. The origin of `redirectUri` is always
    * allowed. Defaults to none.
    */

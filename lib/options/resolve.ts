@@ -31,6 +31,7 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly successRedirect: string
   readonly failureRedirect: string | null
   readonly revokeRedirect: string
+  readonly signInRedirect: string | null
   readonly returnRules: ReturnRules
   /** The origins that the page at the end of a popup may tell how the flow ended. */
   readonly popupOrigins: readonly string[]
@@ -66,6 +67,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   successRedirect: true,
   failureRedirect: true,
   revokeRedirect: true,
+  signInRedirect: true,
   allowedOrigins: true,
   onMissingState: true,
   identify: true,
@@ -100,6 +102,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const { redirectUri, url } = resolveRedirectUri(options.redirectUri)
   const {
     region = 'us', authorizePath, callbackPath, revokePath, revokeMethod = 'POST', routeConfig = {}, successRedirect = '/', failureRedirect, revokeRedirect = '/',
+    signInRedirect,
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
     flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
   } = options
@@ -108,8 +111,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
   if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
+  if (signInRedirect !== undefined && identify === undefined) refuseOption('signInRedirect', 'needs the option `identify`: without that option, the app has no users who could sign in')
   const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)
-  const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
+  const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect' | 'signInRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
 
   return Object.freeze({
     clientId,
@@ -127,6 +131,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     successRedirect: redirect('successRedirect', successRedirect),
     failureRedirect: failureRedirect === undefined ? null : redirect('failureRedirect', failureRedirect),
     revokeRedirect: redirect('revokeRedirect', revokeRedirect),
+    signInRedirect: signInRedirect === undefined ? null : redirect('signInRedirect', signInRedirect),
     returnRules: { origin: url.origin, allowedOrigins, ownPaths: paths.own },
     popupOrigins: [...allowedOrigins],
     onMissingState: oneOf('onMissingState', onMissingState, ['restart', 'reject']),

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from '../caller/begin.ts'
-import { WebflowOAuthError } from '../errors.ts'
+import { signInUrl, userRequired } from '../caller/sign-in.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import type { FlowCookie } from '../flow/cookie.ts'
 import type { Outcome } from '../flow/outcome.ts'
@@ -58,6 +58,7 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
   if (cookie === null) throw await explainMissingCookie(parts, request, state)
   const owner = await findOwner(parts, cookie, request)
   if (owner.kind === 'reload') return { kind: 'answered', reply: sendReload(reply) }
+  if (owner.kind === 'sign in') return { kind: 'answered', reply: redirect(reply, owner.url, 302) }
 
   const attempt = { query, flow: { ...flow, cookie: { ...cookie, user: owner.user } }, userTokenId: owner.tokenId }
   const progress = await flowRecords.claimOrWait(state, cookie.startedAt, expired)
@@ -69,16 +70,21 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
 
 /** Begins a flow for an install that began at Webflow. Such a callback has no `state`, so its code could come from anybody and is dropped. */
 async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { cookies, settings } = parts
+  const { callers, cookies, settings } = parts
   // Without the marker, a provider that loses the state would send the browser into an endless loop.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
+  const signIn = settings.signInRedirect !== null && await callers.userOf(request) === null ? signInUrl(parts, request, { returnTo: null, popup: false, resume: '1' }) : null
+  if (signIn !== null) return redirect(reply, signIn, 302)
   const url = await beginAuthorization(parts, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
   cookies.set(reply, cookies.names.restart, '1', restartMaxAge)
   return redirect(reply, url, 302)
 }
 
-/** The owner of the token that the flow will store. `reload` means that the browser must reload the page to send the app's cookie. */
+/**
+ * The owner of the token that the flow will store. `reload` means that the browser must reload the page to send the app's
+ * cookie, and `sign in` that it must go to the app's sign-in page.
+ */
 type Owner =
   | {
     kind: 'owner'
@@ -88,8 +94,10 @@ type Owner =
     user: string | null
   }
   | { kind: 'reload' }
+  | { kind: 'sign in', url: string }
 
-async function findOwner ({ callers, identity }: Parts, cookie: FlowCookie, request: FastifyRequest): Promise<Owner> {
+async function findOwner (parts: Parts, cookie: FlowCookie, request: FastifyRequest): Promise<Owner> {
+  const { callers, flows, identity } = parts
   if (!identity.byUser) return { kind: 'owner', tokenId: null, user: null }
   const user = await callers.userOf(request)
   if (user !== null) {
@@ -99,8 +107,10 @@ async function findOwner ({ callers, identity }: Parts, cookie: FlowCookie, requ
   if (cookie.owner !== null) return { kind: 'owner', tokenId: cookie.owner, user: cookie.user }
   // Browsers leave out the app's SameSite=Strict cookies on the way back from Webflow, and send them on a reload.
   if (cookie.user !== null && isNavigation(request) && isCrossSite(request)) return { kind: 'reload' }
-  throw new WebflowOAuthError('WEBFLOW_OAUTH_USER_REQUIRED',
-    'Nobody is signed in to the app, so the Webflow connection has no owner. Sign in, then reload this URL: the attempt stays valid until it expires.')
+  // `identify` may name a user at the authorize route only. The sign-in page would then lead back here again and again.
+  const url = flows.isStuck(request) ? null : signInUrl(parts, request, { returnTo: cookie.returnTo, popup: cookie.popup, resume: '1' })
+  if (url !== null) return { kind: 'sign in', url }
+  throw userRequired('Sign in, then reload this URL: the attempt stays valid until it expires.')
 }
 
 function sendReload (reply: FastifyReply): FastifyReply {

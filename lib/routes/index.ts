@@ -41,7 +41,7 @@ function createOptions (parts: Parts, route: Route): RouteShorthandOptions {
 
 /** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
-  const { paths, revokeMethod, routeConfig } = parts.settings
+  const { paths, revokeMethod } = parts.settings
   const failures = new RouteFailures(parts)
   passErrorsOn(fastify, surrounding)
   fastify.addHook('onRequest', (_request, reply, done) => {
