@@ -394,8 +394,19 @@ t.test('the app with users of its own', async (t) => {
     const stranger = new Visitor()
     t.match((await stranger.open(`${home}/sites`)).text, 'Sign in as ada')
     t.equal((await stranger.fetch('DELETE', '/account')).status, 401)
-    t.equal((await request(`${home}/login`, { method: 'POST', body: 'user=eve', headers: { 'content-type': 'application/x-www-form-urlencoded' } })).statusCode, 400)
-    t.match((await request(home, { headers: { cookie: 'user=ada' } }).then(({ body }) => body.text())), 'Sign in as ada', 'a cookie that is not signed is nobody\'s')
+    t.equal((await request(`${home}/sign-in`, { method: 'POST', body: 'user=eve', headers: { 'content-type': 'application/x-www-form-urlencoded' } })).statusCode, 400)
+    t.equal((await request(home, { headers: { cookie: 'user=ada' } })).headers.location, '/sign-in', 'a cookie that is not signed is nobody\'s')
+  })
+
+  t.test('leads from the Marketplace to a new account and then to the connected page', async (t) => {
+    const newcomer = new Visitor()
+    await newcomer.open(webflow.url)
+    await newcomer.click('Install')
+    t.match((await newcomer.press('Approve')).text, 'Create an account', 'the install begins without a state, and nobody is signed in')
+    t.match(newcomer.page.url, `${home}/sign-in?returnTo=`)
+    t.match((await newcomer.press('Create an account')).text, 'asks for access')
+    t.match((await newcomer.press('Approve')).text, /guest-\w+ is signed in\. Webflow is connected/)
+    t.equal(newcomer.page.url, `${home}/`)
   })
 
   t.test('connects each user to sites of their own', async (t) => {
@@ -413,11 +424,21 @@ t.test('the app with users of its own', async (t) => {
     t.match((await first.open(`${home}/sites`)).text, 'Difference Engine')
   })
 
+  t.test('leads from its sign-in page to no other site', async (t) => {
+    for (const returnTo of ['https://evil.example/', '//evil.example', '/\\evil.example', 'javascript:alert(1)']) {
+      const visitor = new Visitor()
+      await visitor.open(`${home}/sign-in?returnTo=${encodeURIComponent(returnTo)}`)
+      await visitor.press('Sign in as ada')
+      t.equal(visitor.page.url.replace(/\/$/, ''), home, returnTo)
+    }
+  })
+
   t.test('keeps the connection of a user who signs out', async (t) => {
     await first.open(home)
     t.match((await first.press('Sign out')).text, 'Sign in as ada')
     t.match((await first.open(`${home}/sites`)).text, 'Sign in as ada')
-    t.match((await signIn(first, 'ada')).text, 'ada is signed in. Webflow is connected')
+    t.match((await first.press('Sign in as ada')).text, 'Difference Engine', 'who signs in again comes back to the page, without another consent')
+    t.match((await first.open(home)).text, 'ada is signed in. Webflow is connected')
     const phone = new Visitor()
     t.match((await signIn(phone, 'ada')).text, 'Webflow is connected', 'on another device too')
     t.equal(webflow.requests.revoke.length, 0)

@@ -130,6 +130,7 @@ t.test('a guard sends a browser without a user to sign in, and a user who is con
   t.match(await other.navigate(again.href), { statusCode: 303, location: `${home}/sites?a=b`, cookies: [] })
   t.match(await other.navigate('/sites?a=b'), { statusCode: 200, body: 'sites' })
   t.match(await other.navigate('/webflow/authorize?returnTo=https://evil.example/&resume=guard'), { statusCode: 303, location: `${home}/` }, 'and never to a foreign page')
+  t.match(await other.navigate('/webflow/authorize?resume=guard'), { statusCode: 303, location: `${home}/` })
   t.ok(begins(await other.navigate('/webflow/authorize?returnTo=/sites&resume=1'), webflow), 'whoever asked to connect connects again')
 })
 

@@ -11,7 +11,7 @@ import { isScope, type Scope } from '../options/scopes.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import { beginAuthorization, type BeginParts } from './begin.ts'
 import { isOptedOut, stageSlot } from './caller-tokens.ts'
-import { isSignInPage, signInUrl, userRequired } from './sign-in.ts'
+import { isSamePage, signInUrl, userRequired } from './sign-in.ts'
 
 /** The most scopes that an error message names. */
 const mostListed = 30
@@ -70,7 +70,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     const returnTo = askedUrl(request, settings.paths.publicPrefix)
     const signIn = user === null ? signInUrl(parts, request, { returnTo, popup: false, resume: 'guard' }) : null
     if (signIn !== null) {
-      if (isSignInPage(settings, returnTo)) throw userRequired('The sign-in page is behind a guard that leads to the sign-in page: take the guard off.')
+      if (isSamePage(signIn, new URL(returnTo, settings.returnRules.origin).href)) throw userRequired('The sign-in page is behind a guard that leads to the sign-in page: take the guard off.')
       redirect(reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer'), signIn, 302)
       return 'answered'
     }

@@ -37,11 +37,10 @@ export function signInUrl ({ flows, settings }: SignInParts, request: FastifyReq
   return url.href
 }
 
-/** Tells whether a URL on the app's own origin is that of the sign-in page. */
-export function isSignInPage ({ returnRules, signInRedirect }: Settings, url: string): boolean {
-  if (signInRedirect === null) return false
-  const [page, asked] = [new URL(signInRedirect), new URL(url, returnRules.origin)]
-  return page.origin === returnRules.origin && normalizePath(page.pathname) === normalizePath(asked.pathname)
+/** Tells whether two absolute URLs lead to one page, whatever their queries. */
+export function isSamePage (one: string, other: string): boolean {
+  const [first, second] = [one, other].map((url) => new URL(url)).map(({ origin, pathname }) => origin + normalizePath(pathname))
+  return first === second
 }
 
 /** Makes the error for a request that needs a user of the app and has none. `remedy` says what the user can do. */
