@@ -50,7 +50,7 @@ if (findChromium() !== null) {
 
   play('a page on an allowed origin learns from the popup, which closes itself, that Webflow is connected', {}, async (t, { page, spa, home }) => {
     await page.goto(spa)
-    t.equal(await page.locator('#status').textContent(), 'Webflow is not connected.')
+    await page.getByText('Webflow is not connected.').waitFor()
     const popup = await openPopup(page)
     const closed = popup.waitForEvent('close')
     await popup.getByRole('button', { name: 'Approve' }).click()
@@ -120,6 +120,15 @@ if (findChromium() !== null) {
     await status.goto(`${home}/connection`)
     t.match(await status.textContent('body'), '"connected":true', 'the visitor is connected')
     t.strictSame(await page.evaluate('messages'), [])
+  })
+
+  play('a message of another window changes nothing for the opener', {}, async (t, { page, spa }) => {
+    await page.goto(spa)
+    await page.getByText('Webflow is not connected.').waitFor()
+    await page.evaluate(`window.open(${JSON.stringify(`${spa.replace('localhost', '127.0.0.1')}/forger`)})`)
+    await page.waitForFunction('messages.length === 1')
+    t.match(await page.evaluate('messages[0].data'), { source: 'fastify-webflow-oauth', outcome: 'failed' })
+    t.equal(await page.locator('#status').textContent(), 'Webflow is not connected.')
   })
 
   play('a foreign page cannot frame the page of a popup', {}, async (t, { context, page, home, spa, webflow }) => {
@@ -194,6 +203,7 @@ async function startServers (t: Test, { options = {}, openerPolicy }: StageOptio
   other.get('/', (_request, reply) => reply.type('text/html').send(opener))
   other.get('/opener.js', (_request, reply) => reply.type('text/javascript').send(script))
   other.get('/foreign', (_request, reply) => reply.type('text/html').send(opener.replace(' src="/opener.js">', `>${listener}`)))
+  other.get('/forger', (_request, reply) => reply.type('text/html').send('<!doctype html><link rel="icon" href="data:,"><title>Forger</title><script>opener.postMessage({ source: \'fastify-webflow-oauth\', outcome: \'failed\', code: \'FORGED\' }, \'*\')</script>'))
   const spa = (await other.listen({ host: '127.0.0.1', port: 0 })).replace('127.0.0.1', 'localhost')
   t.teardown(() => other.close())
 

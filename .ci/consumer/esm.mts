@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type ErrorCode, type FlowEnd, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+  type Authorization, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
@@ -26,6 +26,7 @@ const options: WebflowOAuthOptions = {
   routeConfig: { authorize: { anything: { max: 10 } }, callback: { check: () => true } },
   store: stores[0],
   identify: async (request: FastifyRequest) => request.ip,
+  signInRedirect: '/sign-in',
   beforeStore: async (token, request) => { request.log.info(token.id) },
   onSuccess: (token, _request, reply: FastifyReply) => reply.send(token.scope),
   onFailure: (error) => { if (error instanceof WebflowOAuthError) assertType<Equal<typeof error.code, ErrorCode>>() },
@@ -58,11 +59,13 @@ fastify.get<{ Params: { id: string }, Querystring: { page: number } }>('/sites/:
   assertType<Equal<typeof request.params.id, string>>()
   return fastify.webflowOAuth.tokenOf(request).id
 })
-const plugin = async (scope: FastifyInstance): Promise<void> => { scope.get('/', async (request, reply) => reply.redirect(await scope.webflowOAuth.startAuthorization(request, reply, { returnTo: '/' }))) }
+const plugin = async (scope: FastifyInstance): Promise<void> => { scope.get('/', async (request, reply) => reply.redirect(await scope.webflowOAuth.startAuthorization(request, reply, { returnTo: '/', popup: true }))) }
 await fastify.register(plugin)
 
 assertType<Equal<typeof fastify.webflowOAuth.apiUrl, string>>()
 const scopes: Scope[] = ['cms:write', 'anything:read']
+const message: PopupMessage = { source: 'fastify-webflow-oauth', outcome: 'failed', code: 'WEBFLOW_OAUTH_ACCESS_DENIED' }
+assertType<Equal<typeof message.outcome, 'connected' | 'failed'>>()
 const reasons: StateReason[] = ['expired', 'host_mismatch']
 const { revoked, upstream } = await fastify.webflowOAuth.revoke({ user: 'u' }, { force: true })
 assertType<Equal<typeof revoked, boolean>>()
@@ -89,6 +92,8 @@ fastify.get('/wrong', async (request) => { request.webflowToken = null })
 await fastify.register(webflowOAuth, { clientId: 'a', clientSecret: 'b', scope: ['sites:read'], secret: 'c' })
 // @ts-expect-error: an option is misspelled
 const misspelled: WebflowOAuthOptions = { ...options, redirectURI: '' }
+// @ts-expect-error: a sign-in page is a path or a URL
+const signIn: WebflowOAuthOptions = { ...options, signInRedirect: true }
 // @ts-expect-error: Webflow's scopes are a list
 const spaced: WebflowOAuthOptions = { ...options, scope: 'sites:read cms:read' }
 // @ts-expect-error: the plugin's routes load the token as they need it
@@ -103,6 +108,8 @@ const half: TokenStore = { get: async () => null, set: async () => true, delete:
 await fastify.webflowOAuth.getToken({ id: 'a' })
 // @ts-expect-error: a query names an id
 await fastify.webflowOAuth.findTokens({})
+// @ts-expect-error: a popup ends in one of two ways
+const unheard: PopupMessage = { source: 'fastify-webflow-oauth', outcome: 'closed' }
 // @ts-expect-error: there is no such switch
 createSimulator({ app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorisation: 'same' } })
-console.log(misspelled, spaced, elsewhere, loaded, misnamed, half)
+console.log(misspelled, signIn, spaced, elsewhere, loaded, misnamed, half, unheard)
