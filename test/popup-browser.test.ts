@@ -93,8 +93,9 @@ if (findChromium() !== null) {
   play('a page of the app itself under helmet\'s defaults hears nothing, and learns by asking again', {}, async (t, { page, home }) => {
     await page.goto(`${home}/opener`)
     const popup = await openPopup(page)
+    const closed = popup.waitForEvent('close')
     await popup.getByRole('button', { name: 'Approve' }).click()
-    await popup.waitForEvent('close')
+    await closed
     await page.evaluate('window.dispatchEvent(new Event("focus"))')
     await page.getByText('Webflow is connected.').waitFor()
     t.strictSame(await page.evaluate('messages'), [])

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
@@ -20,10 +20,8 @@ export function findChromium (): string | null {
 export async function startChromium (): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
-  if (takesScreenshots) {
-    rmSync(screenshotFolder, { recursive: true, force: true })
-    mkdirSync(screenshotFolder, { recursive: true })
-  }
+  // Several files of tests take pictures at the same time, so none of them empties the folder.
+  if (takesScreenshots) mkdirSync(screenshotFolder, { recursive: true })
   return await chromium.launch({
     executablePath,
     // It does not start as root otherwise, nor where user namespaces are forbidden; and it shows pages of the tests only.
