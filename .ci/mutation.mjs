@@ -31,12 +31,12 @@ const groups = {
     tests: ['guarded-store', 'token', 'flow', 'repeat', 'properties']
   },
   flow: {
-    files: ['lib/flow/{browser-flows,cookie,state,state-errors}.ts', 'lib/http/{cookies,query,navigation}.ts', 'lib/caller/begin.ts', 'lib/routes/*.ts'],
-    tests: ['flow', 'failure', 'revoke', 'repeat', 'return-to', 'cookie-plugin']
+    files: ['lib/flow/{browser-flows,cookie,state,state-errors}.ts', 'lib/http/{cookies,query,navigation,popup}.ts', 'lib/caller/begin.ts', 'lib/routes/*.ts'],
+    tests: ['flow', 'failure', 'revoke', 'repeat', 'return-to', 'cookie-plugin', 'popup', 'sign-in-redirect']
   },
   callers: {
     files: ['lib/{api,context,index}.ts', 'lib/caller/*.ts', 'lib/http/page.ts', 'lib/tokens/record.ts'],
-    tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options']
+    tests: ['token', 'identify', 'revoke', 'failure', 'flow', 'options', 'popup', 'sign-in-redirect']
   },
   installations: {
     files: ['lib/tokens/{earlier,ended,holders,introspector,query,revocation,search,status,tags}.ts', 'lib/webflow/{authorization,reported-status,token-checks}.ts', 'lib/collections/{limit,under-way}.ts'],
@@ -56,7 +56,7 @@ export const strykerPlugins = [declareValuePlugin(PluginKind.Ignore, 'prose', {
   }
 })]
 `
-const all = ['guarded-store', 'token', 'identify', 'failure', 'revoke', 'flow', 'options', 'return-to', 'cookie-plugin', 'webflow-client', 'repeat', 'properties', 'installations', 'disconnect', 'simulator', 'stores']
+const all = ['guarded-store', 'token', 'identify', 'failure', 'revoke', 'flow', 'options', 'return-to', 'cookie-plugin', 'webflow-client', 'repeat', 'properties', 'installations', 'disconnect', 'simulator', 'stores', 'popup', 'sign-in-redirect']
 const counted = ['Killed', 'Timeout', 'Survived', 'NoCoverage']
 
 const [group, ...places] = process.argv.slice(2)

@@ -101,6 +101,21 @@ if (findChromium() !== null) {
     t.strictSame(await page.evaluate('messages'), [])
   })
 
+  play('a popup in which the user signs in first still tells its opener', {
+    options: { identify: ({ headers }) => /(?:^|; )user=(\w+)/.exec(headers.cookie ?? '')?.[1], signInRedirect: '/sign-in' }
+  }, async (t, { context, page, spa, home }) => {
+    await page.goto(spa)
+    const opened = context.waitForEvent('page')
+    await page.getByText('Connect Webflow').click()
+    const popup = await opened
+    const closed = popup.waitForEvent('close')
+    await popup.getByText('Sign in').click()
+    await popup.getByRole('button', { name: 'Approve' }).click()
+    await closed
+    await page.getByText('Webflow is connected.').waitFor()
+    t.strictSame(await page.evaluate('messages'), [{ origin: home, data: { source: 'fastify-webflow-oauth', outcome: 'connected' } }])
+  })
+
   play('a popup without an opener shows a sentence and a link', {}, async (t, { page, home }) => {
     await page.goto(`${home}/start`)
     await page.goto(`${home}/webflow/authorize?popup=1&returnTo=/done`)
@@ -217,6 +232,11 @@ async function startServers (t: Test, { options = {}, openerPolicy }: StageOptio
       app.get('/opener', (_request, reply) => reply.type('text/html').send(opener))
       app.get('/opener.js', (_request, reply) => reply.type('text/javascript').send(script))
       app.get('/connection', (request, reply) => reply.headers({ 'access-control-allow-origin': spa, 'access-control-allow-credentials': 'true' }).send({ connected: request.webflowToken !== null }))
+      // Both say that the popup keeps its opener, as the documentation asks.
+      const keepOpener = { 'cross-origin-opener-policy': 'unsafe-none' }
+      app.get<{ Querystring: { returnTo: string } }>('/sign-in', ({ query }, reply) => reply.headers(keepOpener).type('text/html')
+        .send(`<!doctype html><link rel="icon" href="data:,"><title>Sign in</title><a href="/signed-in?returnTo=${encodeURIComponent(query.returnTo)}">Sign in</a>`))
+      app.get<{ Querystring: { returnTo: string } }>('/signed-in', ({ query }, reply) => reply.headers({ ...keepOpener, 'set-cookie': 'user=ada; Path=/; HttpOnly; SameSite=Lax' }).redirect(query.returnTo, 303))
       for (const path of ['/start', '/done']) app.get(path, (_request, reply) => reply.type('text/html').send('<!doctype html><link rel="icon" href="data:,"><title>Page</title>'))
     }
   })

@@ -95,8 +95,8 @@ export interface WebflowOAuthOptions {
   signInRedirect?: string | undefined
 
   /**
-   * More origins to which `returnTo` may lead, and which may call the revoke route. The origin of `redirectUri` is always
-   * allowed. Defaults to none.
+   * More origins to which `returnTo` may lead, which may call the revoke route, and which a popup may tell how its flow ended.
+   * The origin of `redirectUri` is always allowed. Defaults to none.
    */
   allowedOrigins?: readonly string[] | undefined
 
