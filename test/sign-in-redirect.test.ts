@@ -209,6 +209,15 @@ t.test('where `identify` names nobody at the callback, the third round within a 
   t.equal((await round()).statusCode, 302, 'but a minute later the user may sign in again')
 })
 
+t.test('flows that have ended do not count as rounds', async (t) => {
+  const { browser, webflow, signIn } = await open(t)
+  signIn('ada')
+  for (let flows = 0; flows < 3; flows++) t.equal((await connect(browser, webflow)).statusCode, 303)
+  const url = await webflow.approve(String((await browser.navigate('/webflow/authorize')).location))
+  signIn(null)
+  t.equal(nextOf(await browser.navigate(url)).search, '?resume=1')
+})
+
 t.test('programs, HEAD and prefetches are not sent to the sign-in page', async (t) => {
   const { browser, webflow } = await open(t)
   t.ok(begins(await browser.get('/webflow/authorize'), webflow))
