@@ -93,7 +93,8 @@ t.test('every option that is left out has its default', async (t) => {
       token: 'https://api.webflow.com/oauth/access_token',
       revoke: 'https://webflow.com/oauth/revoke_authorization',
       introspect: 'https://api.webflow.com/v2/token/introspect',
-      authorizedBy: 'https://api.webflow.com/v2/token/authorized_by'
+      authorizedBy: 'https://api.webflow.com/v2/token/authorized_by',
+      resolve: 'https://api.webflow.com/beta/token/resolve'
     },
     identify: undefined,
     beforeStore: undefined,
@@ -219,7 +220,7 @@ const wrong: Record<string, readonly Row[]> = {
   timeout: noDuration,
   storeTimeout: noDuration,
   dispatcher: [null, 'http://proxy', {}, { dispatch: () => true }, { request: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici 5 to 8, with the method `request`/]),
-  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect and authorizedBy/]),
+  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect, authorizedBy and resolve/]),
   introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
   identify: noFunction,
   beforeStore: noFunction,
@@ -236,13 +237,13 @@ for (const [option, rows] of Object.entries(wrong)) {
 }
 
 t.test('an unknown endpoint, or one that is not a URL, fails register by name', async (t) => {
-  for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy']) {
+  for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy', 'resolve']) {
     for (const value of ['', '/oauth', 'webflow.com/oauth', 'ftp://webflow.com/', 'javascript:alert(1)', 'https://', 'https://webflow.com/#x', 'https://ada@webflow.com/', 'https://webflow.com/ x', 'https://webflow.com\\', 5, {}, new URL('https://webflow.com/')]) {
       const error = await refusalOf({ endpoints: { [name]: value } })
       assertRefused(t, error, `endpoints.${name}`, /must be an absolute http\(s\) URL without fragment and userinfo/, `${name}: ${JSON.stringify(value)}`)
     }
   }
-  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
+  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect, authorizedBy and resolve/, 'an unknown endpoint')
 })
 
 t.test('an endpoint that is left out defaults to Webflow\'s, and a token is sent only to the origin that issued it', async (t) => {

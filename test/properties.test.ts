@@ -534,7 +534,7 @@ t.test('whatever Webflow answers is a grant, a revocation or an error of the lis
   const server = await startHttp(t, (response) => respond(response))
   const dispatcher = new Agent()
   t.teardown(() => dispatcher.close())
-  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url }, timeout: 5000, dispatcher })
+  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url, resolve: server.url }, timeout: 5000, dispatcher })
   const codes = ['WEBFLOW_OAUTH_CODE_REJECTED', 'WEBFLOW_OAUTH_CLIENT_REJECTED', 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID']
   const status = fc.oneof({ weight: 2, arbitrary: fc.constantFrom(200, 201, 400, 401) }, { weight: 1, arbitrary: fc.integer({ min: 200, max: 599 }) })
   const type = fc.constantFrom('application/json', 'text/html', 'application/x-www-form-urlencoded', 'nonsense', '')

@@ -9,7 +9,7 @@ const webflowEndpoints = {
   token: 'https://api.webflow.com/oauth/access_token',
   revoke: 'https://webflow.com/oauth/revoke_authorization'
 }
-const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
+const endpointNames = 'authorize, token, revoke, introspect, authorizedBy and resolve'
 
 /**
  * Checks that the redirect URI is absolute, without fragment and userinfo, and https unless its host is a loopback host.
@@ -62,7 +62,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
 
 /**
  * Checks the endpoints and fills in the missing ones. `authorize`, `token` and `revoke` default to Webflow's endpoints.
- * `introspect` and `authorizedBy` receive tokens, so they default to the origin that issues the tokens.
+ * The others receive tokens, so they default to the origin that issues the tokens.
  */
 export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
   if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs. Its members may be ${endpointNames}`)
@@ -79,7 +79,8 @@ export function resolveEndpoints (value: Partial<Endpoints>): Endpoints {
     token,
     revoke: resolve('revoke', webflowEndpoints.revoke),
     introspect: resolve('introspect', new URL('/v2/token/introspect', token).href),
-    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
+    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href),
+    resolve: resolve('resolve', new URL('/beta/token/resolve', token).href)
   }
   for (const name of Object.keys(value)) {
     if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: the endpoints are ${endpointNames}`)
