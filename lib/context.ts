@@ -12,7 +12,9 @@ import { GuardedStore } from './storage/guarded-store.ts'
 import { createKeyring } from './storage/keyring.ts'
 import { createSealer } from './storage/seal.ts'
 import { SealedStore } from './storage/sealed-store.ts'
+import { IdTokens } from './tokens/id-tokens.ts'
 import { TokenRecords } from './tokens/records.ts'
+import { ResolveLimits } from './tokens/resolve-limits.ts'
 import { TagNames } from './tokens/tags.ts'
 import { Introspector } from './tokens/introspector.ts'
 import { WebflowClient } from './webflow/client.ts'
@@ -38,6 +40,7 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
     records,
     checks,
     introspector,
+    idTokens: new IdTokens({ records, checks, introspector, webflow, log, settings, limits: new ResolveLimits() }),
     callers: new CallerTokens(cookies, identity, records, introspector),
     flows: new BrowserFlows(settings, cookies, keyring),
     flowRecords: new FlowRecords(store, settings, background),

@@ -6,6 +6,7 @@ import type { BrowserFlows } from '../flow/browser-flows.ts'
 import type { FlowRecords } from '../flow/records.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { Settings } from '../options/resolve.ts'
+import type { IdTokens } from '../tokens/id-tokens.ts'
 import type { TokenRecords } from '../tokens/records.ts'
 import type { Introspector } from '../tokens/introspector.ts'
 import type { WebflowClient } from '../webflow/client.ts'
@@ -20,6 +21,7 @@ export interface Parts {
   records: TokenRecords
   checks: TokenChecks
   introspector: Introspector
+  idTokens: IdTokens
   callers: CallerTokens
   flows: BrowserFlows
   flowRecords: FlowRecords
