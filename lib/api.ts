@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from './caller/begin.ts'
-import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
+import { createGuard, sessionEnded, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
+import { isGuest } from './caller/designer-sessions.ts'
 import { readIdTokenRequest } from './caller/id-token-request.ts'
 import { isUser, maxUserLength } from './caller/identity.ts'
 import { withDeadline } from './collections/deadline.ts'
@@ -164,7 +165,7 @@ export function createApi (parts: Parts): WebflowOAuth {
 
     tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
-      if (token === null) throw tokenRequired(settings)
+      if (token === null) throw callers.hasEnded(request) ? sessionEnded() : tokenRequired(settings)
       return token
     },
 
@@ -225,6 +226,8 @@ export function createApi (parts: Parts): WebflowOAuth {
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {
+      // The token belongs to the site, not to the person who has opened the site in the Designer.
+      if (isGuest(request)) return
       const user = await callers.userOf(request)
       const tokenId = user === null ? callers.sessionTokenId(request) : identity.userTokenId(user)
       if (tokenId !== null) await records.drop(tokenId)

@@ -1,11 +1,14 @@
+import { mock } from 'node:test'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
-import { isObject } from '../lib/collections/json.ts'
-import type { WebflowOAuthOptions } from '../lib/index.ts'
+import { isObject, parseJson } from '../lib/collections/json.ts'
+import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
 import type { BehaviorOptions } from '../lib/simulator/index.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import { assertNothingLeaked } from './support/app.ts'
-import { charles, ids, startBench, stopClock, watchStore, type Pick } from './support/installation.ts'
+import { navigation } from './support/browser.ts'
+import { charles, ids, outage, startBench, stopClock, watchStore, type Pick } from './support/installation.ts'
 import { rememberSecrets } from './support/logs.ts'
 import { app as simulatedApp, start as startSimulator } from './support/simulator-start.ts'
 
@@ -110,7 +113,7 @@ async function startResolving (t: Test, { behavior = {}, options = {} }: { behav
   const { app, webflow } = bench
   return {
     ...bench,
-    mint (siteId: string = ids.engine, user?: typeof charles | typeof ada) {
+    mint (siteId: string = ids.engine, user?: { id: string, email: string, firstName: string, lastName: string }) {
       const idToken = webflow.mintIdToken({ siteId, ...user === undefined ? {} : { user } })
       rememberSecrets(idToken)
       return idToken
@@ -316,6 +319,302 @@ t.test('a site that several people have connected', async (t) => {
     t.match(await who(mint(ids.engine, ada)), { user: ada, tokenId: own.id })
     const stranger = { ...charles, id: 'f'.repeat(24) }
     t.match(await who(mint(ids.engine, stranger)), { user: stranger, tokenId: newest.id })
+  })
+})
+
+const extension = 'https://0123456789abcdef01234567.webflow-ext.com'
+
+/** Starts an app with a Designer Extension, and with routes on which its sessions count and on which they do not. */
+async function startDesigner (t: Test, { behavior = {}, options = {}, before, after }: { behavior?: BehaviorOptions, options?: Partial<WebflowOAuthOptions>, before?: (app: FastifyInstance) => unknown, after?: (app: FastifyInstance) => unknown } = {}) {
+  const bench = await startBench(t, {
+    behavior,
+    options: { scope: ['sites:read', 'authorized_user:read'], designer: { origins: [extension] }, ...options },
+    ...before === undefined ? {} : { before },
+    after (app) {
+      const show = async ({ webflowToken, webflowDesigner }: FastifyRequest) => ({ tokenId: webflowToken?.id ?? null, designer: webflowDesigner })
+      app.setErrorHandler((error, { url }, reply) => {
+        if (!(error instanceof WebflowOAuthError) || url.startsWith('/webflow')) throw error
+        return reply.code(error.statusCode).send({ code: error.code, reason: error.reason })
+      })
+      app.get('/open', { config: { webflowDesigner: true } }, show)
+      app.get('/panel', { config: { webflowDesigner: true }, preHandler: app.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, show)
+      app.get('/token-of', { config: { webflowDesigner: true } }, async (request) => ({ tokenId: app.webflowOAuth.tokenOf(request).id }))
+      app.get('/elsewhere', show)
+      app.get('/guarded-elsewhere', { preHandler: app.webflowOAuth.requireToken() }, show)
+      app.post('/logout', { config: { webflowDesigner: true } }, async (request, reply) => {
+        await app.webflowOAuth.endSession(request, reply)
+        return 'bye'
+      })
+      after?.(app)
+    }
+  })
+  const { app, webflow } = bench
+  const post = (idToken: string | null, payload: string | object = { siteId: ids.engine }, { headers = {}, address = '203.0.113.1', url = '/webflow/designer' }: { headers?: Record<string, string>, address?: string, url?: string } = {}) => app.inject({
+    method: 'POST',
+    url,
+    payload,
+    remoteAddress: address,
+    headers: { origin: extension, 'content-type': 'application/json', ...idToken === null ? {} : { authorization: `Bearer ${idToken}` }, ...headers }
+  })
+  const mint = (siteId: string = ids.engine, user = ada) => {
+    const idToken = webflow.mintIdToken({ siteId, user })
+    rememberSecrets(idToken)
+    return idToken
+  }
+  return {
+    ...bench,
+    post,
+    mint,
+    /** Opens a session; resolves with its token. */
+    async open (payload?: object, user = ada): Promise<string> {
+      const answer = await post(mint(ids.engine, user), payload)
+      const { sessionToken } = answer.json()
+      rememberSecrets(sessionToken)
+      return String(sessionToken)
+    },
+    async get (url: string, sessionToken: string, headers: Record<string, string> = {}): Promise<{ statusCode: number, body: unknown }> {
+      const { statusCode, body } = await app.inject({ url, headers: { authorization: `Bearer ${sessionToken}`, ...headers } })
+      return { statusCode, body: parseJson(body) }
+    }
+  }
+}
+
+const ended = { statusCode: 401, body: { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED', reason: 'session_ended' } }
+const nobody = { statusCode: 200, body: { tokenId: null, designer: null } }
+
+t.test('the designer route', async (t) => {
+  t.test('exchanges an ID token for a session token that works', async (t) => {
+    const { install, mint, post, get, webflow } = await startDesigner(t)
+    const { token } = await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    const answer = await post(mint())
+    t.equal(answer.statusCode, 200)
+    t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
+    t.equal(answer.headers['cache-control'], 'no-store')
+    const { sessionToken, ...rest } = answer.json()
+    rememberSecrets(sessionToken)
+    t.match(sessionToken, /^wfd1\.[\w.-]+$/)
+    t.strictSame(rest, { expiresAt: new Date(Date.now() + 900_000).toISOString(), user: { id: ids.ada }, siteId: ids.engine })
+    t.strictSame(await get('/panel', sessionToken), { statusCode: 200, body: { tokenId: token.id, designer: { user: { id: ids.ada }, siteId: ids.engine } } })
+    t.strictSame(await get('/token-of', sessionToken), { statusCode: 200, body: { tokenId: token.id } })
+    t.equal(webflow.requests.resolve.length, 1)
+  })
+
+  t.test('refuses a request without a bearer, and a malformed body', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    const requests = [
+      post(null), post('two words'), post(mint(), ''), post(mint(), '{'), post(mint(), '[]'), post(mint(), { siteId: 'x' }),
+      post(mint(), { siteId: ids.engine, workspaceId: 'x' }), post('x'.repeat(8193)), post(null, {}, { headers: { authorization: 'Basic eA==' } })
+    ]
+    for (const answer of await Promise.all(requests)) {
+      t.match({ statusCode: answer.statusCode, ...answer.json() }, { statusCode: 400, code: 'WEBFLOW_OAUTH_INVALID_REQUEST' })
+      t.equal(answer.headers['access-control-allow-origin'], extension)
+    }
+    t.equal((await post(mint(), 'x'.repeat(5000))).statusCode, 413)
+    t.equal((await post(mint(), JSON.stringify({ siteId: ids.engine }), { headers: { 'content-type': 'nonsense' } })).statusCode, 200, 'whatever its content type')
+    t.equal(webflow.requests.resolve.length, 1)
+  })
+
+  t.test('tells apart what the extension can do: connect, consent, or send another ID token', async (t) => {
+    const { install, mint, post, webflow, open } = await startDesigner(t)
+    const popup = { authorizeUrl: 'https://app.example.com/webflow/authorize?popup=1' }
+    t.match((await post(mint())).json(), { statusCode: 401, code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED', error: 'Unauthorized', ...popup })
+    await install({ siteIds: [ids.engine] })
+    webflow.fail('resolve', { status: 403, body: { code: 'missing_scopes' } })
+    t.match((await post(mint())).json(), { statusCode: 403, code: 'WEBFLOW_OAUTH_SCOPE_MISSING', ...popup })
+    const sessionToken = await open()
+    const answers = await Promise.all([post('made-up'), post(mint(ids.gardens)), post(sessionToken)])
+    for (const answer of answers) {
+      t.equal(answer.statusCode, 401)
+      t.equal(answer.body, answers[0]?.body)
+    }
+    t.match(answers[0]?.json(), { code: 'WEBFLOW_OAUTH_ID_TOKEN_INVALID' })
+    webflow.fail('resolve', { status: 503 })
+    t.equal((await post(mint())).statusCode, 502)
+  })
+
+  t.test('runs onFailure, which may answer', async (t) => {
+    const codes: unknown[] = []
+    const { post } = await startDesigner(t, { options: { onFailure (error, _request, reply) { codes.push(Object(error).code); return reply.code(418).send('tea') } } })
+    const answer = await post(null)
+    t.equal(answer.statusCode, 418)
+    t.equal(answer.headers['access-control-allow-origin'], extension)
+    t.strictSame(codes, ['WEBFLOW_OAUTH_INVALID_REQUEST'])
+  })
+
+  t.test('is at a path of the app\'s, and nowhere without the option', async (t) => {
+    const { mint, post } = await startDesigner(t, { options: { designer: { origins: [extension], path: '/api/session' } } })
+    t.equal((await post(mint(), {}, { url: '/webflow/designer' })).statusCode, 404)
+    t.equal((await post(mint(), {}, { url: '/api/session' })).statusCode, 400)
+  })
+})
+
+t.test('CORS', async (t) => {
+  const corsOf = (headers: Record<string, unknown>) => Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('access-control') || name === 'vary'))
+  const allowed = { vary: 'Origin', 'access-control-allow-origin': extension, 'access-control-allow-methods': 'POST', 'access-control-allow-headers': 'authorization, content-type', 'access-control-expose-headers': 'Retry-After' }
+  const preflight = (app: FastifyInstance, origin = extension) => app.inject({ method: 'OPTIONS', url: '/webflow/designer', headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,content-type' } })
+
+  t.test('lets the extension call the route, and nobody else', async (t) => {
+    const { app, post, mint } = await startDesigner(t)
+    const answer = await preflight(app)
+    t.equal(answer.statusCode, 204)
+    t.strictSame(corsOf(answer.headers), allowed)
+    t.strictSame(corsOf((await post(mint())).headers), allowed)
+    for (const origin of ['https://fedcba9876543210fedcba98.webflow-ext.com', 'https://app.example.com', 'null', `${extension}.example.com`, extension.toUpperCase()]) {
+      t.strictSame(corsOf((await preflight(app, origin)).headers), { vary: 'Origin' }, origin)
+      t.strictSame(corsOf((await post(mint(), {}, { headers: { origin } })).headers), { vary: 'Origin' }, origin)
+    }
+    t.strictSame(corsOf((await app.inject({ url: '/webflow/authorize', headers: { origin: extension } })).headers), {}, 'for this route alone')
+  })
+
+  t.test('is set last, and replaces what a plugin for the whole app has set or answered', async (t) => {
+    const { app, post, mint } = await startDesigner(t, {
+      before (app) {
+        app.addHook('onRequest', async (request, reply) => {
+          reply.headers({ 'access-control-allow-origin': '*', 'access-control-allow-credentials': 'true', 'access-control-max-age': '600', vary: ['accept-encoding'] })
+          if (request.method === 'OPTIONS') return reply.code(200).type('text/plain').send('preflight')
+          if (request.headers['x-blocked'] !== undefined) throw Object.assign(new Error('blocked'), { statusCode: 429 })
+        })
+        app.addHook('onSend', async (_request, reply) => { reply.header('access-control-allow-origin', '*') })
+      }
+    })
+    const merged = { ...allowed, vary: 'accept-encoding, Origin' }
+    const answer = await preflight(app)
+    t.equal(answer.statusCode, 204)
+    t.equal(answer.body, '')
+    t.equal(answer.headers['content-type'], undefined)
+    t.strictSame(corsOf(answer.headers), merged)
+    t.strictSame(corsOf((await post(mint())).headers), merged)
+    const blocked = await post(mint(), {}, { headers: { 'x-blocked': '1' } })
+    t.equal(blocked.statusCode, 429)
+    t.strictSame(corsOf(blocked.headers), merged)
+  })
+})
+
+t.test('a session token', async (t) => {
+  t.test('counts only on routes that say so: elsewhere its bearer is nobody, whatever cookies it has', async (t) => {
+    const { install, open, get } = await startDesigner(t)
+    const { browser, token } = await install({ siteIds: [ids.engine] })
+    const sessionToken = await open()
+    const cookie = { cookie: [...browser.cookies].map(([name, value]) => `${name}=${value}`).join('; ') }
+    t.strictSame(await get('/elsewhere', sessionToken, cookie), nobody)
+    t.match(await get('/guarded-elsewhere', sessionToken, cookie), { statusCode: 401, body: { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED', reason: undefined } })
+    for (const bad of ['wfd1.', 'wfd1.made.up', `${sessionToken} more`, `${sessionToken}x`]) {
+      t.strictSame(await get('/open', bad, cookie), nobody, bad.slice(0, 12))
+      t.match(await get('/panel', bad, { ...cookie, ...navigation }), ended)
+      t.match(await get('/token-of', bad, cookie), ended)
+    }
+    t.match(await get('/panel', 'of the app', cookie), { body: { tokenId: token.id, designer: null } }, 'a cookie session works there too')
+    t.strictSame(await get('/open', 'of the app'), nobody)
+  })
+
+  t.test('decides before identify, which is not asked', async (t) => {
+    const named: string[] = []
+    const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers, url }) => { named.push(url); return headers['x-user'] === 'ada' ? 'ada' : null } } })
+    await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    const sessionToken = await open()
+    named.length = 0
+    t.match(await get('/panel', sessionToken, { 'x-user': 'ada' }), { statusCode: 200, body: { designer: { siteId: ids.engine } } })
+    t.match(await get('/panel', 'wfd1.x', { 'x-user': 'ada' }), ended)
+    t.match(await get('/guarded-elsewhere', sessionToken, { 'x-user': 'ada' }), { statusCode: 401 })
+    t.strictSame(await get('/elsewhere', sessionToken, { 'x-user': 'ada' }), nobody)
+    t.strictSame(named, [])
+  })
+
+  t.test('ends after maxAge', async (t) => {
+    const { install, open, get } = await startDesigner(t, { options: { designer: { origins: [extension], maxAge: 60 } } })
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    const sessionToken = await open()
+    mock.timers.tick(59_999)
+    t.match(await get('/panel', sessionToken), { statusCode: 200 })
+    mock.timers.tick(1)
+    t.match(await get('/panel', sessionToken), ended)
+    t.strictSame(await get('/open', sessionToken), nobody)
+  })
+
+  t.test('ends when the token of the site is revoked, replaced, or no longer opens the site', async (t) => {
+    const revoked = await startDesigner(t)
+    const { token } = await revoked.install({ siteIds: [ids.engine] })
+    const first = await revoked.open()
+    await revoked.app.webflowOAuth.revoke(token)
+    t.match(await revoked.get('/panel', first), ended)
+    t.match(await revoked.get('/token-of', first), ended)
+
+    const replaced = await startDesigner(t, { options: { identify: ({ headers }) => String(headers['x-user'] ?? '') } })
+    await replaced.install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    const second = await replaced.open()
+    await replaced.install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    t.match(await replaced.get('/panel', second), ended)
+
+    const narrowed = await startDesigner(t)
+    const { token: wide } = await narrowed.install({ siteIds: [ids.engine] })
+    const third = await narrowed.open()
+    for (const siteIds of [[ids.engine], []]) {
+      narrowed.webflow.fail('introspect', { body: { authorization: { authorizedTo: { siteIds, workspaceIds: [ids.studio] } } } })
+      await narrowed.app.webflowOAuth.reportUnauthorized(wide)
+      const answer = await narrowed.get('/panel', third)
+      if (siteIds.length > 0) t.match(answer, { statusCode: 200 })
+      else t.match(answer, ended)
+    }
+  })
+
+  t.test('may rest on a grant of the whole workspace', async (t) => {
+    const { install, open, get, app, webflow } = await startDesigner(t)
+    const { token } = await install({ workspaceId: ids.studio })
+    const sessionToken = await open({ siteId: ids.engine, workspaceId: ids.studio })
+    t.match(await get('/panel', sessionToken), { statusCode: 200, body: { designer: { siteId: ids.engine } } })
+    webflow.fail('introspect', { body: { authorization: { authorizedTo: { siteIds: [], workspaceIds: [ids.park] } } } })
+    await app.webflowOAuth.reportUnauthorized(token)
+    t.match(await get('/panel', sessionToken), ended)
+  })
+
+  t.test('is none of another instance, and none once the app has no extension', async (t) => {
+    const store = new MemoryStore()
+    const { install, open } = await startDesigner(t, { options: { store } })
+    await install({ siteIds: [ids.engine] })
+    const sessionToken = await open()
+    for (const options of [{ designer: undefined }, { secret: 'another secret of 32 bytes or more' }, { clientId: 'd'.repeat(64) }]) {
+      const other = await startDesigner(t, { options: { store, ...options } })
+      t.match(await other.get('/panel', sessionToken), ended)
+    }
+  })
+
+  t.test('forgets nothing: revoke answers 403, and endSession does nothing', async (t) => {
+    const { install, open, app, get } = await startDesigner(t, { options: { allowedOrigins: [extension] } })
+    await install({ siteIds: [ids.engine] })
+    const sessionToken = await open()
+    const headers = { authorization: `Bearer ${sessionToken}`, origin: extension }
+    const refused = await app.inject({ method: 'POST', url: '/webflow/revoke', headers })
+    t.match({ statusCode: refused.statusCode, ...refused.json() }, { statusCode: 403, code: 'WEBFLOW_OAUTH_CROSS_SITE' })
+    const logout = await app.inject({ method: 'POST', url: '/logout', headers })
+    t.equal(logout.body, 'bye')
+    t.equal(logout.headers['set-cookie'], undefined)
+    t.match(await get('/panel', sessionToken), { statusCode: 200 })
+  })
+
+  t.test('is not mistaken for ended while the store is down', async (t) => {
+    const store = watchStore(new MemoryStore())
+    const { install, open, get } = await startDesigner(t, { options: { store } })
+    await install({ siteIds: [ids.engine] })
+    const sessionToken = await open()
+    store.down = true
+    for (const path of ['/open', '/panel', '/token-of']) t.match(await get(path, sessionToken), { statusCode: 503, body: { code: outage } })
+  })
+
+  t.test('is not read where the route has opted out of tokens', async (t) => {
+    const { install, open, get } = await startDesigner(t, {
+      after (app) { app.get('/off', { config: { webflowToken: false, webflowDesigner: true } }, async ({ webflowDesigner }) => webflowDesigner) }
+    })
+    await install({ siteIds: [ids.engine] })
+    t.match(await get('/off', await open()), { statusCode: 500, body: { code: 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED' } })
+  })
+
+  t.test('begins nobody\'s flow as the app\'s user', async (t) => {
+    const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers }) => String(headers['x-user'] ?? '') } })
+    await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    t.match(await get('/webflow/authorize', await open(), { 'x-user': 'ada' }), { statusCode: 302 })
   })
 })
 

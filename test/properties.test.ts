@@ -329,7 +329,7 @@ t.test('every query of a callback is refused as no callback, or is one by the le
 })
 
 const callbackUrl = new URL('https://app.example.com/Web%20flow/c%C3%A4llback')
-const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined })
+const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined, designerPath: undefined })
 const rules = { origin: callbackUrl.origin, allowedOrigins: new Set([callbackUrl.origin, 'https://spa.example.com', 'http://localhost:5173']), ownPaths: paths.own }
 
 const routerOptions = [
@@ -346,7 +346,7 @@ async function startRouters (t: Test): Promise<FastifyInstance[]> {
   return await Promise.all(routerOptions.map(async (options) => {
     const app = Fastify({ routerOptions: options })
     t.teardown(() => app.close())
-    for (const url of [paths.routes.authorize, paths.routes.callback, ...(paths.routes.revoke === null ? [] : [paths.routes.revoke])]) {
+    for (const url of [paths.routes.authorize, paths.routes.callback, ...[paths.routes.revoke, paths.routes.designer].filter((path) => path !== null)]) {
       app.get(url, async (_request, reply) => reply.code(299).send())
     }
     await app.ready()

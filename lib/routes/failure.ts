@@ -10,7 +10,7 @@ import { runAnsweringHook } from './answering-hook.ts'
 import type { Parts } from './parts.ts'
 
 /** The routes of the plugin. */
-export type Route = 'authorize' | 'callback' | 'revoke'
+export type Route = 'authorize' | 'callback' | 'revoke' | 'designer'
 
 interface Words {
   title: string

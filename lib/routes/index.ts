@@ -3,6 +3,8 @@ import { ownRoute } from '../http/own-route.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import type { Closing } from './closing.ts'
+import { createCors } from './cors.ts'
+import { designer as designerRoute, maxBodyLength } from './designer.ts'
 import { RouteFailures, passErrorsOn } from './error-handler.ts'
 import { hideMalformedType, parseForm } from './form-body.ts'
 import type { Parts } from './parts.ts'
@@ -10,7 +12,7 @@ import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
 
 /** Makes the options that all routes have in common. Each route gets its own objects, because an `onRoute` hook of the app may change them. */
-function createOptions (): RouteShorthandOptions {
+function createOptions () {
   // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   return {
@@ -26,10 +28,10 @@ function createOptions (): RouteShorthandOptions {
     },
     config: { [ownRoute]: true },
     schema
-  }
+  } satisfies RouteShorthandOptions
 }
 
-/** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
+/** Registers the routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
   const { paths, revokeMethod } = parts.settings
   const failures = new RouteFailures(parts)
@@ -53,6 +55,22 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
     fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
+  }
+  const { designer } = parts.settings
+  if (designer !== null && paths.routes.designer !== null) {
+    const url = paths.routes.designer
+    const cors = createCors(designer.origins)
+    const createCorsOptions = () => {
+      const { onRequest, onSend, ...options } = createOptions()
+      return { ...options, onRequest: [onRequest, cors.onRequest], onSend: [onSend, cors.onSend] }
+    }
+    // A scope of its own, for its parser: the body is read as text, whatever its content type.
+    fastify.register(async (scope) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit: maxBodyLength }, (_request, body, done) => { done(null, body) })
+      scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'POST', url, preParsing: hideMalformedType, handler: failures.handle('designer', designerRoute) })
+      scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'OPTIONS', url, handler: async (_request, reply) => await reply.code(204).send() })
+    })
   }
 }
 

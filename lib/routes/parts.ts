@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { CallerTokens } from '../caller/caller-tokens.ts'
+import type { DesignerSessions } from '../caller/designer-sessions.ts'
 import type { Identity } from '../caller/identity.ts'
 import type { BackgroundTasks } from '../collections/background-tasks.ts'
 import type { BrowserFlows } from '../flow/browser-flows.ts'
@@ -23,6 +24,7 @@ export interface Parts {
   introspector: Introspector
   idTokens: IdTokens
   callers: CallerTokens
+  sessions: DesignerSessions
   flows: BrowserFlows
   flowRecords: FlowRecords
   webflow: WebflowClient
