@@ -2,9 +2,11 @@ import { mock } from 'node:test'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
+import { withDeadline, type Deadline } from '../lib/collections/deadline.ts'
 import { isObject, parseJson } from '../lib/collections/json.ts'
 import { WebflowOAuthError, type WebflowOAuthOptions } from '../lib/index.ts'
 import type { BehaviorOptions } from '../lib/simulator/index.ts'
+import { ResolveLimits } from '../lib/tokens/resolve-limits.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import { assertNothingLeaked } from './support/app.ts'
 import { navigation } from './support/browser.ts'
@@ -615,6 +617,121 @@ t.test('a session token', async (t) => {
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers }) => String(headers['x-user'] ?? '') } })
     await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
     t.match(await get('/webflow/authorize', await open(), { 'x-user': 'ada' }), { statusCode: 302 })
+  })
+})
+
+t.test('a stranger spends no tenant\'s rate limit', async (t) => {
+  const address = (index: number) => `203.0.113.${index}`
+  const tooMany = { statusCode: 429, code: 'WEBFLOW_OAUTH_TOO_MANY_REQUESTS' }
+
+  t.test('ten tries a minute are one client address\'s, and Retry-After says when there are more', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    for (let i = 0; i < 10; i++) {
+      t.equal((await post(`made-up-${i}`)).statusCode, 401)
+      mock.timers.tick(1000)
+    }
+    const refused = await post(mint())
+    t.match({ statusCode: refused.statusCode, ...refused.json() }, tooMany)
+    t.equal(refused.headers['retry-after'], '50')
+    t.equal(refused.headers['access-control-expose-headers'], 'Retry-After')
+    t.equal(webflow.requests.resolve.length, 10)
+    t.equal((await post(mint(), undefined, { address: address(2) })).statusCode, 200, 'another address is not concerned')
+    mock.timers.tick(50_000)
+    t.equal((await post(mint())).statusCode, 200)
+  })
+
+  t.test('Retry-After stays where the app answers errors itself', async (t) => {
+    const { install, post } = await startDesigner(t, { options: { onFailure (error, _request, reply) { return reply.code(Object(error).statusCode).send('no') } } })
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    for (let i = 0; i < 10; i++) await post('made-up')
+    const refused = await post('made-up')
+    t.equal(refused.body, 'no')
+    t.equal(refused.headers['retry-after'], '60')
+  })
+
+  t.test('thirty are everybody\'s, but for those who had a good answer within the hour', async (t) => {
+    const { install, mint, post } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    const remembered = mint()
+    t.equal((await post(remembered, undefined, { address: address(1) })).statusCode, 200)
+    for (let i = 0; i < 30; i++) t.equal((await post('made-up', undefined, { address: address(10 + i % 3) })).statusCode, 401)
+    t.match((await post(mint(), undefined, { address: address(2) })).json(), tooMany, 'a newcomer waits')
+    t.equal((await post(mint(), undefined, { address: address(1) })).statusCode, 200)
+    t.equal((await post(remembered, undefined, { address: address(2) })).statusCode, 200, 'an ID token with a good answer is never refused')
+    mock.timers.tick(60_000 * 60)
+    for (let i = 0; i < 30; i++) await post('made-up', undefined, { address: address(10 + i % 3) })
+    t.match((await post(mint(), undefined, { address: address(1) })).json(), tooMany, 'an hour later it is a newcomer again')
+  })
+
+  t.test('good answers and outages give their tries back', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    for (let i = 0; i < 12; i++) t.equal((await post(mint())).statusCode, 200)
+    for (let i = 0; i < 12; i++) {
+      webflow.fail('resolve', { status: 503 })
+      t.equal((await post(mint())).statusCode, 502)
+    }
+    for (let i = 0; i < 10; i++) {
+      webflow.fail('resolve', i % 2 === 0 ? 'rate_limited' : 'html')
+      t.equal((await post(mint())).statusCode, 502)
+    }
+    t.match((await post(mint())).json(), tooMany, 'a 429 of Webflow\'s and a strange answer give nothing back')
+  })
+
+  t.test('lookups of a site count', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ workspaceId: ids.studio })
+    stopClock(t)
+    for (let i = 0; i < 10; i++) t.equal((await post(mint(ids.gardens), { siteId: ids.gardens, workspaceId: ids.studio })).statusCode, 401)
+    t.match((await post(mint(), { siteId: ids.engine, workspaceId: ids.studio })).json(), tooMany)
+    t.equal(webflow.requests.site.length, 10)
+  })
+
+  t.test('tries count by the access token: another site is not concerned', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    webflow.signIn(charles)
+    await install({ siteIds: [ids.gardens] })
+    stopClock(t)
+    for (let i = 0; i < 10; i++) await post('made-up')
+    t.match((await post(mint())).json(), tooMany)
+    t.equal((await post(mint(ids.gardens), { siteId: ids.gardens })).statusCode, 200)
+  })
+
+  t.test('those beyond wait while tries are under way that may be given back', async (t) => {
+    const limits = new ResolveLimits(() => 1_000_000)
+    const within = <T>(task: (deadline: Deadline) => Promise<T>) => withDeadline(5000, task)
+    const begin = (client: number) => within((deadline) => limits.begin('token', address(client), deadline))
+    const ends = []
+    for (let i = 0; i < 10; i++) ends.push(await begin(1))
+    const [first, second, ...others] = ends
+    const [next, last] = [begin(1), begin(1)]
+    first?.('outage')
+    const endNext = await next
+    second?.('spent')
+    for (const end of others) end('spent')
+    endNext('spent')
+    await t.rejects(last, { code: tooMany.code, headers: { 'retry-after': '60' } }, 'nothing was left to wait for')
+  })
+
+  t.test('waiting ends with the time of the request', async (t) => {
+    const limits = new ResolveLimits()
+    for (let i = 0; i < 10; i++) await withDeadline(1000, (deadline) => limits.begin('token', 'a', deadline))
+    await t.rejects(withDeadline(20, (deadline) => limits.begin('token', 'a', deadline)), { code: tooMany.code })
+  })
+
+  t.test('resolveIdToken has the same limits', async (t) => {
+    const { install, mint, who, asked } = await startResolving(t)
+    await install({ siteIds: [ids.engine] })
+    stopClock(t)
+    for (let i = 0; i < 10; i++) t.match(await who('made-up'), invalid)
+    t.match(await who(mint()), { ...tooMany, headers: { 'retry-after': '60' } })
+    t.equal(asked(), 10)
   })
 })
 

@@ -41,7 +41,7 @@ export class ResolveLimits {
   readonly #tokens = new BoundedMap<TokenTries>(maxTokens)
 
   /** `now` returns the time in Unix milliseconds. */
-  constructor (now: () => number = Date.now) {
+  constructor (now: () => number = () => Date.now()) {
     this.#now = now
   }
 
