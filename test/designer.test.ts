@@ -403,7 +403,7 @@ t.test('the designer route', async (t) => {
   })
 
   t.test('refuses a request without a bearer, and a malformed body', async (t) => {
-    const { install, mint, post, webflow } = await startDesigner(t)
+    const { app, install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     const requests = [
       post(null), post('two words'), post(mint(), ''), post(mint(), '{'), post(mint(), '[]'), post(mint(), { siteId: 'x' }),
@@ -413,6 +413,7 @@ t.test('the designer route', async (t) => {
       t.match({ statusCode: answer.statusCode, ...answer.json() }, { statusCode: 400, code: 'WEBFLOW_OAUTH_INVALID_REQUEST' })
       t.equal(answer.headers['access-control-allow-origin'], extension)
     }
+    t.equal((await app.inject({ method: 'POST', url: '/webflow/designer', headers: { authorization: 'Bearer x' } })).statusCode, 400, 'no body')
     t.equal((await post(mint(), 'x'.repeat(5000))).statusCode, 413)
     t.equal((await post(mint(), JSON.stringify({ siteId: ids.engine }), { headers: { 'content-type': 'nonsense' } })).statusCode, 200, 'whatever its content type')
     t.equal(webflow.requests.resolve.length, 1)

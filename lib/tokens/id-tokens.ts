@@ -9,7 +9,7 @@ import type { DesignerUser } from '../webflow/id-token-answers.ts'
 import { askWithToken, type IdTokenVerdict } from './id-token-verdict.ts'
 import type { TokenParts } from './parts.ts'
 import type { StoredToken } from './records.ts'
-import type { ResolveLimits, TryEnd } from './resolve-limits.ts'
+import type { ResolveLimits } from './resolve-limits.ts'
 import { findTokens } from './search.ts'
 
 /** The most access tokens with which one ID token is tried. */
@@ -108,17 +108,13 @@ export class IdTokens {
   async #try ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline): Promise<IdTokenVerdict> {
     const { limits } = this.#parts
     const end = await limits.begin(nameOf(record.accessToken), request.address, deadline)
-    let ended: TryEnd = 'spent'
-    try {
-      const verdict = await inTime(deadline, askWithToken(this.#parts, record, { ...request, workspaceId }, deadline))
-      if (verdict.kind === 'resolved') ended = 'good'
-      return verdict
-    } catch (error) {
-      if (outages.has(ownCode(error))) ended = 'outage'
-      throw error
-    } finally {
-      end(ended)
-    }
+    const asking = askWithToken(this.#parts, record, { ...request, workspaceId }, deadline)
+    // The answer decides what the try costs, even if it comes after the time of the request is over.
+    asking.then(
+      ({ kind }) => { end(kind === 'resolved' ? 'good' : 'spent') },
+      (error: unknown) => { end(outages.has(ownCode(error)) ? 'outage' : 'spent') }
+    )
+    return await inTime(deadline, asking)
   }
 
   async #findCandidates ({ siteId, workspaceId }: IdTokenRequest): Promise<Candidates> {
