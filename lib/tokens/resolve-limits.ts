@@ -74,18 +74,22 @@ export class ResolveLimits {
       added.isOpen = false
       if (end !== 'spent') token.tries = token.tries.filter((each) => each !== added)
       if (end === 'good') token.trusted.set(added.address, this.#now())
-      for (const wake of token.waiting) wake()
+      const woken = [...token.waiting]
+      token.waiting.clear()
+      for (const wake of woken) wake()
     }
   }
 }
 
 /** Waits until a try ends or the time is over. */
 async function nextEnd ({ waiting }: TokenTries, deadline: Deadline): Promise<void> {
-  let wake = () => {}
-  const ended = new Promise<void>((resolve) => { wake = resolve })
-  waiting.add(wake)
-  await Promise.race([ended, deadline.expired])
-  waiting.delete(wake)
+  await new Promise<void>((resolve) => {
+    waiting.add(resolve)
+    deadline.expired.then(() => {
+      waiting.delete(resolve)
+      resolve()
+    })
+  })
 }
 
 /** Returns when so many tries no longer count that there is room for another, in Unix milliseconds. */
