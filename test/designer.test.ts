@@ -281,6 +281,20 @@ t.test('a site whose workspace was granted as a whole', async (t) => {
     t.equal(webflow.requests.resolve.length, 1)
   })
 
+  t.test('is remembered for a minute, too', async (t) => {
+    const { install, mint, who, webflow, app } = await startResolving(t)
+    const { token } = await install({ siteIds: [ids.engine] })
+    const idToken = mint()
+    t.match(await who(idToken, where), { user: ada })
+    t.equal(webflow.requests.site.length, 0)
+    webflow.fail('introspect', { body: { authorization: { scope: 'sites:read authorized_user:read', authorizedTo: { workspaceIds: [ids.studio] } } } })
+    await app.webflowOAuth.reportUnauthorized(token)
+    webflow.fail('site', { body: { id: ids.engine, workspaceId: ids.studio } })
+    for (let i = 0; i < 3; i++) t.match(await who(idToken, where), { user: ada })
+    t.equal(webflow.requests.site.length, 1, 'the workspace is asked for once')
+    t.equal(webflow.requests.resolve.length, 2)
+  })
+
   t.test('is not believed when Webflow answers with another site, or not at all', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t)
     await install({ workspaceId: ids.studio })
@@ -571,6 +585,18 @@ t.test('a session token', async (t) => {
     webflow.fail('introspect', { body: { authorization: { authorizedTo: { siteIds: [], workspaceIds: [ids.park] } } } })
     await app.webflowOAuth.reportUnauthorized(token)
     t.match(await get('/panel', sessionToken), ended)
+  })
+
+  t.test('rests on the workspace of the site, whichever workspace of the token the extension has named', async (t) => {
+    const { install, open, get, app, webflow } = await startDesigner(t)
+    await install({ workspaceId: ids.park })
+    const { token } = await install({ workspaceId: ids.studio })
+    const sessionToken = await open({ siteId: ids.engine, workspaceId: ids.park })
+    for (const [workspaceId, statusCode] of [[ids.studio, 200], [ids.park, 401]] as const) {
+      webflow.fail('introspect', { body: { authorization: { authorizedTo: { siteIds: [], workspaceIds: [workspaceId] } } } })
+      await app.webflowOAuth.reportUnauthorized(token)
+      t.match(await get('/panel', sessionToken), { statusCode }, workspaceId)
+    }
   })
 
   t.test('is none of another instance, and none once the app has no extension', async (t) => {

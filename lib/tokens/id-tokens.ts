@@ -49,6 +49,8 @@ interface GoodAnswer {
   user: DesignerUser
   /** The name of the access token that the answer led to. */
   name: string
+  /** As in `ResolvedSite`. */
+  workspaceId: string | null
   at: number
 }
 
@@ -83,8 +85,9 @@ export class IdTokens {
     const key = nameOf(`${siteId} ${request.idToken}`)
     const known = this.#good.get(key)
     if (known !== undefined && Date.now() - known.at < goodFor) {
+      const { user, workspaceId } = known
       const token = candidates.tokens.find(({ record }) => nameOf(record.accessToken) === known.name)
-      if (token !== undefined) return { user: known.user, siteId, workspaceId: candidates.workspaceId, token }
+      if (token !== undefined && (workspaceId !== null || candidates.workspaceId === null)) return { user, siteId, workspaceId, token }
     }
     let lacksScope = able.length < candidates.tokens.length
     const dead = new Set<StoredToken>()
@@ -98,8 +101,9 @@ export class IdTokens {
       const { user } = verdict
       const living = { ...candidates, tokens: candidates.tokens.filter((token) => !dead.has(token)) }
       const token = chooseToken(living, candidate, verdict)
-      this.#good.set(key, { user, name: nameOf(token.record.accessToken), at: Date.now() })
-      return { user, siteId, workspaceId: candidates.workspaceId, token }
+      const workspaceId = workspaceOf(candidates, token, verdict.siteWorkspaceId)
+      this.#good.set(key, { user, name: nameOf(token.record.accessToken), workspaceId, at: Date.now() })
+      return { user, siteId, workspaceId, token }
     }
     throw this.#notConnected(lacksScope)
   }
@@ -138,6 +142,14 @@ function chooseToken ({ tokens, workspaceId }: Candidates, resolving: StoredToke
   const isShared = workspaceId === null || siteWorkspaceId === workspaceId
   const own = isShared ? tokens.find(({ record }) => idsOf(record, 'userId').includes(user.id)) : undefined
   return own ?? resolving
+}
+
+/**
+ * Returns the workspace through which a token opens the site. The client may have named another workspace that the token opens
+ * too, so the one that Webflow has named goes first.
+ */
+function workspaceOf ({ workspaceId }: Candidates, { record }: StoredToken, siteWorkspaceId: string | null): string | null {
+  return siteWorkspaceId !== null && idsOf(record, 'workspaceId').includes(siteWorkspaceId) ? siteWorkspaceId : workspaceId
 }
 
 /** Waits for a step until the time of the whole request is over. */

@@ -43,7 +43,7 @@ export function readSite (answer: Answer, siteId: string): SiteLookup {
   if (status === 400 || status === 404 || (status === 403 && codeOf(body) !== null)) return { kind: 'closed' }
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return refuseData(answer, 'say whether a token opens a site')
   if (body.id !== siteId) return { kind: 'closed' }
-  return { kind: 'open', workspaceId: typeof body.workspaceId === 'string' ? body.workspaceId : null }
+  return { kind: 'open', workspaceId: typeof body.workspaceId === 'string' ? body.workspaceId.toLowerCase() : null }
 }
 
 function readRefusal ({ status, body }: Answer): Refusal | null {
