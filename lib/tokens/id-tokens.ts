@@ -4,13 +4,12 @@ import { withDeadline, type Deadline } from '../collections/deadline.ts'
 import { ownCode } from '../diagnostics.ts'
 import { WebflowOAuthError, type ErrorCode } from '../errors.ts'
 import type { Settings } from '../options/resolve.ts'
-import { idsOf } from '../webflow/authorization.ts'
 import type { DesignerUser } from '../webflow/id-token-answers.ts'
 import { askWithToken, type IdTokenVerdict } from './id-token-verdict.ts'
 import type { TokenParts } from './parts.ts'
 import type { StoredToken } from './records.ts'
 import type { ResolveLimits } from './resolve-limits.ts'
-import { findTokens } from './search.ts'
+import { chooseToken, findCandidates, workspaceOf, type Candidates } from './site-tokens.ts'
 
 /** The most access tokens with which one ID token is tried. */
 const mostTried = 3
@@ -35,13 +34,6 @@ export interface ResolvedSite {
   /** The workspace through which the token opens the site; null if the token names the site itself. */
   workspaceId: string | null
   token: StoredToken
-}
-
-/** The tokens that may resolve an ID token, newest first. */
-interface Candidates {
-  tokens: readonly StoredToken[]
-  /** The workspace that the tokens open as a whole; null if they name the site itself. */
-  workspaceId: string | null
 }
 
 /** A good answer of Webflow. */
@@ -80,7 +72,7 @@ export class IdTokens {
 
   async #resolve (request: IdTokenRequest, deadline: Deadline): Promise<ResolvedSite> {
     const { siteId } = request
-    const candidates = await inTime(deadline, this.#findCandidates(request))
+    const candidates = await inTime(deadline, findCandidates(this.#parts, request))
     const able = candidates.tokens.filter(({ record }) => record.scope.includes(neededScope))
     const key = nameOf(`${siteId} ${request.idToken}`)
     const known = this.#good.get(key)
@@ -121,12 +113,6 @@ export class IdTokens {
     return await inTime(deadline, asking)
   }
 
-  async #findCandidates ({ siteId, workspaceId }: IdTokenRequest): Promise<Candidates> {
-    const bySite = await findTokens(this.#parts, 'siteId', siteId)
-    if (bySite.length > 0 || workspaceId === null) return { tokens: bySite, workspaceId: null }
-    return { tokens: await findTokens(this.#parts, 'workspaceId', workspaceId), workspaceId }
-  }
-
   #notConnected (lacksScope: boolean): WebflowOAuthError {
     const url = new URL(this.#parts.settings.paths.authorizeUrl)
     url.searchParams.set('popup', '1')
@@ -134,22 +120,6 @@ export class IdTokens {
       ? new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The tokens that open this site lack the scope ${neededScope} or sites:read: the user must connect again.`, { authorizeUrl: url.href })
       : new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'No living token opens this site: the user must connect the app.', { authorizeUrl: url.href })
   }
-}
-
-/** Chooses the newest token that the user has granted and that opens the site, else the one that has resolved the ID token. */
-function chooseToken ({ tokens, workspaceId }: Candidates, resolving: StoredToken, { user, siteWorkspaceId }: { user: DesignerUser, siteWorkspaceId: string | null }): StoredToken {
-  // Webflow has confirmed for the resolving token alone that it opens the site, unless the site is in this very workspace.
-  const isShared = workspaceId === null || siteWorkspaceId === workspaceId
-  const own = isShared ? tokens.find(({ record }) => idsOf(record, 'userId').includes(user.id)) : undefined
-  return own ?? resolving
-}
-
-/**
- * Returns the workspace through which a token opens the site. The client may have named another workspace that the token opens
- * too, so the one that Webflow has named goes first.
- */
-function workspaceOf ({ workspaceId }: Candidates, { record }: StoredToken, siteWorkspaceId: string | null): string | null {
-  return siteWorkspaceId !== null && idsOf(record, 'workspaceId').includes(siteWorkspaceId) ? siteWorkspaceId : workspaceId
 }
 
 /** Waits for a step until the time of the whole request is over. */
