@@ -1,6 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from './caller/begin.ts'
-import { createGuard, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
+import { createGuard, sessionEnded, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
+import { isGuest } from './caller/designer-sessions.ts'
+import { readIdTokenRequest } from './caller/id-token-request.ts'
 import { isUser, maxUserLength } from './caller/identity.ts'
 import { withDeadline } from './collections/deadline.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
@@ -15,6 +17,7 @@ import type { StoredToken } from './tokens/records.ts'
 import { findTokens, walkTokens } from './tokens/search.ts'
 import { checkStatus, type TokenStatus } from './tokens/status.ts'
 import { revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
+import type { DesignerUser } from './webflow/id-token-answers.ts'
 import { reportedStatus } from './webflow/reported-status.ts'
 
 /** Identifies a token outside a request: by the `id` of the token, or with `identify` by the user to whom it belongs. */
@@ -44,6 +47,24 @@ export interface Revocation {
   revoked: boolean
   /** What Webflow answered. `failed` is possible only with `force`. Absent when there was no token. */
   upstream?: 'revoked' | 'already_revoked' | 'failed'
+}
+
+/** Where an ID token is from, as its sender says. */
+export interface ResolveIdTokenOptions {
+  /** The id of the site that is open in the Designer: 24 hexadecimal digits. */
+  siteId: string
+  /** The id of the site's workspace. With it, tokens are found too that open the site through a grant of the whole workspace. */
+  workspaceId?: string | undefined
+}
+
+/** Who has opened a site in the Designer, as Webflow has confirmed. */
+export interface ResolvedIdToken {
+  /** The person, who need not be the one who granted the token. */
+  readonly user: DesignerUser
+  /** The id of the site that is open. */
+  readonly siteId: string
+  /** A token that opens the site. It may open other sites too, and its rights are not those of the person. */
+  readonly token: WebflowToken
 }
 
 /** The interface of `fastify.webflowOAuth`. */
@@ -102,13 +123,20 @@ export interface WebflowOAuth {
    * `force`, the plugin forgets the token even if Webflow fails.
    */
   revoke (target: WebflowToken | TokenReference, options?: { force?: boolean | undefined }): Promise<Revocation>
+  /**
+   * Asks Webflow who has opened a site in the Designer, by the ID token from `webflow.getIdToken()`. The request counts for
+   * the limits: ten tries a minute for a client address, and thirty in all, with each access token.
+   * Rejects with `WEBFLOW_OAUTH_ID_TOKEN_INVALID` for any ID token that does not stand for the site, and with
+   * `WEBFLOW_OAUTH_TOKEN_REQUIRED` or `WEBFLOW_OAUTH_SCOPE_MISSING`, both with `authorizeUrl`, if no token can ask.
+   */
+  resolveIdToken (request: AnyRequest, idToken: string, options: ResolveIdTokenOptions): Promise<ResolvedIdToken>
   /** Forgets the caller's token and deletes the session cookie, for the app's own logout. Webflow is not told. */
   endSession (request: AnyRequest, reply: AnyReply): Promise<void>
 }
 
 /** Creates `fastify.webflowOAuth`. */
 export function createApi (parts: Parts): WebflowOAuth {
-  const { callers, cookies, identity, introspector, records, settings } = parts
+  const { callers, cookies, idTokens, identity, introspector, records, settings } = parts
 
   const tokenIdOf = (reference: unknown): string => {
     if (typeof reference === 'string') return reference
@@ -149,7 +177,7 @@ export function createApi (parts: Parts): WebflowOAuth {
 
     tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
-      if (token === null) throw tokenRequired(settings)
+      if (token === null) throw callers.hasEnded(request) ? sessionEnded() : tokenRequired(settings)
       return token
     },
 
@@ -204,7 +232,16 @@ export function createApi (parts: Parts): WebflowOAuth {
       return { revoked: true, upstream: await revokeToken(parts, token, { force: options.force === true }) }
     },
 
+    async resolveIdToken (request: FastifyRequest, idToken, options) {
+      if (!settings.introspect) return refuseOption('introspect', 'is false, so the plugin does not know which tokens open a site: leave out this option')
+      refuseUnknown(options, ['siteId', 'workspaceId'])
+      const { user, siteId, token } = await idTokens.resolve(readIdTokenRequest(request.ip, idToken, options))
+      return { user, siteId, token: useFound(token) }
+    },
+
     async endSession (request: FastifyRequest, reply: FastifyReply) {
+      // The token belongs to the site, not to the person who has opened the site in the Designer.
+      if (isGuest(request)) return
       const user = await callers.userOf(request)
       const tokenId = user === null ? callers.sessionTokenId(request) : identity.userTokenId(user)
       if (tokenId !== null) await records.drop(tokenId)

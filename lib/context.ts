@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { CallerTokens } from './caller/caller-tokens.ts'
+import { DesignerSessions } from './caller/designer-sessions.ts'
 import { Identity } from './caller/identity.ts'
 import { createSafeLogger } from './collections/safe-logger.ts'
 import { BackgroundTasks } from './collections/background-tasks.ts'
@@ -12,7 +13,9 @@ import { GuardedStore } from './storage/guarded-store.ts'
 import { createKeyring } from './storage/keyring.ts'
 import { createSealer } from './storage/seal.ts'
 import { SealedStore } from './storage/sealed-store.ts'
+import { IdTokens } from './tokens/id-tokens.ts'
 import { TokenRecords } from './tokens/records.ts'
+import { ResolveLimits } from './tokens/resolve-limits.ts'
 import { TagNames } from './tokens/tags.ts'
 import { Introspector } from './tokens/introspector.ts'
 import { WebflowClient } from './webflow/client.ts'
@@ -26,7 +29,9 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
   const cookies = new Cookies(codec, settings.cookieName, settings.secure)
   const identity = new Identity(settings, keyring)
   const background = new BackgroundTasks()
-  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), new TagNames(settings.clientId), settings, log, background)
+  const tags = new TagNames(settings.clientId)
+  const sessions = new DesignerSessions(createSealer(keyring('seal designer session')), tags, settings.designer?.maxAge ?? 0)
+  const records = new TokenRecords(new SealedStore(store, createSealer(keyring('seal token')), log), tags, settings, log, background)
   const webflow = new WebflowClient(settings)
   const checks = new TokenChecks(webflow)
   const introspector = new Introspector({ records, checks, log, background, settings })
@@ -38,7 +43,9 @@ export function createContext (settings: Settings, appLog: FastifyBaseLogger, co
     records,
     checks,
     introspector,
-    callers: new CallerTokens(cookies, identity, records, introspector),
+    sessions,
+    idTokens: new IdTokens({ records, checks, introspector, webflow, log, settings, limits: new ResolveLimits() }),
+    callers: new CallerTokens(cookies, identity, records, introspector, sessions),
     flows: new BrowserFlows(settings, cookies, keyring),
     flowRecords: new FlowRecords(store, settings, background),
     webflow,

@@ -14,7 +14,10 @@ const statusCodes = {
   WEBFLOW_OAUTH_TOKEN_NOT_LOADED: 500,
   WEBFLOW_OAUTH_SCOPE_MISSING: 403,
   WEBFLOW_OAUTH_USER_REQUIRED: 401,
-  WEBFLOW_OAUTH_CROSS_SITE: 403
+  WEBFLOW_OAUTH_CROSS_SITE: 403,
+  WEBFLOW_OAUTH_ID_TOKEN_INVALID: 401,
+  WEBFLOW_OAUTH_INVALID_REQUEST: 400,
+  WEBFLOW_OAUTH_TOO_MANY_REQUESTS: 429
 } as const
 
 /** A code of the plugin's errors. The list is closed. */
@@ -39,6 +42,10 @@ export interface ErrorDetails {
   cause?: Error | undefined
   /** A status other than the code's usual one, for example 400 when the wrong argument came from a client. */
   statusCode?: number | undefined
+  /** Where a person connects the app, if that is the remedy and the answer must name it. */
+  authorizeUrl?: string | undefined
+  /** After how many seconds the request may be sent again. */
+  retryAfter?: number | undefined
 }
 
 /**
@@ -55,12 +62,18 @@ export class WebflowOAuthError extends Error {
   readonly statusCode: number
   /** Which case of the code this is, if the code covers several. */
   declare readonly reason?: string
+  /** The authorize route with `popup=1`, where an extension in the Designer sends a person to connect the app. */
+  declare readonly authorizeUrl?: string
+  /** Headers of the answer: `retry-after` with `WEBFLOW_OAUTH_TOO_MANY_REQUESTS`. Fastify sends the headers of an error. */
+  declare readonly headers?: { readonly 'retry-after': string }
 
-  constructor (code: ErrorCode, message: string, { reason, cause, statusCode }: ErrorDetails = {}) {
+  constructor (code: ErrorCode, message: string, { reason, cause, statusCode, authorizeUrl, retryAfter }: ErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.statusCode = statusCode ?? statusCodes[code]
     if (reason !== undefined) this.reason = reason
+    if (authorizeUrl !== undefined) this.authorizeUrl = authorizeUrl
+    if (retryAfter !== undefined) this.headers = { 'retry-after': String(retryAfter) }
   }
 
   /**

@@ -1,7 +1,7 @@
 import type { FastifyInstance, RegisterOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
-import { callerSlot, stageSlot, type Stage } from './caller/caller-tokens.ts'
+import { callerSlot, stageSlot, type Stage, type WebflowDesigner } from './caller/caller-tokens.ts'
 import { createContext } from './context.ts'
 import { refuseOption } from './errors.ts'
 import { loadCookieCodec } from './http/cookies.ts'
@@ -15,7 +15,7 @@ import { registerRoutes } from './routes/index.ts'
 export { MemoryStore } from '../stores/memory.ts'
 export type { MemoryStoreOptions } from '../stores/memory.ts'
 export type { SetOptions, TokenStore } from '../stores/token-store.ts'
-export type { Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
+export type { ResolveIdTokenOptions, ResolvedIdToken, Revocation, StartAuthorizationOptions, TokenReference, WebflowOAuth } from './api.ts'
 export { diagnostics } from './diagnostics.ts'
 export type { Diagnostics, DiagnosticsChannel, DiagnosticsListener, Disconnect, DisconnectReason, Exchange, FlowEnd, FlowStart, FlowTrigger, Revoke, StoreFailure } from './diagnostics.ts'
 export { WebflowOAuthError } from './errors.ts'
@@ -23,12 +23,15 @@ export type { ErrorCode, StateReason } from './errors.ts'
 export type { TokenStatus } from './tokens/status.ts'
 export type { WebflowOAuthOptions } from './options/options.ts'
 export type { Authorization, WebflowToken, WebflowUser } from './options/webflow-token.ts'
+export type { WebflowDesigner } from './caller/caller-tokens.ts'
+export type { DesignerOptions } from './options/designer.ts'
 export type { PopupMessage } from './http/popup.ts'
 export type { RequireTokenHook, RequireTokenOptions } from './caller/guard.ts'
 export type { TokenRevocation } from './tokens/revocation.ts'
 export type { PluginRouteConfig, RouteConfig } from './options/route-config.ts'
 export type { Region } from './options/regions.ts'
 export type { KnownScope, Scope } from './options/scopes.ts'
+export type { DesignerUser } from './webflow/id-token-answers.ts'
 export type { TokenQuery } from './tokens/query.ts'
 export type { Endpoints } from './options/endpoints.ts'
 
@@ -44,10 +47,17 @@ declare module 'fastify' {
      * `WEBFLOW_OAUTH_STORE_UNAVAILABLE`.
      */
     readonly webflowToken: WebflowToken | null
+    /**
+     * Who has opened which site in the Designer, on a route with `config: { webflowDesigner: true }` and for a request with a
+     * session token; null for any other request. Reading it throws like `webflowToken`.
+     */
+    readonly webflowDesigner: WebflowDesigner | null
   }
   interface FastifyContextConfig {
     /** Whether the plugin loads the caller's token on this route. Defaults to true. */
     webflowToken?: boolean
+    /** Whether a session token of the app's Designer Extension counts on this route. Defaults to false. */
+    webflowDesigner?: boolean
   }
 }
 
@@ -65,6 +75,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   fastify.decorate('webflowOAuth', createApi(context))
   fastify.decorateRequest(callerSlot, undefined)
   fastify.decorateRequest<Stage>(stageSlot, 'new')
+  fastify.decorateRequest('webflowDesigner', { getter () { return context.callers.designerOf(this) } })
   fastify.decorateRequest('webflowToken', { getter () { return context.callers.propertyOf(this) } })
   fastify.addHook('onRequest', (request, reply, done) => {
     context.callers.begin(request, reply)

@@ -72,7 +72,7 @@ function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | '
   }
   const timeout = 1000
   const url = 'https://webflow.example/'
-  const client = new OwnClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url }, timeout, dispatcher })
+  const client = new OwnClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url, resolve: url }, timeout, dispatcher })
   const checks = new TokenChecks(client)
   return {
     asked,

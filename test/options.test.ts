@@ -65,7 +65,7 @@ t.test('every option that is left out has its default', async (t) => {
   const { store, secrets, paths, returnRules, popupOrigins, ...settings } = settingsOf()
   t.ok(store instanceof MemoryStore)
   t.equal(secrets.length, 1)
-  t.strictSame(paths.routes, { authorize: '/webflow/authorize', callback: '/webflow/callback', revoke: '/webflow/revoke' })
+  t.strictSame(paths.routes, { authorize: '/webflow/authorize', callback: '/webflow/callback', revoke: '/webflow/revoke', designer: null })
   t.equal(paths.publicPrefix, '')
   t.equal(paths.authorizeUrl, 'https://app.example.com/webflow/authorize')
   t.strictSame([...returnRules.allowedOrigins], ['https://app.example.com'])
@@ -92,12 +92,14 @@ t.test('every option that is left out has its default', async (t) => {
     storeTimeout: 1000,
     dispatcher: null,
     introspect: true,
+    designer: null,
     endpoints: {
       authorize: 'https://webflow.com/oauth/authorize',
       token: 'https://api.webflow.com/oauth/access_token',
       revoke: 'https://webflow.com/oauth/revoke_authorization',
       introspect: 'https://api.webflow.com/v2/token/introspect',
-      authorizedBy: 'https://api.webflow.com/v2/token/authorized_by'
+      authorizedBy: 'https://api.webflow.com/v2/token/authorized_by',
+      resolve: 'https://api.webflow.com/beta/token/resolve'
     },
     identify: undefined,
     beforeStore: undefined,
@@ -225,8 +227,11 @@ const wrong: Record<string, readonly Row[]> = {
   timeout: noDuration,
   storeTimeout: noDuration,
   dispatcher: [null, 'http://proxy', {}, { dispatch: () => true }, { request: true }, () => {}].map((value, index) => [`dispatcher ${index}`, value, /must be a Dispatcher of undici 5 to 8, with the method `request`/]),
-  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect and authorizedBy/]),
+  endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect, authorizedBy and resolve/]),
   introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
+  designer: [
+    ...[null, true, 'https://x.webflow-ext.com', []].map((value): Row => [JSON.stringify(value), value, /must be an object with `origins`/])
+  ],
   identify: noFunction,
   beforeStore: noFunction,
   onSuccess: noFunction,
@@ -242,13 +247,13 @@ for (const [option, rows] of Object.entries(wrong)) {
 }
 
 t.test('an unknown endpoint, or one that is not a URL, fails register by name', async (t) => {
-  for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy']) {
+  for (const name of ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy', 'resolve']) {
     for (const value of ['', '/oauth', 'webflow.com/oauth', 'ftp://webflow.com/', 'javascript:alert(1)', 'https://', 'https://webflow.com/#x', 'https://ada@webflow.com/', 'https://webflow.com/ x', 'https://webflow.com\\', 5, {}, new URL('https://webflow.com/')]) {
       const error = await refusalOf({ endpoints: { [name]: value } })
       assertRefused(t, error, `endpoints.${name}`, /must be an absolute http\(s\) URL without fragment and userinfo/, `${name}: ${JSON.stringify(value)}`)
     }
   }
-  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect and authorizedBy/, 'an unknown endpoint')
+  assertRefused(t, await refusalOf({ endpoints: { tokens: 'https://webflow.com/' } }), 'endpoints.tokens', /the endpoints are authorize, token, revoke, introspect, authorizedBy and resolve/, 'an unknown endpoint')
 })
 
 t.test('an endpoint that is left out defaults to Webflow\'s, and a token is sent only to the origin that issued it', async (t) => {
@@ -258,17 +263,18 @@ t.test('an endpoint that is left out defaults to Webflow\'s, and a token is sent
     token: 'http://127.0.0.1:1/token?tenant=1',
     revoke: 'https://webflow.com/oauth/revoke_authorization',
     introspect: 'http://127.0.0.1:1/v2/token/introspect',
-    authorizedBy: 'http://127.0.0.1:1/v2/token/authorized_by'
+    authorizedBy: 'http://127.0.0.1:1/v2/token/authorized_by',
+    resolve: 'http://127.0.0.1:1/beta/token/resolve'
   })
-  const told = { introspect: 'https://gateway.example.com/introspect', authorizedBy: 'https://gateway.example.com/who' }
+  const told = { introspect: 'https://gateway.example.com/introspect', authorizedBy: 'https://gateway.example.com/who', resolve: 'https://gateway.example.com/resolve' }
   t.match(settingsOf({ endpoints: told }).endpoints, told)
 })
 
 t.test('the endpoints that are left out are at the hosts of the region', async (t) => {
   const hosts = (options: Partial<WebflowOAuthOptions>) => Object.values(settingsOf(options).endpoints).map((url) => new URL(url).hostname)
-  t.strictSame(hosts({ region: 'eu' }), ['eu.webflow.com', 'api.eu.webflow.com', 'eu.webflow.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
-  t.strictSame(hosts({ region: 'eu', endpoints: { token: 'https://gateway.example.com/token' } }), ['eu.webflow.com', 'gateway.example.com', 'eu.webflow.com', 'gateway.example.com', 'gateway.example.com'])
-  t.strictSame(hosts({ region: 'eu', endpoints: { revoke: 'https://gateway.example.com/revoke' } }), ['eu.webflow.com', 'api.eu.webflow.com', 'gateway.example.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
+  t.strictSame(hosts({ region: 'eu' }), ['eu.webflow.com', 'api.eu.webflow.com', 'eu.webflow.com', 'api.eu.webflow.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
+  t.strictSame(hosts({ region: 'eu', endpoints: { token: 'https://gateway.example.com/token' } }), ['eu.webflow.com', 'gateway.example.com', 'eu.webflow.com', 'gateway.example.com', 'gateway.example.com', 'gateway.example.com'])
+  t.strictSame(hosts({ region: 'eu', endpoints: { revoke: 'https://gateway.example.com/revoke' } }), ['eu.webflow.com', 'api.eu.webflow.com', 'gateway.example.com', 'api.eu.webflow.com', 'api.eu.webflow.com', 'api.eu.webflow.com'])
   const pathsOf = (region: Region) => Object.values(settingsOf({ region }).endpoints).map((url) => new URL(url).pathname)
   t.strictSame(pathsOf('eu'), pathsOf('us'), 'the paths are the same')
 })
@@ -682,3 +688,30 @@ t.test('timeout ends a call to Webflow, storeTimeout a call to the store', async
 })
 
 t.test('nothing that was logged holds a secret', async (t) => { assertNothingLeaked(t) })
+
+t.test('a wrong member of designer fails register by name', async (t) => {
+  const origins = ['https://0123456789abcdef01234567.webflow-ext.com']
+  const refuse = async (designer: unknown, option: string, remedy: RegExp, more: object = {}) => {
+    assertRefused(t, await refusalOf({ scope: ['authorized_user:read'], designer, ...more }), option, remedy, JSON.stringify(designer))
+  }
+  for (const value of [undefined, null, [], 'https://x.webflow-ext.com', {}]) await refuse({ origins: value }, 'designer.origins', /must be a list of at least one origin/)
+  for (const value of ['*', 'null', 'http://x.webflow-ext.com', 'https://*.webflow-ext.com', 'https://x.webflow-ext.com/path', 'https://a@x.webflow-ext.com', 'ftp://x', 5, null, 'https://x:99999']) {
+    await refuse({ origins: [...origins, value] }, 'designer.origins', /holds an entry that is not an origin of an extension/)
+  }
+  for (const maxAge of [0, -1, 1.5, '900', NaN]) await refuse({ origins, maxAge }, 'designer.maxAge', /must be a whole number of seconds/)
+  for (const path of ['designer', '/a?b', true]) await refuse({ origins, path }, 'designer.path', /must be a path/)
+  for (const path of ['/webflow/callback', '/webflow/authorize', '/webflow/revoke']) await refuse({ origins, path }, 'designer.path', /like another path of the plugin/)
+  await refuse({ origins, origin: 'x' }, 'designer.origin', /the options of `designer` are origins, path and maxAge/)
+  await refuse({ origins }, 'designer', /needs `introspect`/, { introspect: false })
+  await refuse({ origins }, 'designer', /needs the scope authorized_user:read/, { scope: ['sites:read'] })
+})
+
+t.test('designer has its defaults, and takes extensions in development', (t) => {
+  const origins = ['https://0123456789abcdef01234567.webflow-ext.com/', 'http://localhost:1337']
+  const { designer, paths } = settingsOf({ scope: ['authorized_user:read'], designer: { origins } })
+  t.strictSame([...designer?.origins ?? []], ['https://0123456789abcdef01234567.webflow-ext.com', 'http://localhost:1337'])
+  t.equal(designer?.maxAge, 900)
+  t.equal(paths.routes.designer, '/webflow/designer')
+  t.ok(paths.own.has('/webflow/designer'), 'no flow ends there')
+  t.end()
+})

@@ -330,7 +330,7 @@ t.test('every query of a callback is refused as no callback, or is one by the le
 })
 
 const callbackUrl = new URL('https://app.example.com/Web%20flow/c%C3%A4llback')
-const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined })
+const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined, designerPath: undefined })
 const rules = { origin: callbackUrl.origin, allowedOrigins: new Set([callbackUrl.origin, 'https://spa.example.com', 'http://localhost:5173']), ownPaths: paths.own }
 
 const routerOptions = [
@@ -347,7 +347,7 @@ async function startRouters (t: Test): Promise<FastifyInstance[]> {
   return await Promise.all(routerOptions.map(async (options) => {
     const app = Fastify({ routerOptions: options })
     t.teardown(() => app.close())
-    for (const url of [paths.routes.authorize, paths.routes.callback, ...(paths.routes.revoke === null ? [] : [paths.routes.revoke])]) {
+    for (const url of [paths.routes.authorize, paths.routes.callback, ...[paths.routes.revoke, paths.routes.designer].filter((path) => path !== null)]) {
       app.get(url, async (_request, reply) => reply.code(299).send())
     }
     await app.ready()
@@ -535,7 +535,7 @@ t.test('whatever Webflow answers is a grant, a revocation or an error of the lis
   const server = await startHttp(t, (response) => respond(response))
   const dispatcher = new Agent()
   t.teardown(() => dispatcher.close())
-  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url }, timeout: 5000, dispatcher })
+  const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints: { authorize: server.url, token: server.url, revoke: server.url, introspect: server.url, authorizedBy: server.url, resolve: server.url }, timeout: 5000, dispatcher })
   const codes = ['WEBFLOW_OAUTH_CODE_REJECTED', 'WEBFLOW_OAUTH_CLIENT_REJECTED', 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_RESPONSE_INVALID']
   const status = fc.oneof({ weight: 2, arbitrary: fc.constantFrom(200, 201, 400, 401) }, { weight: 1, arbitrary: fc.integer({ min: 200, max: 599 }) })
   const type = fc.constantFrom('application/json', 'text/html', 'application/x-www-form-urlencoded', 'nonsense', '')

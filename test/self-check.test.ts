@@ -183,7 +183,7 @@ t.test('an http endpoint causes a warning, unless it is on this machine', async 
 t.test('an endpoint at a host of the other region causes a warning that names it', async (t) => {
   const us = { token: 'https://api.webflow.com/oauth/access_token' }
   const eu = { authorize: 'https://EU.webflow.com/oauth/authorize', revoke: undefined }
-  t.match((await start(t, { region: 'eu', endpoints: us })).warnings, [/^webflow-oauth: `region` is eu, but these members of `endpoints` are at hosts of the other region: token \(api\.webflow\.com\), introspect \(api\.webflow\.com\), authorizedBy \(api\.webflow\.com\)\. /])
+  t.match((await start(t, { region: 'eu', endpoints: us })).warnings, [/^webflow-oauth: `region` is eu, but these members of `endpoints` are at hosts of the other region: token \(api\.webflow\.com\), introspect \(api\.webflow\.com\), authorizedBy \(api\.webflow\.com\), resolve \(api\.webflow\.com\)\. /])
   const { warnings } = await start(t, Object.assign({ endpoints: eu }))
   t.match(warnings, [/`region` is us, .* other region: authorize \(eu\.webflow\.com\)\. .*Correct `region`/])
   t.equal(warnings.length, 1)

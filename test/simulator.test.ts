@@ -940,7 +940,8 @@ t.test('the simulator', async (t) => {
       token: `${url}/oauth/access_token`,
       revoke: `${url}/oauth/revoke_authorization`,
       introspect: `${url}/v2/token/introspect`,
-      authorizedBy: `${url}/v2/token/authorized_by`
+      authorizedBy: `${url}/v2/token/authorized_by`,
+      resolve: `${url}/beta/token/resolve`
     })
     await webflow.close()
     t.throws(() => webflow.url, /not listening/)

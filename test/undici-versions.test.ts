@@ -96,7 +96,7 @@ const createKit8 = (undici8: typeof undici8Types): Kit => ({
 const kits = [kit5, kit6, kit7, ...runsUndici8 ? [createKit8(await import('undici-8'))] : []]
 
 function createClient (url: string, dispatcher: Dispatcher, timeout = 5000): WebflowClient {
-  const endpoints = { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url }
+  const endpoints = { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url, resolve: url }
   return new WebflowClient({ clientId, clientSecret, redirectUri, endpoints, timeout, dispatcher })
 }
 

@@ -21,7 +21,7 @@ const said = 'said-5e7f90aa42'
 
 /** A client that speaks to one URL, whatever it asks for. */
 function createClient (t: Test, url: string, options: Partial<ClientOptions> = {}): WebflowClient {
-  const endpoints = { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url }
+  const endpoints = { authorize: url, token: url, revoke: url, introspect: url, authorizedBy: url, resolve: url }
   const client = new WebflowClient({ clientId, clientSecret, redirectUri, endpoints, timeout: 5000, dispatcher: null, ...options })
   // Some tests have closed it already, and undici closes nothing twice.
   t.teardown(() => client.close().catch(() => {}))
@@ -572,7 +572,7 @@ t.test('a dispatcher that was given is used, and never closed', async (t) => {
   webflow.intercept({ path: '/token', method: 'POST' }).reply(200, token).times(2)
   webflow.intercept({ path: '/revoke', method: 'POST' }).reply(200, { did_revoke: true })
   const origin = 'https://webflow.example'
-  const endpoints = { authorize: `${origin}/`, token: `${origin}/token`, revoke: `${origin}/revoke`, introspect: `${origin}/introspect`, authorizedBy: `${origin}/authorized_by` }
+  const endpoints = { authorize: `${origin}/`, token: `${origin}/token`, revoke: `${origin}/revoke`, introspect: `${origin}/introspect`, authorizedBy: `${origin}/authorized_by`, resolve: `${origin}/resolve` }
   const client = createClient(t, '', { dispatcher, endpoints })
   t.equal((await client.exchange(code)).accessToken, accessToken)
   t.equal(await client.revoke(accessToken), 'revoked')

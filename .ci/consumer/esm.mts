@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+  type Authorization, type DesignerOptions, type DesignerUser, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowDesigner, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
@@ -25,6 +25,7 @@ const options: WebflowOAuthOptions = {
   region: 'eu',
   routeConfig: { authorize: { anything: { max: 10 } }, callback: { check: () => true } },
   store: stores[0],
+  designer: { origins: ['https://0123456789abcdef01234567.webflow-ext.com'], maxAge: 300 },
   identify: async (request: FastifyRequest) => request.ip,
   signInRedirect: '/sign-in',
   beforeStore: async (token, request) => { request.log.info(token.id) },
@@ -54,6 +55,19 @@ fastify.get('/open', async (request) => {
   // @ts-expect-error: there may be none
   return request.webflowToken.accessToken
 })
+const designer: DesignerOptions = { origins: [], path: '/api/session' }
+// @ts-expect-error: an extension has an origin
+const withoutOrigins: DesignerOptions = { maxAge: 5 }
+fastify.get('/panel', { config: { webflowDesigner: true } }, async (request) => {
+  assertType<Equal<typeof request.webflowDesigner, WebflowDesigner | null>>()
+  const { user, siteId, token } = await fastify.webflowOAuth.resolveIdToken(request, 'id token', { siteId: 'a', workspaceId: undefined })
+  assertType<Equal<typeof user, DesignerUser>>()
+  assertType<Equal<typeof user.id, string>>()
+  assertType<Equal<typeof token, WebflowToken>>()
+  return [siteId, request.webflowDesigner?.siteId, request.webflowDesigner?.user.id]
+})
+// @ts-expect-error: it is a boolean
+fastify.get('/wrong', { config: { webflowDesigner: 'yes' } }, async () => 'no')
 // Routes that say what their requests are made of can be guarded too.
 fastify.get<{ Params: { id: string }, Querystring: { page: number } }>('/sites/:id', { onRequest: async () => {}, preValidation: [fastify.webflowOAuth.requireToken()] }, async (request) => {
   assertType<Equal<typeof request.params.id, string>>()
@@ -83,8 +97,10 @@ const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a
 const fault: Fault = { status: 503, times: 2 }
 simulator.fail('token', fault)
 simulator.fail('revoke', 'half_body')
+simulator.fail('resolve', { status: 401 })
+const idToken: string = simulator.mintIdToken({ siteId: 'a' })
 const tests: Array<{ title: string, run: () => Promise<void> }> = storeTests({ createStore: () => new MemoryStore() })
-console.log(simulator.endpoints.token, scopes, reasons, tests.length)
+console.log(simulator.endpoints.token, scopes, reasons, tests.length, designer, withoutOrigins, idToken)
 
 // @ts-expect-error: a token is there to be read
 fastify.get('/wrong', async (request) => { request.webflowToken = null })

@@ -4,6 +4,7 @@ import type { Cookies } from '../http/cookies.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import type { TokenRecords } from '../tokens/records.ts'
 import type { Introspector } from '../tokens/introspector.ts'
+import { isGuest, type DesignerSessions, type Guest } from './designer-sessions.ts'
 import type { Identity } from './identity.ts'
 
 /** The property of a request that holds its `Caller`. */
@@ -34,6 +35,15 @@ export interface Caller {
   failure: unknown
   /** The opened token; undefined until somebody reads it. */
   token: WebflowToken | null | undefined
+  /** The session token that the request carries; null for any other caller. */
+  guest: Guest | null
+}
+
+/** Who has opened which site in the Designer. */
+export interface WebflowDesigner {
+  readonly user: { readonly id: string }
+  /** The id of the site that is open. The token may open other sites too: use this one. */
+  readonly siteId: string
 }
 
 declare module 'fastify' {
@@ -51,15 +61,17 @@ export class CallerTokens {
   readonly #identity: Identity
   readonly #records: TokenRecords
   readonly #introspector: Introspector
+  readonly #sessions: DesignerSessions
   /** Shared by all requests that cannot have a token. */
   readonly #nobody: Caller
 
-  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, introspector: Introspector) {
+  constructor (cookies: Cookies, identity: Identity, records: TokenRecords, introspector: Introspector, sessions: DesignerSessions) {
     this.#cookies = cookies
     this.#identity = identity
     this.#records = records
     this.#introspector = introspector
-    this.#nobody = Object.freeze({ writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null })
+    this.#sessions = sessions
+    this.#nobody = Object.freeze({ writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null, guest: null })
   }
 
   /** Notes that a request has begun, and wraps `reply.send` to note when the answer begins. */
@@ -75,6 +87,11 @@ export class CallerTokens {
 
   /** Loads the caller of a request. It takes a callback instead of returning a promise, because most requests need not wait. */
   load (request: FastifyRequest, done: () => void): void {
+    const guest = this.#sessions.guestOf(request)
+    if (guest !== null) {
+      if (isOptedOut(request)) return done()
+      return this.#loadGuest(request, guest, done)
+    }
     if (this.#identity.byUser) {
       if (isOptedOut(request)) return done()
       return this.#loadUser(request, done)
@@ -91,7 +108,7 @@ export class CallerTokens {
   /** Calls `identify` again if it named nobody before: a hook of the app may have signed the user in meanwhile. */
   loadAgain (request: FastifyRequest, done: () => void): void {
     const caller = this.#callerOf(request)
-    if (caller === undefined || caller.user !== null) return done()
+    if (caller === undefined || caller.user !== null || caller.guest !== null) return done()
     this.#loadUser(request, done)
   }
 
@@ -119,7 +136,9 @@ export class CallerTokens {
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
-      const stored = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
+      const opened = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
+      const session = caller.guest?.session ?? null
+      const stored = opened === null || session === null || this.#sessions.opens(session, opened.record) ? opened : null
       if (stored !== null) this.#introspector.askOnUse(stored)
       caller.token = stored === null ? null : this.#records.present(stored)
     }
@@ -127,11 +146,26 @@ export class CallerTokens {
   }
 
   /**
+   * Returns the value of the property `request.webflowDesigner`: who has opened which site in the Designer; null for any other
+   * caller, and when the session has ended. Throws like `propertyOf`.
+   */
+  designerOf (request: FastifyRequest): WebflowDesigner | null {
+    if (this.propertyOf(request) === null) return null
+    const session = this.#callerOf(request)?.guest?.session ?? null
+    return session === null ? null : { user: { id: session.userId }, siteId: session.siteId }
+  }
+
+  /** Tells whether a request without a token carries a session token that counted on this route, so that its session has ended. */
+  hasEnded (request: FastifyRequest): boolean {
+    return this.#callerOf(request)?.guest?.isAdmitted === true
+  }
+
+  /**
    * Returns the app's user who makes a request. Calls `identify` again if it named nobody before: the app's authentication
    * may have run meanwhile. If `identify` now names a user, this also loads the user's token.
    */
   async userOf (request: FastifyRequest): Promise<string | null> {
-    if (!this.#identity.byUser) return null
+    if (!this.#identity.byUser || isGuest(request)) return null
     const caller = this.#callerOf(request)
     if (caller !== undefined && caller.user !== null) return caller.user
     const user = await this.#identity.identify(request)
@@ -149,6 +183,12 @@ export class CallerTokens {
   replace (request: FastifyRequest, token: WebflowToken | null): void {
     const user = this.#callerOf(request)?.user ?? null
     this.#set(request, { user, tokenId: token?.id ?? null, token })
+  }
+
+  #loadGuest (request: FastifyRequest, guest: Guest, done: () => void): void {
+    if (guest.session !== null) return this.#loadToken(request, null, guest.session.tokenId, done, guest)
+    this.#set(request, { guest, token: null })
+    done()
   }
 
   #loadUser (request: FastifyRequest, done: () => void): void {
@@ -174,23 +214,23 @@ export class CallerTokens {
     else found(user)
   }
 
-  #loadToken (request: FastifyRequest, user: string | null, tokenId: string, done: () => void): void {
+  #loadToken (request: FastifyRequest, user: string | null, tokenId: string, done: () => void, guest: Guest | null = null): void {
     let sealed: string | null | undefined
     try {
       sealed = this.#records.readSealedSync(tokenId)
     } catch (failure) {
-      this.#set(request, { user, tokenId, failure })
+      this.#set(request, { user, tokenId, failure, guest })
       return done()
     }
-    if (sealed === undefined) return this.#loadLater(request, user, tokenId, done)
-    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined }
+    if (sealed === undefined) return this.#loadLater(request, { user, tokenId, guest }, done)
+    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined, guest }
     done()
   }
 
-  #loadLater (request: FastifyRequest, user: string | null, tokenId: string, done: () => void): void {
-    this.#records.readSealed(tokenId).then(
-      (sealed) => { this.#set(request, { user, tokenId, sealed }) },
-      (failure: unknown) => { this.#set(request, { user, tokenId, failure }) }
+  #loadLater (request: FastifyRequest, caller: Pick<Caller, 'user' | 'guest'> & { tokenId: string }, done: () => void): void {
+    this.#records.readSealed(caller.tokenId).then(
+      (sealed) => { this.#set(request, { ...caller, sealed }) },
+      (failure: unknown) => { this.#set(request, { ...caller, failure }) }
     ).then(done)
   }
 
@@ -199,8 +239,8 @@ export class CallerTokens {
     return caller !== undefined && caller.writer === this ? caller : undefined
   }
 
-  #set (request: FastifyRequest, { user = null, tokenId = null, sealed = null, failure = null, token }: Partial<Caller>): void {
-    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure, token }
+  #set (request: FastifyRequest, { user = null, tokenId = null, sealed = null, failure = null, token, guest = null }: Partial<Caller>): void {
+    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure, token, guest }
   }
 }
 

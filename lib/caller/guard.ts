@@ -11,6 +11,7 @@ import { isScope, type Scope } from '../options/scopes.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import { beginAuthorization, type BeginParts } from './begin.ts'
 import { isOptedOut, stageSlot } from './caller-tokens.ts'
+import { isGuest } from './designer-sessions.ts'
 import { isSamePage, signInUrl, userRequired } from './sign-in.ts'
 
 /** The most scopes that an error message names. */
@@ -59,9 +60,11 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const decide = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
     // If the user has signed in after the token was loaded, this loads the user's token.
     const user = await callers.userOf(request)
-    const error = problem(callers.tokenOf(request), needed, settings)
+    const token = callers.tokenOf(request)
+    if (token === null && callers.hasEnded(request)) throw sessionEnded()
+    const error = problem(token, needed, settings)
     if (error === null) return 'passed'
-    if (onMissing === 'error' || request.method !== 'GET') throw error
+    if (onMissing === 'error' || request.method !== 'GET' || isGuest(request)) throw error
     if (isPrefetch(request)) {
       reply.code(503).header('cache-control', 'no-store').send()
       return 'answered'
@@ -158,6 +161,11 @@ function listed (scope: readonly string[]): string {
   const shown = names.slice(0, mostListed)
   if (names.length > mostListed) shown.push(`and ${names.length - mostListed} more`)
   return shown.length === 0 ? 'none' : shown.join(' ')
+}
+
+/** Makes the error for a request whose session token has ended, or is none of the plugin's. */
+export function sessionEnded (): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'The session of the Designer Extension has ended: the extension must send its ID token again.', { reason: 'session_ended' })
 }
 
 /** Makes the error for a request that has no token. */

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { TokenStore } from '../../stores/token-store.ts'
 import type { DisconnectReason } from '../diagnostics.ts'
+import type { DesignerOptions } from './designer.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { Region } from './regions.ts'
@@ -145,6 +146,12 @@ export interface WebflowOAuthOptions {
    * `authorization` and the `user` of tokens stay null, and `findTokens` and `revokeAll` reject. Defaults to true.
    */
   introspect?: boolean | undefined
+
+  /**
+   * Lets the app's Designer Extension call the app: the plugin adds a route that exchanges the extension's ID token for a
+   * session token. Needs the scope `authorized_user:read`. Defaults to none.
+   */
+  designer?: DesignerOptions | undefined
 
   /** Endpoints to use instead of Webflow's, for a simulator or a gateway. Each defaults to that of `region`. */
   endpoints?: Partial<Endpoints> | undefined

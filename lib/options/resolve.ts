@@ -3,7 +3,9 @@ import type { TokenStore } from '../../stores/token-store.ts'
 import { isObject } from '../collections/json.ts'
 import { refuseOption } from '../errors.ts'
 import type { ReturnRules } from '../http/return-to.ts'
+import { resolveDesigner, type DesignerSettings } from './designer.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import { resolveDuration } from './duration.ts'
 import type { Endpoints } from './endpoints.ts'
 import type { WebflowOAuthOptions } from './options.ts'
 import { resolvePaths, type Paths } from './paths.ts'
@@ -43,12 +45,11 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly storeTimeout: number
   readonly dispatcher: Dispatcher | null
   readonly introspect: boolean
+  readonly designer: DesignerSettings | null
   readonly endpoints: Endpoints
 }
 
 const day = 24 * 60 * 60
-// The longest delay of a timer in Node. Node fires a longer one at once.
-const maxDelay = 2 ** 31 - 1
 
 // Typed as a Record, so that an option of the interface that is missing here is a compile error.
 const known: Record<keyof WebflowOAuthOptions, true> = {
@@ -78,6 +79,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   storeTimeout: true,
   dispatcher: true,
   introspect: true,
+  designer: true,
   endpoints: true,
   beforeStore: true,
   onSuccess: true,
@@ -110,7 +112,8 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const secrets = resolveSecrets(options.secret, clientSecret)
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
   if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
-  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
+  const designer = resolveDesigner(options.designer, { introspect, scope })
+  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath, designerPath: options.designer === undefined ? false : options.designer.path })
   if (signInRedirect !== undefined && identify === undefined) refuseOption('signInRedirect', 'needs the option `identify`: without that option, the app has no users who could sign in')
   const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect' | 'signInRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -133,7 +136,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     revokeRedirect: redirect('revokeRedirect', revokeRedirect),
     signInRedirect: signInRedirect === undefined ? null : redirect('signInRedirect', signInRedirect),
     returnRules: { origin: url.origin, allowedOrigins, ownPaths: paths.own },
-    popupOrigins: [...allowedOrigins],
+    popupOrigins: [...new Set([...allowedOrigins, ...designer?.origins ?? []])],
     onMissingState: oneOf('onMissingState', onMissingState, ['restart', 'reject']),
     cookieName: resolveCookieName(cookieName),
     sessionMaxAge: resolveDuration('sessionMaxAge', sessionMaxAge, 'seconds'),
@@ -142,6 +145,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     storeTimeout: resolveDuration('storeTimeout', storeTimeout, 'milliseconds'),
     dispatcher: resolveDispatcher(options.dispatcher),
     introspect: oneOf('introspect', introspect, [true, false]),
+    designer,
     endpoints: resolveEndpoints(endpoints, region),
     identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
@@ -196,13 +200,6 @@ function resolveStore (value: TokenStore | undefined): TokenStore {
 function resolveCookieName (value: unknown): string {
   if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-|_restart$|_flow(?:_|$)/i.test(value)) {
     return refuseOption('cookieName', 'must be a cookie name of at most 64 characters, without `__Host-`, `__Secure-`, `_flow` and `_restart`, which are reserved')
-  }
-  return value
-}
-
-function resolveDuration (option: string, value: unknown, unit: 'seconds' | 'milliseconds'): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value <= 0 || value > maxDelay) {
-    return refuseOption(option, `must be a whole number of ${unit}, from 1 to ${maxDelay}`)
   }
   return value
 }

@@ -5,7 +5,7 @@ import type { Endpoints } from './endpoints.ts'
 import type { Paths } from './paths.ts'
 import { hostsOf, type Region } from './regions.ts'
 
-const endpointNames = 'authorize, token, revoke, introspect and authorizedBy'
+const endpointNames = 'authorize, token, revoke, introspect, authorizedBy and resolve'
 
 /**
  * Checks that the redirect URI is absolute, without fragment and userinfo, and https unless its host is a loopback host.
@@ -58,7 +58,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
 
 /**
  * Checks the endpoints and fills in the missing ones. `authorize`, `token` and `revoke` default to those of the region.
- * `introspect` and `authorizedBy` receive tokens, so they default to the origin that issues the tokens.
+ * The others receive tokens, so they default to the origin that issues the tokens.
  */
 export function resolveEndpoints (value: Partial<Endpoints>, region: Region): Endpoints {
   if (!isObject(value)) return refuseOption('endpoints', `must be an object of URLs. Its members may be ${endpointNames}`)
@@ -76,7 +76,8 @@ export function resolveEndpoints (value: Partial<Endpoints>, region: Region): En
     token,
     revoke: resolve('revoke', `https://${site}/oauth/revoke_authorization`),
     introspect: resolve('introspect', new URL('/v2/token/introspect', token).href),
-    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href)
+    authorizedBy: resolve('authorizedBy', new URL('/v2/token/authorized_by', token).href),
+    resolve: resolve('resolve', new URL('/beta/token/resolve', token).href)
   }
   for (const name of Object.keys(value)) {
     if (!Object.hasOwn(endpoints, name)) refuseOption(`endpoints.${name}`, `is not an endpoint: the endpoints are ${endpointNames}`)

@@ -63,28 +63,28 @@ export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInst
   // A scope inherits the error handler that the surrounding instance had when the scope was made. The app may set another one later.
   const registered = fastify.errorHandler
   fastify.setErrorHandler((thrown: unknown, request, reply) => {
-    // The gate remembers the error that is sent, for `withReason`.
+    // The gate remembers the error that is sent, for `withDetails`.
     gateOf(reply)
     // If the app has set no other handler, throwing makes Fastify call the inherited one, and after it those of outer scopes.
     // Fastify does so only for Error objects.
     if (surrounding.errorHandler === registered && thrown instanceof Error) throw thrown
     return surrounding.errorHandler(thrown, request, reply)
   })
-  fastify.addHook('onSend', (_request, reply, payload, done) => { done(null, withReason(reply, payload)) })
+  fastify.addHook('onSend', (_request, reply, payload, done) => { done(null, withDetails(reply, payload)) })
 }
 
 /**
- * Adds the `reason` of an error to its JSON, because Fastify's error serializer leaves `reason` out.
+ * Adds `reason` and `authorizeUrl` of an error to its JSON, because Fastify's error serializer leaves them out.
  * An answer that an error handler or a hook of the app has written stays as it is.
  */
-function withReason (reply: FastifyReply, payload: unknown): unknown {
+function withDetails (reply: FastifyReply, payload: unknown): unknown {
   const error = lastSentThrough(reply)
-  const reason = isError(error) ? readMember(error, 'reason') : undefined
-  if (typeof reason !== 'string' || typeof payload !== 'string') return payload
+  const added = isError(error) ? ['reason', 'authorizeUrl'].flatMap((name) => typeof readMember(error, name) === 'string' ? [[name, readMember(error, name)]] : []) : []
+  if (added.length === 0 || typeof payload !== 'string') return payload
   const json = parseJson(payload)
   if (!isObject(json) || json.message !== readMember(error, 'message')) return payload
   const { statusCode, code, message } = json
-  return JSON.stringify({ statusCode, code, error: json.error, message, reason })
+  return JSON.stringify({ statusCode, code, error: json.error, message, ...Object.fromEntries(added) })
 }
 
 /** Sets the headers that an error carries in `headers`, as Fastify's own error handler does. */

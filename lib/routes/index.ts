@@ -5,6 +5,8 @@ import { keepOpener } from '../http/popup.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import type { Closing } from './closing.ts'
+import { createCors } from './cors.ts'
+import { designer as designerRoute, maxBodyLength } from './designer.ts'
 import { RouteFailures, passErrorsOn } from './error-handler.ts'
 import { hideMalformedType, parseForm } from './form-body.ts'
 import type { Parts } from './parts.ts'
@@ -16,7 +18,7 @@ import { revoke } from './revoke.ts'
  * Makes the options that all routes have in common, with the app's `config` for this route. Each route gets its own objects,
  * because an `onRoute` hook of the app may change them.
  */
-function createOptions (parts: Parts, route: Route): RouteShorthandOptions {
+function createOptions (parts: Parts, route: Route) {
   // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   const setHeaders = (request: FastifyRequest, reply: FastifyReply) => {
@@ -36,10 +38,10 @@ function createOptions (parts: Parts, route: Route): RouteShorthandOptions {
     },
     config: { ...copyPlain(parts.settings.routeConfig[route] ?? {}), [ownRoute]: true },
     schema
-  }
+  } satisfies RouteShorthandOptions
 }
 
-/** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
+/** Registers the routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
   const { paths, revokeMethod } = parts.settings
   const failures = new RouteFailures(parts)
@@ -63,6 +65,22 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   fastify.route({ ...createOptions(parts, 'callback'), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
     fastify.route({ ...createOptions(parts, 'revoke'), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
+  }
+  const { designer } = parts.settings
+  if (designer !== null && paths.routes.designer !== null) {
+    const url = paths.routes.designer
+    const cors = createCors(designer.origins)
+    const createCorsOptions = () => {
+      const { onRequest, onSend, ...options } = createOptions(parts, 'designer')
+      return { ...options, onRequest: [onRequest, cors.onRequest], onSend: [onSend, cors.onSend] }
+    }
+    // A scope of its own, for its parser: the body is read as text, whatever its content type.
+    fastify.register(async (scope) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit: maxBodyLength }, (_request, body, done) => { done(null, body) })
+      scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'POST', url, preParsing: hideMalformedType, handler: failures.handle('designer', designerRoute) })
+      scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'OPTIONS', url, handler: async (_request, reply) => await reply.code(204).send() })
+    })
   }
 }
 

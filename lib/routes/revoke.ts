@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { isGuest } from '../caller/designer-sessions.ts'
 import { WebflowOAuthError } from '../errors.ts'
 import { isNavigation } from '../http/navigation.ts'
 import { redirect } from '../http/redirect.ts'
@@ -21,6 +22,7 @@ export async function revoke (parts: Parts, request: FastifyRequest, reply: Fast
 
 /** Refuses requests that another site has made a browser send. A page cannot forge `Sec-Fetch-Site` or `Origin`. */
 function assertNotForged ({ identity, settings }: Parts, request: FastifyRequest): void {
+  if (isGuest(request)) throw new WebflowOAuthError('WEBFLOW_OAUTH_CROSS_SITE', 'The request was refused, because a Designer Extension sent it: only the app itself may revoke the token of a site.')
   const { 'sec-fetch-site': site, origin, authorization } = request.headers
   if (site === 'same-origin' || site === 'none') return
   if (origin !== undefined && settings.returnRules.allowedOrigins.has(origin)) return

@@ -75,6 +75,20 @@ export interface Behavior {
    * Webflow probably leaves the list empty, but nobody knows. Defaults to false.
    */
   readonly workspaceGrantListsSites: boolean
+  /**
+   * Which access tokens can resolve an ID token: `any` token of the app, or only a token that opens the `site` of the ID token.
+   * Both have been seen. Defaults to `site`.
+   */
+  readonly resolvingToken: 'any' | 'site'
+  /** Whether the answer to a resolved ID token names the site. Webflow's specification has the field as optional. Defaults to true. */
+  readonly resolveNamesSite: boolean
+  /**
+   * Whether an access token without the scope `authorized_user:read` is refused with 403 `missing_scopes` when it is to resolve
+   * an ID token. This has been seen. Defaults to true.
+   */
+  readonly resolveNeedsScope: boolean
+  /** The status with which Webflow refuses an ID token. It is undocumented. Defaults to 400. */
+  readonly idTokenErrorStatus: 400 | 401 | 404 | 422
 }
 
 /** The switches that a caller sets. The others keep their defaults. */
@@ -99,7 +113,11 @@ const defaults: Behavior = {
   authorizationOf: 'token',
   introspectionListsUsers: true,
   introspectionScopeSeparator: ',',
-  workspaceGrantListsSites: false
+  workspaceGrantListsSites: false,
+  resolvingToken: 'site',
+  resolveNamesSite: true,
+  resolveNeedsScope: true,
+  idTokenErrorStatus: 400
 }
 
 /** The allowed values of each switch: a list, or a function that tests a value. */
@@ -120,7 +138,11 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   authorizationOf: ['token', 'grant'],
   introspectionListsUsers: [true, false],
   introspectionScopeSeparator: [',', ' '],
-  workspaceGrantListsSites: [true, false]
+  workspaceGrantListsSites: [true, false],
+  resolvingToken: ['any', 'site'],
+  resolveNamesSite: [true, false],
+  resolveNeedsScope: [true, false],
+  idTokenErrorStatus: [400, 401, 404, 422]
 }
 
 /**

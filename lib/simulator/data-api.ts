@@ -41,14 +41,24 @@ export function authorizedBy (webflow: Webflow, call: Call): Answer {
 
 /** Answers `GET /v2/sites` with the sites that a token opens. */
 export function sites (webflow: Webflow, call: Call): Answer {
-  return withToken(webflow, call, 'sites:read', ({ grant }) => ({
-    sites: webflow.config.workspaces.flatMap((workspace) => workspace.sites
-      .filter((site) => grant.workspaceIds.has(workspace.id) || grant.siteIds.has(site.id))
-      .map((site) => siteResource(site, workspace)))
-  }))
+  return withToken(webflow, call, 'sites:read', ({ grant }) => ({ sites: sitesOf(grant, webflow.config) }))
+}
+
+/** Answers `GET /v2/sites/<id>` with one site, or with 404 for a site that the token does not open. */
+export function site (webflow: Webflow, call: Call): Answer {
+  const siteId = call.path.slice(call.path.lastIndexOf('/') + 1)
+  return answerWithToken(webflow, call, 'sites:read', ({ grant }) => {
+    const found = sitesOf(grant, webflow.config).find(({ id }) => id === siteId)
+    return found === undefined ? dataApiError(404, 'resource_not_found', 'Requested resource not found') : json(200, found)
+  })
 }
 
 function withToken (webflow: Webflow, call: Call, scope: string | null, read: (token: AccessToken) => object): Answer {
+  return answerWithToken(webflow, call, scope, (token) => json(200, read(token)))
+}
+
+/** Answers a call that carries a living token with the scope. Answers 401 or 403 to any other call. */
+export function answerWithToken (webflow: Webflow, call: Call, scope: string | null, answer: (token: AccessToken) => Answer): Answer {
   const value = /^Bearer +([^ ]+) *$/i.exec(call.authorization ?? '')?.[1]
   const token = value === undefined ? undefined : webflow.authorizations.find(value)
   if (token === undefined) return dataApiError(401, 'not_authorized', 'Request not authorized')
@@ -56,7 +66,18 @@ function withToken (webflow: Webflow, call: Call, scope: string | null, read: (t
   if (scope !== null && !token.scope.has(scope)) {
     return dataApiError(403, 'missing_scopes', `OAuthForbidden: You are missing the following scopes - ${scope}`)
   }
-  return json(200, read(token))
+  return answer(token)
+}
+
+/** Tells whether a grant opens a site: the site itself was picked, or its whole workspace. */
+export function opensSite ({ siteIds, workspaceIds }: Grant, siteId: string, { workspaces }: Config): boolean {
+  return workspaces.some((workspace) => workspace.sites.some(({ id }) => id === siteId && (siteIds.has(id) || workspaceIds.has(workspace.id))))
+}
+
+function sitesOf (grant: Grant, config: Config): Array<ReturnType<typeof siteResource>> {
+  return config.workspaces.flatMap((workspace) => workspace.sites
+    .filter(({ id }) => opensSite(grant, id, config))
+    .map((site) => siteResource(site, workspace)))
 }
 
 function siteIdsOf ({ siteIds, workspaceIds }: Grant, { behavior, workspaces }: Config): string[] {
@@ -73,7 +94,7 @@ function applicationOf ({ clientId, name, defaultRedirectUri }: App): object {
   }
 }
 
-function siteResource ({ id, displayName, shortName }: Site, workspace: Workspace): object {
+function siteResource ({ id, displayName, shortName }: Site, workspace: Workspace) {
   return {
     id,
     workspaceId: workspace.id,

@@ -1,5 +1,5 @@
 /** The names of the endpoints that an app calls. */
-export const endpointNames = ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy', 'sites'] as const
+export const endpointNames = ['authorize', 'token', 'revoke', 'introspect', 'authorizedBy', 'sites', 'site', 'resolve'] as const
 
 /** The name of an endpoint. */
 export type EndpointName = typeof endpointNames[number]

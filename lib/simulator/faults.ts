@@ -52,7 +52,7 @@ const faultNames: ReadonlySet<string> = new Set(['status', 'body', 'headers', 'd
 /** The queued faults of each endpoint, in the order in which they were added. Each call takes the first one. */
 export class Faults {
   readonly #queues: Readonly<Record<EndpointName, Array<{ fault: Fault, name: string, left: number }>>> = {
-    authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []
+    authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: [], site: [], resolve: []
   }
 
   /** Queues a fault. Throws a TypeError when the endpoint, a member or a number is not valid. */

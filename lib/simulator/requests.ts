@@ -25,7 +25,7 @@ const limit = 1000
 /** Keeps the last 1000 requests of each endpoint. */
 export class RequestRecorder {
   readonly requests: Readonly<Record<EndpointName, RecordedRequest[]>> = {
-    authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: []
+    authorize: [], token: [], revoke: [], introspect: [], authorizedBy: [], sites: [], site: [], resolve: []
   }
 
   /** Records a request. */

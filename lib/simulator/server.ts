@@ -6,11 +6,12 @@ import type { Answer } from './answer.ts'
 import { authorize, decide } from './authorize.ts'
 import { callOf, splitUrl } from './call.ts'
 import { breakNext, dashboard, install, signIn, uninstall } from './dashboard.ts'
-import { authorizedBy, introspect, sites } from './data-api.ts'
+import { authorizedBy, introspect, site, sites } from './data-api.ts'
 import { endpoint, send } from './endpoint.ts'
 import type { Wiring } from './endpoint.ts'
 import type { Config } from './options.ts'
 import { errorPage } from './pages.ts'
+import { resolve } from './resolve.ts'
 import { revoke } from './revoke.ts'
 import { token } from './token.ts'
 
@@ -53,6 +54,8 @@ export function createServer (wiring: Wiring): FastifyInstance {
   server.get('/v2/token/introspect', endpoint('introspect', introspect, wiring))
   server.get('/v2/token/authorized_by', endpoint('authorizedBy', authorizedBy, wiring))
   server.get('/v2/sites', endpoint('sites', sites, wiring))
+  server.get('/v2/sites/:siteId', endpoint('site', site, wiring))
+  server.post('/beta/token/resolve', endpoint('resolve', resolve, wiring))
 
   server.get('/', (_request, reply) => send(reply, dashboard(wiring)))
   server.get<AppRoute>('/install/:clientId', ({ params }, reply) => send(reply, install(webflow, params.clientId)))

@@ -6,6 +6,7 @@ import { approve, deny } from './authorize.ts'
 import type { EndpointName } from './endpoints.ts'
 import { Faults } from './faults.ts'
 import type { Fault, FaultName } from './faults.ts'
+import { IdTokens } from './id-tokens.ts'
 import { assertUser, completeOptions } from './options.ts'
 import type { App, SimulatorOptions, User } from './options.ts'
 import { isOfOtherRegion, siteOrigin } from './regions.ts'
@@ -26,7 +27,7 @@ export interface Simulator {
    */
   readonly url: string
   /** The simulator's URLs, in the form of the plugin's option `endpoints`. Throws before `listen` and after `close`. */
-  readonly endpoints: Readonly<Record<'authorize' | 'token' | 'revoke' | 'introspect' | 'authorizedBy', string>>
+  readonly endpoints: Readonly<Record<'authorize' | 'token' | 'revoke' | 'introspect' | 'authorizedBy' | 'resolve', string>>
   /** The last 1000 requests to each endpoint, oldest first. They hold secrets and tokens as they were sent. */
   readonly requests: RecordedRequests
   /** Starts to listen and resolves with `url`. Defaults to a free port of 127.0.0.1. */
@@ -54,6 +55,12 @@ export interface Simulator {
   uninstall (clientId?: string): void
   /** Ends one token without telling the app. Returns whether the token was still valid. */
   revokeToken (accessToken: string): boolean
+  /**
+   * Makes the ID token that a Designer Extension gets from `webflow.getIdToken()`. It has the shape of a JWT and lives for 15
+   * minutes. `user` defaults to the signed-in user, and `clientId` to that of the first app. Throws a TypeError when the user
+   * is not valid, or no workspace has the site.
+   */
+  mintIdToken (options: { readonly user?: User, readonly siteId: string, readonly clientId?: string }): string
   /** Signs in another user for all that follows. Throws a TypeError when the value is not a user. */
   signIn (user: User): void
   /**
@@ -66,7 +73,7 @@ export interface Simulator {
 /** Creates a simulated Webflow. Throws a TypeError that names the wrong option. */
 export function createSimulator (options: SimulatorOptions): Simulator {
   const config = completeOptions(options)
-  const webflow: Webflow = { config, authorizations: new Authorizations(config), user: config.user }
+  const webflow: Webflow = { config, authorizations: new Authorizations(config), idTokens: new IdTokens(config), user: config.user }
   const recorder = new RequestRecorder()
   const faults = new Faults()
   const closing = new AbortController()
@@ -122,7 +129,8 @@ export function createSimulator (options: SimulatorOptions): Simulator {
         token: `${origin}/oauth/access_token`,
         revoke: `${origin}/oauth/revoke_authorization`,
         introspect: `${origin}/v2/token/introspect`,
-        authorizedBy: `${origin}/v2/token/authorized_by`
+        authorizedBy: `${origin}/v2/token/authorized_by`,
+        resolve: `${origin}/beta/token/resolve`
       }
     },
     async listen ({ port = 0, host = '127.0.0.1' } = {}) {
@@ -150,6 +158,11 @@ export function createSimulator (options: SimulatorOptions): Simulator {
       if (token === undefined) return false
       webflow.authorizations.revoke(token)
       return true
+    },
+    mintIdToken ({ user = webflow.user, siteId, clientId }) {
+      assertUser(user)
+      if (!config.workspaces.some(({ sites }) => sites.some(({ id }) => id === siteId))) throw new TypeError('`siteId` must be the id of a site in `workspaces`')
+      return webflow.idTokens.mint(appOf(clientId), user, siteId)
     },
     signIn (user) {
       assertUser(user)

@@ -1,10 +1,12 @@
 import type { Authorizations } from './authorizations.ts'
+import type { IdTokens } from './id-tokens.ts'
 import type { Config, User } from './options.ts'
 
 /** The state of the simulated Webflow. All endpoints share it. */
 export interface Webflow {
   readonly config: Config
   readonly authorizations: Authorizations
+  readonly idTokens: IdTokens
   /** The signed-in user. */
   user: User
 }

@@ -103,7 +103,7 @@ function refuse (answer: Answer, clientId: string, purpose: string): never {
 }
 
 /** Throws the error for an unsuccessful answer that does not concern the app's credentials. */
-function refuseData ({ endpoint, status }: Answer, purpose: string): never {
+export function refuseData ({ endpoint, status }: Answer, purpose: string): never {
   if (status === 429 || status >= 500) {
     throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}. This is usually temporary: try again later.`)
   }
@@ -115,7 +115,8 @@ export function isSuccess (status: number): boolean {
   return status >= 200 && status <= 299
 }
 
-function errorOf (body: unknown): string | null {
+/** Returns the `error` of a body; null when it has none. */
+export function errorOf (body: unknown): string | null {
   return isObject(body) && typeof body.error === 'string' ? body.error : null
 }
 

@@ -8,6 +8,7 @@ import type { Dispatcher, ResponseBody } from '../options/dispatcher.ts'
 import type { Endpoints } from '../options/endpoints.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
 import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './answers.ts'
+import { readResolution, readSite, type Resolution, type SiteLookup } from './id-token-answers.ts'
 
 /** The settings that the client needs. */
 export interface ClientOptions {
@@ -35,7 +36,8 @@ const decoder = new TextDecoder()
 
 /** A request to Webflow. */
 interface Call {
-  endpoint: keyof Endpoints
+  endpoint: keyof Endpoints | 'site'
+  url: string
   method: 'GET' | 'POST'
   headers: Record<string, string>
   body: string | null
@@ -84,6 +86,17 @@ export class WebflowClient {
     return readUser(await this.#get('authorizedBy', accessToken))
   }
 
+  /** Asks who opened which site in the Designer, by the ID token of the extension and an access token of the app. */
+  async resolve (accessToken: string, idToken: string): Promise<Resolution> {
+    return readResolution(await this.#post('resolve', { idToken }, bearer(accessToken)))
+  }
+
+  /** Asks whether an access token opens a site. */
+  async lookUpSite (accessToken: string, siteId: string): Promise<SiteLookup> {
+    const url = new URL(`/v2/sites/${siteId}`, this.#options.endpoints.token).href
+    return readSite(await this.#call({ endpoint: 'site', url, method: 'GET', headers: bearer(accessToken), body: null, maxLength: maxBodyLength }), siteId)
+  }
+
   /**
    * Loads undici. The plugin calls this when the app starts, because loading undici takes longer than loading the rest of the
    * plugin. Later, in a busy app, the import may fail for lack of file descriptors, and Node never tries a failed import again.
@@ -114,14 +127,12 @@ export class WebflowClient {
     }
   }
 
-  #post (endpoint: keyof Endpoints, fields: Record<string, string>): Promise<Answer> {
-    const headers = { 'content-type': 'application/json' }
-    return this.#call({ endpoint, method: 'POST', headers, body: JSON.stringify(fields), maxLength: maxBodyLength })
+  #post (endpoint: keyof Endpoints, fields: Record<string, string>, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.#call({ endpoint, url: this.#options.endpoints[endpoint], method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(fields), maxLength: maxBodyLength })
   }
 
-  #get (endpoint: keyof Endpoints, accessToken: string): Promise<Answer> {
-    const headers = { authorization: `Bearer ${accessToken}` }
-    return this.#call({ endpoint, method: 'GET', headers, body: null, maxLength: maxInstallationLength })
+  #get (endpoint: 'introspect' | 'authorizedBy', accessToken: string): Promise<Answer> {
+    return this.#call({ endpoint, url: this.#options.endpoints[endpoint], method: 'GET', headers: bearer(accessToken), body: null, maxLength: maxInstallationLength })
   }
 
   async #call (call: Call): Promise<Answer> {
@@ -148,8 +159,8 @@ export class WebflowClient {
     })
   }
 
-  async #send ({ endpoint, method, headers, body, maxLength }: Call, signal: EventEmitter): Promise<Answer> {
-    const { origin, pathname, search } = new URL(this.#options.endpoints[endpoint])
+  async #send ({ endpoint, url, method, headers, body, maxLength }: Call, signal: EventEmitter): Promise<Answer> {
+    const { origin, pathname, search } = new URL(url)
     const dispatcher = this.#options.dispatcher ?? await this.#ownDispatcher()
     const response = await dispatcher.request({
       origin,
@@ -181,6 +192,10 @@ export class WebflowClient {
     })
     return this.#own
   }
+}
+
+function bearer (accessToken: string): Record<string, string> {
+  return { authorization: `Bearer ${accessToken}` }
 }
 
 /** Reads a body as text. If the body is too long, returns null and closes the connection. Events are faster than an async iterator. */

@@ -44,7 +44,7 @@ export interface Bench {
 }
 
 /** Starts an app and a Webflow for the length of a test. */
-export async function startBench (t: Test, { behavior = {}, options = {} }: { behavior?: BehaviorOptions, options?: Partial<WebflowOAuthOptions> } = {}): Promise<Bench> {
+export async function startBench (t: Test, { behavior = {}, options = {}, before, after }: { behavior?: BehaviorOptions, options?: Partial<WebflowOAuthOptions>, before?: (app: FastifyInstance) => unknown, after?: (app: FastifyInstance) => unknown } = {}): Promise<Bench> {
   const webflow = await startWebflow(t, behavior)
   const connected: WebflowToken[] = []
   const disconnected: Bench['disconnected'] = []
@@ -58,7 +58,9 @@ export async function startBench (t: Test, { behavior = {}, options = {} }: { be
   const app = await createApp(t, {
     webflow,
     options: { ...hooks, ...options },
+    ...before === undefined ? {} : { before },
     after: (app) => {
+      after?.(app)
       app.get('/guarded', { preHandler: app.webflowOAuth.requireToken() }, async () => 'ok')
       app.get('/opens', async ({ webflowToken }) => webflowToken === null ? null : { authorization: webflowToken.authorization, user: webflowToken.user })
     }

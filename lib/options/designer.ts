@@ -1,0 +1,49 @@
+import { isObject } from '../collections/json.ts'
+import { refuseOption } from '../errors.ts'
+import { resolveDuration } from './duration.ts'
+import { isLoopback } from './urls.ts'
+
+/** What the plugin needs to know about the app's Designer Extension. */
+export interface DesignerOptions {
+  /**
+   * The origins on which the extension runs, such as `https://0123456789abcdef01234567.webflow-ext.com`. Required, at least
+   * one. Each is https, or http on a loopback host.
+   */
+  origins: readonly string[]
+  /** The path of the route. Defaults to the callback's path with its last segment replaced by `designer`. */
+  path?: string | undefined
+  /** How long a session token lives at most, in seconds. Defaults to 900. */
+  maxAge?: number | undefined
+}
+
+/** The option `designer` after checking. */
+export interface DesignerSettings {
+  readonly origins: ReadonlySet<string>
+  /** In seconds. */
+  readonly maxAge: number
+}
+
+/** Checks the option `designer`; null when it was left out. */
+export function resolveDesigner (value: DesignerOptions | undefined, { introspect, scope }: { introspect: boolean, scope: readonly string[] }): DesignerSettings | null {
+  if (value === undefined) return null
+  if (!isObject(value)) return refuseOption('designer', 'must be an object with `origins`')
+  for (const name of Object.keys(value)) {
+    if (!['origins', 'path', 'maxAge'].includes(name)) refuseOption(`designer.${name}`, 'is not an option: the options of `designer` are origins, path and maxAge')
+  }
+  if (!introspect) refuseOption('designer', 'needs `introspect`: without it, the plugin does not know which tokens open a site. Leave out `introspect: false`')
+  if (!scope.includes('authorized_user:read')) refuseOption('designer', 'needs the scope authorized_user:read: only tokens with that scope can resolve an ID token. Add it to `scope`')
+  return Object.freeze({ origins: resolveOrigins(value.origins), maxAge: resolveDuration('designer.maxAge', value.maxAge ?? 900, 'seconds') })
+}
+
+function resolveOrigins (value: unknown): ReadonlySet<string> {
+  const option = 'designer.origins'
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
+  if (list.length === 0) return refuseOption(option, 'must be a list of at least one origin, such as [\'https://0123456789abcdef01234567.webflow-ext.com\']')
+  return new Set(list.map((origin) => {
+    const url = typeof origin === 'string' && /^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(origin) && URL.canParse(origin) ? new URL(origin) : null
+    if (url === null || (url.protocol === 'http:' && !isLoopback(url.hostname))) {
+      return refuseOption(option, 'holds an entry that is not an origin of an extension: an origin is only scheme, host and port, without `*`, and https unless its host is a loopback host')
+    }
+    return url.origin
+  }))
+}

@@ -1,0 +1,57 @@
+import { isObject } from '../collections/json.ts'
+import type { WebflowUser } from '../options/webflow-token.ts'
+import { errorOf, isSuccess, refuseData, type Answer } from './answers.ts'
+import { parseUser } from './authorization.ts'
+
+/** A person who has opened a site in the Designer. */
+export interface DesignerUser extends WebflowUser {
+  readonly id: string
+}
+
+/**
+ * Why Webflow did not do what an access token asked for. `unauthorized`: a 401, after which the token may be dead.
+ * `scope_missing`: the token lacks the scope. `rate_limited`: the token has asked too often.
+ */
+export type Refusal = { kind: 'unauthorized' | 'scope_missing' | 'rate_limited' }
+
+/** Whose ID token it is. `invalid`: Webflow accepts the access token and refuses the ID token. */
+export type Resolution = { kind: 'resolved', user: DesignerUser, siteId: string } | { kind: 'invalid' } | Refusal
+
+/** Whether a token opens a site, and in which workspace the site is. `closed`: the token does not open it. */
+export type SiteLookup = { kind: 'open', workspaceId: string | null } | { kind: 'closed' } | Refusal
+
+/**
+ * Reads the answer to an ID token. An answer without a user's id or without a site is not understood: it must never be taken
+ * for an answer about the site that was asked for.
+ */
+export function readResolution (answer: Answer): Resolution {
+  const { status, body } = answer
+  const refusal = readRefusal(answer)
+  if (refusal !== null) return refusal
+  if (status === 400 || status === 404 || status === 422) return { kind: 'invalid' }
+  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return refuseData(answer, 'resolve an ID token')
+  const user = parseUser(body)
+  if (user === null || user.id === null || typeof body.siteId !== 'string') return refuseData(answer, 'resolve an ID token')
+  return { kind: 'resolved', user: Object.freeze({ ...user, id: user.id }), siteId: body.siteId }
+}
+
+/** Reads the answer to the question for one site. Only an answer with the id of that site counts. */
+export function readSite (answer: Answer, siteId: string): SiteLookup {
+  const { status, body } = answer
+  const refusal = readRefusal(answer)
+  if (refusal !== null) return refusal
+  if (status === 400 || status === 404 || (status === 403 && codeOf(body) !== null)) return { kind: 'closed' }
+  if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return refuseData(answer, 'say whether a token opens a site')
+  if (body.id !== siteId) return { kind: 'closed' }
+  return { kind: 'open', workspaceId: typeof body.workspaceId === 'string' ? body.workspaceId.toLowerCase() : null }
+}
+
+function readRefusal ({ status, body }: Answer): Refusal | null {
+  if (status === 401) return { kind: 'unauthorized' }
+  if (status === 403 && codeOf(body) === 'missing_scopes') return { kind: 'scope_missing' }
+  return status === 429 ? { kind: 'rate_limited' } : null
+}
+
+function codeOf (body: unknown): string | null {
+  return isObject(body) && typeof body.code === 'string' ? body.code : null
+}
