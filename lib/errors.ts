@@ -14,7 +14,8 @@ const statusCodes = {
   WEBFLOW_OAUTH_TOKEN_NOT_LOADED: 500,
   WEBFLOW_OAUTH_SCOPE_MISSING: 403,
   WEBFLOW_OAUTH_USER_REQUIRED: 401,
-  WEBFLOW_OAUTH_CROSS_SITE: 403
+  WEBFLOW_OAUTH_CROSS_SITE: 403,
+  WEBFLOW_OAUTH_WEBHOOK_INVALID: 401
 } as const
 
 /** A code of the plugin's errors. The list is closed. */
@@ -30,6 +31,13 @@ export type StateReason =
   | 'cookie_missing'
   | 'other_browser'
   | 'other_user'
+
+/** Why a webhook was refused: the `reason` of `WEBFLOW_OAUTH_WEBHOOK_INVALID`. */
+export type WebhookReason =
+  | 'signature_missing'
+  | 'signature_invalid'
+  | 'stale'
+  | 'body_invalid'
 
 /** Optional details of an error. */
 export interface ErrorDetails {

@@ -4,7 +4,7 @@ import { normalizePath, plainPath } from '../http/return-to.ts'
 /** The paths of one instance of the plugin. */
 export interface Paths {
   /** The route paths in the router's spelling, without the prefix of the scope in which the plugin is registered. */
-  routes: { authorize: string, callback: string, revoke: string | null }
+  routes: { authorize: string, callback: string, revoke: string | null, webhook: string | null }
   /** The path of the callback as the app sees it, including the prefix of the scope. */
   callback: string
   /** The prefix that a proxy removes: public paths begin with it, and the app's paths do not. */
@@ -23,29 +23,35 @@ export interface PathOptions {
   authorizePath: string | undefined
   callbackPath: string | undefined
   revokePath: string | false | undefined
+  /** False without `onWebhook`. */
+  webhookPath: string | false | undefined
 }
 
-/** Works out the paths of the three routes, and their public paths. */
-export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath }: PathOptions): Paths {
+/** Works out the paths of the routes, and their public paths. */
+export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, webhookPath }: PathOptions): Paths {
   const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
   const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath)
-  const revoke = revokePath === false
-    ? null
-    : revokePath === undefined ? sibling(callback, 'revoke') : checkPath('revokePath', revokePath)
+  const optional = (option: string, path: string | false | undefined, name: string) => {
+    if (path === false) return null
+    return path === undefined ? sibling(callback, name) : checkPath(option, path)
+  }
+  const revoke = optional('revokePath', revokePath, 'revoke')
+  const webhook = optional('webhookPath', webhookPath, 'webhook')
 
   const full = (path: string) => prefix.replace(/\/$/, '') + path
   const publicPrefix = redirectUri.pathname.endsWith(full(callback)) ? redirectUri.pathname.slice(0, -full(callback).length) : ''
-  const routes = [authorize, callback, ...(revoke === null ? [] : [revoke])]
+  const routes = [authorize, callback, revoke, webhook].filter((path) => path !== null)
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(plainPath)).size < routes.length) {
-    refuseOption('authorizePath', 'and `revokePath` must differ from each other and from the path of the callback: set one of them to another path')
+    refuseOption('authorizePath', `and \`revokePath\`${webhook === null ? '' : ' and `webhookPath`'} must differ from each other and from the path of the callback: set one of them to another path`)
   }
 
   return {
     routes: {
       authorize: routePath('authorizePath', authorize),
       callback: routePath(callbackPath === undefined ? 'redirectUri' : 'callbackPath', callback),
-      revoke: revoke === null ? null : routePath('revokePath', revoke)
+      revoke: revoke === null ? null : routePath('revokePath', revoke),
+      webhook: webhook === null ? null : routePath('webhookPath', webhook)
     },
     callback: full(callback),
     publicPrefix,

@@ -11,7 +11,7 @@ import { isScopeToken } from './scopes.ts'
 import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
 
 /** The options after checking: complete and frozen. */
-export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
+export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'onWebhook' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
   readonly clientId: string
   readonly clientSecret: string
   readonly redirectUri: string
@@ -37,6 +37,10 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly dispatcher: Dispatcher | null
   readonly introspect: boolean
   readonly endpoints: Endpoints
+  /** The keys that a webhook may be signed with: the client secret first, then those of `webhookSecret`. */
+  readonly webhookSecrets: readonly string[]
+  /** In seconds. */
+  readonly webhookMaxAge: number
 }
 
 const day = 24 * 60 * 60
@@ -69,6 +73,10 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   dispatcher: true,
   introspect: true,
   endpoints: true,
+  onWebhook: true,
+  webhookPath: true,
+  webhookSecret: true,
+  webhookMaxAge: true,
   beforeStore: true,
   onSuccess: true,
   onFailure: true,
@@ -82,7 +90,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
  */
 export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
   for (const name of Object.keys(options)) {
-    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
+    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath`, `revokePath` and `webhookPath` instead, or register the plugin inside a prefixed scope')
     // These two are options of Fastify's own `register`.
     if (name === 'logLevel' || name === 'logSerializers') continue
     if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
@@ -93,13 +101,15 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const {
     authorizePath, callbackPath, revokePath, revokeMethod = 'POST', successRedirect = '/', failureRedirect, revokeRedirect = '/',
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
-    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
+    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}, onWebhook, webhookPath, webhookMaxAge = 300
   } = options
   const scope = resolveScope('scope', options.scope)
   const secrets = resolveSecrets(options.secret, clientSecret)
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
   if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
-  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath })
+  optionalFunction('onWebhook', onWebhook)
+  if (webhookPath !== undefined && onWebhook === undefined) refuseOption('webhookPath', 'needs `onWebhook`: without that function, the plugin has no webhook route')
+  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath, webhookPath: onWebhook === undefined ? false : webhookPath })
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
 
   return Object.freeze({
@@ -126,6 +136,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     dispatcher: resolveDispatcher(options.dispatcher),
     introspect: oneOf('introspect', introspect, [true, false]),
     endpoints: resolveEndpoints(endpoints),
+    webhookSecrets: [clientSecret, ...resolveWebhookSecrets(options.webhookSecret, secrets)],
+    webhookMaxAge: resolveDuration('webhookMaxAge', webhookMaxAge, 'seconds'),
+    onWebhook,
     identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),
@@ -165,6 +178,20 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
     if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)
     if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, because Webflow signs webhooks with that one: ${remedy}`)
     return bytes
+  })
+}
+
+function resolveWebhookSecrets (value: unknown, secrets: readonly Buffer[]): readonly string[] {
+  const option = 'webhookSecret'
+  if (value === undefined) return []
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
+  if (list.length === 0) return refuseOption(option, 'is an empty list: leave out the option if all webhooks are signed with the client secret')
+  return list.map((secret) => {
+    // An empty key would let anybody sign webhooks.
+    if (secret === undefined || secret === null || secret === '') return refuseOption(option, 'is empty or has an empty or missing entry: is an environment variable not set?')
+    if (typeof secret !== 'string' || !/^[\x21-\x7e]+$/.test(secret)) return refuseOption(option, 'must be a string of visible ASCII characters, or a list of such strings: does an environment variable end with a line break?')
+    if (secrets.some((own) => own.equals(Buffer.from(secret)))) return refuseOption(option, 'holds a value of `secret`, which Webflow must not know: are two environment variables mixed up?')
+    return secret
   })
 }
 

@@ -8,6 +8,7 @@ import { hideMalformedType, parseForm } from './form-body.ts'
 import type { Parts } from './parts.ts'
 import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
+import { WebhookRoute, readWebhook } from './webhook.ts'
 
 /** Makes the options that all routes have in common. Each route gets its own objects, because an `onRoute` hook of the app may change them. */
 function createOptions (): RouteShorthandOptions {
@@ -29,7 +30,7 @@ function createOptions (): RouteShorthandOptions {
   }
 }
 
-/** Registers the three routes on `fastify`, a scope inside the instance that the plugin was registered on. */
+/** Registers the routes on `fastify`, a scope inside the instance that the plugin was registered on. */
 export async function registerRoutes (fastify: FastifyInstance, { parts, surrounding, closing }: { parts: Parts, surrounding: FastifyInstance, closing: Closing }): Promise<void> {
   const { paths, revokeMethod } = parts.settings
   const failures = new RouteFailures(parts)
@@ -53,6 +54,16 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('callback'), method: 'HEAD', url: paths.routes.callback, handler: async (_request, reply) => await reply.code(404).send() })
   if (paths.routes.revoke !== null) {
     fastify.route({ ...createOptions(), errorHandler: failures.errorHandler('revoke'), method: revokeMethod, url: paths.routes.revoke, preParsing: hideMalformedType, handler: failures.handle('revoke', revoke) })
+  }
+  const { webhook } = paths.routes
+  const { onWebhook } = parts.settings
+  if (webhook !== null && onWebhook !== undefined) {
+    const route = new WebhookRoute(parts.settings, onWebhook)
+    await fastify.register(async (scope) => {
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', readWebhook)
+      scope.route({ ...createOptions(), errorHandler: route.errorHandler, method: 'POST', url: webhook, preParsing: hideMalformedType, handler: route.handler })
+    })
   }
 }
 

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { inspect } from 'node:util'
 
 /** Returns a text without secrets. */
@@ -6,23 +7,28 @@ export type Cleaner = (text: string) => string
 const hidden = '[hidden]'
 /** Shorter values of `code` and `state` are not hidden, because ordinary words may contain them. */
 const shortestSecret = 8
-const hiddenNames = new Set<unknown>(['authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie'])
+const hiddenNames = new Set<unknown>([
+  'authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie', 'x-webflow-signature',
+  // A request that was made with Fastify's `inject` keeps its body in `_lightMyRequest`.
+  '_lightmyrequest'
+])
 
 function isHiddenName (name: unknown): boolean {
   return hiddenNames.has(typeof name === 'string' ? name.toLowerCase() : name)
 }
 
-/** The URLs of a raw request. `originalUrl` is the URL before Fastify's option `rewriteUrl` has changed it. */
-export interface RawUrls {
+/** The parts of a raw request that hold secrets. `originalUrl` is the URL before Fastify's option `rewriteUrl` has changed it. */
+export interface RawParts {
   readonly url?: string | undefined
   readonly originalUrl?: string | undefined
+  readonly headers?: IncomingHttpHeaders | undefined
 }
 
 /**
  * Makes the cleaner for all texts that are logged about one request. It removes the values of the request's `code` and
- * `state`, the query of every URL, and credentials and cookies in raw header lines.
+ * `state`, the signature of a webhook, the query of every URL, and credentials and cookies in raw header lines.
  */
-export function createCleaner (request: RawUrls): Cleaner {
+export function createCleaner (request: RawParts): Cleaner {
   let secrets: readonly string[] | undefined
   return (text) => {
     let clean = text
@@ -36,13 +42,14 @@ export function createCleaner (request: RawUrls): Cleaner {
   }
 }
 
-/** Finds `code` and `state` in the URLs of a request, decoded and as they were written. */
-function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
+/** Finds `code` and `state` in the URLs of a request, decoded and as they were written, and the signature of a webhook. */
+function findSecrets ({ url = '', originalUrl = '', headers }: RawParts): readonly string[] {
   const text = `${url}&${originalUrl}`
   const query = new URLSearchParams(text.replaceAll(/[?;#]/g, '&'))
   const decoded = [...query.getAll('code'), ...query.getAll('state')]
+  const signatures = [headers?.['x-webflow-signature'] ?? []].flat().flatMap((value) => value.split(', '))
   const written = [...text.matchAll(/[?&;](?:code|state)=([^&;#]*)/g)].map(([, value = '']) => value)
-  return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= shortestSecret)
+  return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written, ...signatures])].filter((value) => value.length >= shortestSecret)
 }
 
 /**
@@ -81,6 +88,8 @@ export class Redaction {
   show (value: unknown): unknown {
     if (typeof value === 'string') return this.#clean(value)
     if (typeof value !== 'object' || value === null || value instanceof Date) return value
+    // Bytes are a part of the body.
+    if (ArrayBuffer.isView(value)) return hidden
     const known = this.#shown.get(value)
     if (known !== undefined) return known
     if (Array.isArray(value)) return this.#copyList(value)

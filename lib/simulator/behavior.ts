@@ -69,6 +69,11 @@ export interface Behavior {
    * Webflow probably leaves the list empty, but nobody knows. Defaults to false.
    */
   readonly workspaceGrantListsSites: boolean
+  /**
+   * What a webhook carries when it is delivered again: the time of the repetition and a new signature (`signed-anew`), or
+   * those of the first delivery (`same`). Webflow's behavior is unknown. Defaults to `signed-anew`.
+   */
+  readonly webhookRetries: 'signed-anew' | 'same'
 }
 
 /** The switches that a caller sets. The others keep their defaults. */
@@ -92,7 +97,8 @@ const defaults: Behavior = {
   authorizationOf: 'token',
   introspectionListsUsers: true,
   introspectionScopeSeparator: ',',
-  workspaceGrantListsSites: false
+  workspaceGrantListsSites: false,
+  webhookRetries: 'signed-anew'
 }
 
 /** The allowed values of each switch: a list, or a function that tests a value. */
@@ -112,7 +118,8 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   authorizationOf: ['token', 'grant'],
   introspectionListsUsers: [true, false],
   introspectionScopeSeparator: [',', ' '],
-  workspaceGrantListsSites: [true, false]
+  workspaceGrantListsSites: [true, false],
+  webhookRetries: ['signed-anew', 'same']
 }
 
 /**

@@ -14,6 +14,8 @@ import { defaultSelection } from './selection.ts'
 import type { SitesOrWorkspace } from './selection.ts'
 import { createServer } from './server.ts'
 import type { Webflow } from './webflow.ts'
+import { deliver } from './webhook.ts'
+import type { Delivery, DeliveryOptions, Webhook, WebhookTarget } from './webhook.ts'
 
 /** A simulated Webflow on this machine. */
 export interface Simulator {
@@ -54,6 +56,11 @@ export interface Simulator {
   revokeToken (accessToken: string): boolean
   /** Signs in another user for all that follows. Throws a TypeError when the value is not a user. */
   signIn (user: User): void
+  /**
+   * Sends a signed webhook to a URL or to a Fastify instance, and resolves with the status of the last answer and the number
+   * of deliveries. Rejects only if there is no answer.
+   */
+  deliver (target: WebhookTarget, webhook: Webhook, options?: DeliveryOptions): Promise<Delivery>
   /**
    * Makes the next call to an endpoint fail, or the next `times` calls. Further faults wait in a queue. Throws a TypeError
    * when the endpoint or the fault is not valid.
@@ -151,6 +158,9 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     signIn (user) {
       assertUser(user)
       webflow.user = user
+    },
+    async deliver (target, webhook, options) {
+      return deliver(config, target, webhook, options)
     },
     fail (endpoint, fault) {
       faults.add(endpoint, fault)

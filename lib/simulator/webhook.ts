@@ -1,0 +1,71 @@
+import { createHmac } from 'node:crypto'
+import type { Config } from './options.ts'
+
+/** A webhook to be sent. */
+export interface Webhook {
+  /** What happened, such as `form_submission`. */
+  readonly triggerType: string
+  /** The content, which Webflow documents for each `triggerType`. The site is in its member `siteId`. */
+  readonly payload: unknown
+}
+
+/** The part of a Fastify instance that receives a webhook. */
+export interface InjectTarget {
+  inject (request: { method: 'POST', url: string, headers: Record<string, string>, payload: string }): PromiseLike<{ readonly statusCode: number }>
+}
+
+/** Where a webhook goes: a URL, or a Fastify instance, which need not listen. */
+export type WebhookTarget = string | URL | InjectTarget
+
+/** The options of `deliver`. */
+export interface DeliveryOptions {
+  /** The key of the signature. Defaults to the client secret of the first app. */
+  readonly secret?: string | undefined
+  /** When the webhook is first signed, in Unix milliseconds. Defaults to now. */
+  readonly timestamp?: number | undefined
+  /**
+   * The path of the webhook route. Defaults to the path of the URL. For a Fastify instance, it defaults to the path of the first
+   * app's first redirect URI with its last segment replaced by `webhook`.
+   */
+  readonly path?: string | undefined
+  /** How often the webhook is delivered again, at once, while the answer is not 200. Webflow does so three times. Defaults to 0. */
+  readonly retries?: number | undefined
+}
+
+/** The result of `deliver`. */
+export interface Delivery {
+  /** The status of the last answer. Webflow takes anything but 200 for a failure, redirects too. */
+  readonly statusCode: number
+  /** How often the webhook was delivered. */
+  readonly attempts: number
+}
+
+/** Delivers a webhook, and delivers it again while the answer is not 200 and retries are left. */
+export async function deliver ({ behavior, defaultApp, now }: Config, target: WebhookTarget, { triggerType, payload }: Webhook, options: DeliveryOptions = {}): Promise<Delivery> {
+  const { secret = defaultApp.clientSecret, timestamp = now(), retries = 0 } = options
+  const path = options.path ?? webhookPathBeside(defaultApp.defaultRedirectUri)
+  const body = JSON.stringify({ triggerType, payload })
+  for (let attempts = 1; ; attempts++) {
+    const signedAt = String(attempts === 1 || behavior.webhookRetries === 'same' ? timestamp : now())
+    const headers = {
+      'content-type': 'application/json',
+      'x-webflow-timestamp': signedAt,
+      'x-webflow-signature': createHmac('sha256', secret).update(`${signedAt}:${body}`).digest('hex')
+    }
+    const statusCode = typeof target === 'string' || target instanceof URL
+      ? await post(options.path === undefined ? target : new URL(options.path, target), headers, body)
+      : (await target.inject({ method: 'POST', url: path, headers, payload: body })).statusCode
+    if (statusCode === 200 || attempts > retries) return { statusCode, attempts }
+  }
+}
+
+/** Returns the path that the plugin's webhook route has by default, given a redirect URI. */
+export function webhookPathBeside (redirectUri: string): string {
+  return new URL('webhook', redirectUri.replace(/\/+(?=$|\?)/, '')).pathname
+}
+
+async function post (url: string | URL, headers: Record<string, string>, body: string): Promise<number> {
+  const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual' })
+  await response.body?.cancel()
+  return response.status
+}
