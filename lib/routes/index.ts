@@ -58,7 +58,7 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   const { webhook } = paths.routes
   const { onWebhook } = parts.settings
   if (webhook !== null && onWebhook !== undefined) {
-    const route = new WebhookRoute(parts.settings, onWebhook)
+    const route = new WebhookRoute(parts, onWebhook)
     await fastify.register(async (scope) => {
       scope.removeAllContentTypeParsers()
       scope.addContentTypeParser('*', readWebhook)

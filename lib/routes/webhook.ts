@@ -4,11 +4,11 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { WebflowOAuthError, codeOf, describeForeign, statusOf, toError } from '../errors.ts'
 import { gateOf } from '../http/reply-gate.ts'
-import type { Settings } from '../options/resolve.ts'
 import type { WebhookEvent } from '../options/webhook-event.ts'
 import { verifyWebhook, webhookInvalid } from '../webflow/webhook.ts'
 import { collectBody, type CollectedBody } from './body.ts'
 import { errorFrom, setHeadersOf } from './error-handler.ts'
+import type { Parts } from './parts.ts'
 
 /** The maximum length of a webhook, in bytes. */
 const maxLength = 1024 * 1024
@@ -26,6 +26,14 @@ export function readWebhook (request: FastifyRequest, payload: Readable, done: (
   })
 }
 
+/** Returns the body of a request, and forgets it. Fastify calls no parser for a request without a body. */
+function takeBody (request: FastifyRequest): CollectedBody {
+  const body = bodies.get(request) ?? Buffer.alloc(0)
+  bodies.delete(request)
+  return body
+}
+
+type RouteParts = Pick<Parts, 'background' | 'settings'>
 type Handler = (event: WebhookEvent, request: FastifyRequest) => unknown
 
 /**
@@ -33,17 +41,20 @@ type Handler = (event: WebhookEvent, request: FastifyRequest) => unknown
  * webhook again only if the answer is not 200, so nothing may turn a failure into a success.
  */
 export class WebhookRoute {
-  readonly #settings: Settings
+  readonly #parts: RouteParts
   readonly #onWebhook: Handler
 
-  constructor (settings: Settings, onWebhook: Handler) {
-    this.#settings = settings
+  constructor (parts: RouteParts, onWebhook: Handler) {
+    this.#parts = parts
     this.#onWebhook = onWebhook
   }
 
   /** Verifies a webhook and hands it to `onWebhook`. */
   readonly handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const verified = this.#verify(request)
+    const body = takeBody(request)
+    // The client may never send the rest of the body, and would keep the server from closing.
+    if (body === 'incomplete') reply.raw.shouldKeepAlive = false
+    const verified = this.#verify(request, body)
     if (verified.kind === 'refused') return this.#refuse(verified.error, request, reply)
     try {
       await this.#onWebhook(verified.event, request)
@@ -62,14 +73,11 @@ export class WebhookRoute {
     return this.#answer(error, status === 500 && reply.statusCode >= 400 ? reply.statusCode : status, request, reply)
   }
 
-  #verify (request: FastifyRequest): { kind: 'verified', event: WebhookEvent } | { kind: 'refused', error: Error } {
-    // Fastify calls no parser for a request without a body.
-    const body = bodies.get(request) ?? Buffer.alloc(0)
-    bodies.delete(request)
+  #verify (request: FastifyRequest, body: CollectedBody): { kind: 'verified', event: WebhookEvent } | { kind: 'refused', error: Error } {
     try {
       if (body === 'too_long') throw tooLong()
       if (body === 'incomplete') throw webhookInvalid('signature_invalid')
-      return { kind: 'verified', event: verifyWebhook(this.#settings, request.headers, body, Date.now()) }
+      return { kind: 'verified', event: verifyWebhook(this.#parts.settings, request.headers, body, Date.now()) }
     } catch (error) {
       return { kind: 'refused', error: toError(error) }
     }
@@ -95,15 +103,16 @@ export class WebhookRoute {
     const err = error instanceof WebflowOAuthError ? error : describeForeign(error)
     if (status >= 500) log.error({ err }, 'webflow-oauth: a webhook could not be handled. Webflow delivers it again')
     else log.info({ err }, 'webflow-oauth: a hook of the app refused a webhook')
-    const { onFailure } = this.#settings
+    const { background, settings: { onFailure } } = this.#parts
     if (onFailure !== undefined && status !== 401) {
-      finished(reply.raw, async () => {
+      const tell = async () => {
         try {
           await onFailure(error, request, reply)
         } catch (thrown) {
           log.error({ err: describeForeign(thrown) }, 'webflow-oauth: `onFailure` threw an error')
         }
-      })
+      }
+      finished(reply.raw, () => { background.add(tell()) })
     }
     return sendError(reply, error, status)
   }
