@@ -71,7 +71,7 @@ export interface Simulator {
 /** Creates a simulated Webflow. Throws a TypeError that names the wrong option. */
 export function createSimulator (options: SimulatorOptions): Simulator {
   const config = completeOptions(options)
-  const webflow: Webflow = { config, authorizations: new Authorizations(config), user: config.user }
+  const webflow: Webflow = { config, authorizations: new Authorizations(config), user: config.user, delivered: null }
   const recorder = new RequestRecorder()
   const faults = new Faults()
   const closing = new AbortController()

@@ -7,4 +7,6 @@ export interface Webflow {
   readonly authorizations: Authorizations
   /** The signed-in user. */
   user: User
+  /** What became of the last webhook that a person has sent, in words; null if none was sent. */
+  delivered: string | null
 }

@@ -1,6 +1,9 @@
 import { createHmac } from 'node:crypto'
 import type { Config } from './options.ts'
 
+/** The webhooks that a person can send from the simulator's start page, by their `triggerType`. */
+export const triggerTypes = ['form_submission', 'site_publish', 'page_created', 'collection_item_created'] as const
+
 /** A webhook to be sent. */
 export interface Webhook {
   /** What happened, such as `form_submission`. */
@@ -43,7 +46,7 @@ export interface Delivery {
 /** Delivers a webhook, and delivers it again while the answer is not 200 and retries are left. */
 export async function deliver ({ behavior, defaultApp, now }: Config, target: WebhookTarget, { triggerType, payload }: Webhook, options: DeliveryOptions = {}): Promise<Delivery> {
   const { secret = defaultApp.clientSecret, timestamp = now(), retries = 0 } = options
-  const path = options.path ?? webhookPathBeside(defaultApp.defaultRedirectUri)
+  const path = options.path ?? webhookUrlBeside(defaultApp.defaultRedirectUri).pathname
   const body = JSON.stringify({ triggerType, payload })
   for (let attempts = 1; ; attempts++) {
     const signedAt = String(attempts === 1 || behavior.webhookRetries === 'same' ? timestamp : now())
@@ -59,9 +62,9 @@ export async function deliver ({ behavior, defaultApp, now }: Config, target: We
   }
 }
 
-/** Returns the path that the plugin's webhook route has by default, given a redirect URI. */
-export function webhookPathBeside (redirectUri: string): string {
-  return new URL('webhook', redirectUri.replace(/\/+(?=$|\?)/, '')).pathname
+/** Returns the URL with the last segment of a redirect URI's path replaced by `webhook`. An app may receive webhooks there. */
+export function webhookUrlBeside (redirectUri: string): URL {
+  return new URL('webhook', redirectUri.replace(/\/+(?=$|\?)/, ''))
 }
 
 async function post (url: string | URL, headers: Record<string, string>, body: string): Promise<number> {
