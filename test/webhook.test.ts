@@ -6,7 +6,7 @@ import { inspect } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { WebflowOAuthError, type WebflowOAuthOptions, type WebhookEvent } from '../lib/index.ts'
-import { assertNothingLeaked, clientSecret, createApp, secret, startWebflow, type AppOptions } from './support/app.ts'
+import { assertNothingLeaked, clientId, clientSecret, createApp, secret, startWebflow, type AppOptions } from './support/app.ts'
 import { tick } from './support/clock.ts'
 import { logged } from './support/logs.ts'
 import { turns, until } from './support/turns.ts'
@@ -194,6 +194,14 @@ for (const [title, reason, change] of refusals) {
     t.strictSame([events, failures], [[], []], 'neither hook is told')
   })
 }
+
+t.test('a webhook that is signed with a secret of nobody reaches no hook', async (t) => {
+  const { app, events } = await createReceiver(t, { options: { webhookSecret: 'a-key-of-a-webhook' } })
+  for (const guess of ['', 'undefined', clientId, secret, clientSecret.toUpperCase(), 'a-key-of-a-webhook ']) {
+    t.match(await post(app, body, sign(body, { secret: guess })), { statusCode: 401, json: { reason: 'signature_invalid' } })
+  }
+  t.strictSame(events, [])
+})
 
 t.test('a signature may be written in upper case', async (t) => {
   const { app } = await createReceiver(t)
