@@ -69,6 +69,7 @@ t.test('the options of webhooks are checked at `register`', async (t) => {
     [{ webhookSecret: 5 }, /^`webhookSecret` must be a string/],
     [{ webhookSecret: 'a-key\n' }, /^`webhookSecret` must be a string of visible ASCII/],
     [{ webhookSecret: secret }, /^`webhookSecret` holds a value of `secret`/],
+    [{ webhookSecret: 'a-key-of-a-webhook', scope: ['a-key-of-a-webhook'] }, /^`scope` holds one of the app's secrets/],
     [{ webhookMaxAge: 0 }, /^`webhookMaxAge` must be a whole number of seconds/],
     [{ webhookMaxAge: '300' }, /^`webhookMaxAge` must be a whole number of seconds/]
   ]
@@ -260,7 +261,7 @@ t.test('a body of 1 MiB is read, and a longer one is 413', async (t) => {
   const [fits, long] = [padded(1024 * 1024), padded(1024 * 1024 + 1)]
   t.equal((await post(app, fits, sign(fits))).statusCode, 200)
   const refused = await post(app, long, sign(long))
-  t.match(refused, { statusCode: 413, json: { statusCode: 413, error: 'Payload Too Large' } })
+  t.match(refused, { statusCode: 413, json: { statusCode: 413, code: 'FST_ERR_CTP_BODY_TOO_LARGE', error: 'Payload Too Large' } })
   t.equal(events.length, 1)
   t.strictSame(failures, [])
 
@@ -495,28 +496,63 @@ t.test('a hook of the app may refuse a webhook, with its status and headers, and
   t.equal(failures.length, 5, '`onFailure` is not told of a 401')
 })
 
-t.test('an answer that the app has already sent is left alone', async (t) => {
-  let hasFailed = false
+t.test('an `onWebhook` that ends after the time for its handler changes nothing, however it ends', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => { mock.timers.reset() })
+  const failures: Error[] = []
+  const ends: Array<(error?: Error) => void> = []
   const { app } = await createReceiver(t, {
+    before: (app) => { app.addHook('onRoute', (route) => { if (route.url === webhookPath) route.handlerTimeout = 300 }) },
     options: {
-      onWebhook: (_event, request) => {
-        if (request.headers['x-fails'] === undefined) return
-        hasFailed = true
-        throw new Error('too late')
-      }
-    },
+      onWebhook: () => new Promise<void>((resolve, reject) => { ends.push((error) => { error === undefined ? resolve() : reject(error) }) }),
+      onFailure: (error) => { failures.push(error) }
+    }
+  })
+  for (const [count, error] of [undefined, new Error('late')].entries()) {
+    const answer = post(app, body, sign(body))
+    await until(() => ends.length === count + 1)
+    tick(300)
+    t.match(await answer, { statusCode: 503, json: { code: 'FST_ERR_HANDLER_TIMEOUT' } })
+    ends[count]?.(error)
+    await turns()
+    t.equal(failures.length, count + 1)
+  }
+})
+
+t.test('a webhook that is under way while the app closes is finished first, and gets 503 when that takes too long', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => { mock.timers.reset() })
+  for (const isSlow of [false, true]) {
+    const ends: Array<() => void> = []
+    const { app } = await createReceiver(t, { options: { timeout: 10, storeTimeout: 10, onWebhook: () => new Promise<void>((resolve) => { ends.push(resolve) }) } })
+    const answer = post(app, body, sign(body))
+    await until(() => ends.length === 1)
+    const closing = app.close()
+    await turns()
+    if (isSlow) tick(10 + 2 * 10 + 5000)
+    else ends[0]?.()
+    t.equal((await answer).statusCode, isSlow ? 503 : 200)
+    await closing
+    ends[0]?.()
+    await turns()
+  }
+})
+
+t.test('an answer that a hook of the app has begun is left alone', async (t) => {
+  const { app, events } = await createReceiver(t, {
     before: (app) => {
-      app.addHook('preHandler', async (request, reply) => {
-        reply.raw.end('by a hook')
-        if (request.headers['x-hijacks'] !== undefined) reply.hijack()
+      app.addHook('preHandler', async ({ headers }, reply) => {
+        reply.raw.writeHead(202)
+        if (headers['x-ends'] === undefined) setImmediate(() => { reply.raw.end('by a hook') })
+        else reply.raw.end('by a hook')
       })
     }
   })
-  for (const headers of [{}, { 'x-fails': '1' }]) {
+  for (const headers of [{}, { 'x-ends': '1' }]) {
     const response = await app.inject({ method: 'POST', url: webhookPath, payload: body, headers: { ...sign(body), ...headers } })
-    t.equal(response.body, 'by a hook')
+    t.strictSame([response.statusCode, response.body], [202, 'by a hook'])
   }
-  t.equal(hasFailed, false, 'and nobody handles the webhook')
+  t.equal(events.length, 1)
 })
 
 t.test('`verifyWebhook` verifies what a route of the app has received', async (t) => {

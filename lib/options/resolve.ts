@@ -105,8 +105,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   } = options
   const scope = resolveScope('scope', options.scope)
   const secrets = resolveSecrets(options.secret, clientSecret)
+  const webhookSecrets = [clientSecret, ...resolveWebhookSecrets(options.webhookSecret, secrets)]
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
-  if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
+  if ([...webhookSecrets, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   optionalFunction('onWebhook', onWebhook)
   if (webhookPath !== undefined && onWebhook === undefined) refuseOption('webhookPath', 'needs `onWebhook`: without that function, the plugin has no webhook route')
   const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath, webhookPath: onWebhook === undefined ? false : webhookPath })
@@ -136,7 +137,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     dispatcher: resolveDispatcher(options.dispatcher),
     introspect: oneOf('introspect', introspect, [true, false]),
     endpoints: resolveEndpoints(endpoints),
-    webhookSecrets: [clientSecret, ...resolveWebhookSecrets(options.webhookSecret, secrets)],
+    webhookSecrets,
     webhookMaxAge: resolveDuration('webhookMaxAge', webhookMaxAge, 'seconds'),
     onWebhook,
     identify: optionalFunction('identify', identify),

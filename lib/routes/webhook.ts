@@ -118,8 +118,9 @@ export class WebhookRoute {
   }
 }
 
+/** Makes the error that Fastify has for a body that is too long. */
 function tooLong (): Error {
-  return Object.assign(new Error(`The body is longer than ${maxLength} bytes.`), { statusCode: 413 })
+  return Object.assign(new Error(`The body is longer than ${maxLength} bytes.`), { statusCode: 413, code: 'FST_ERR_CTP_BODY_TOO_LARGE' })
 }
 
 function sendError (reply: FastifyReply, error: Error, statusCode: number): FastifyReply {
