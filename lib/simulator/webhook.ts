@@ -48,18 +48,21 @@ export async function deliver ({ behavior, defaultApp, now }: Config, target: We
   const { secret = defaultApp.clientSecret, timestamp = now(), retries = 0 } = options
   const path = options.path ?? webhookUrlBeside(defaultApp.defaultRedirectUri).pathname
   const body = JSON.stringify({ triggerType, payload })
-  for (let attempts = 1; ; attempts++) {
-    const signedAt = String(attempts === 1 || behavior.webhookRetries === 'same' ? timestamp : now())
+  let statusCode: number
+  let attempts = 0
+  do {
+    const signedAt = String(attempts === 0 || behavior.webhookRetries === 'same' ? timestamp : now())
     const headers = {
       'content-type': 'application/json',
       'x-webflow-timestamp': signedAt,
       'x-webflow-signature': createHmac('sha256', secret).update(`${signedAt}:${body}`).digest('hex')
     }
-    const statusCode = typeof target === 'string' || target instanceof URL
+    statusCode = typeof target === 'string' || target instanceof URL
       ? await post(options.path === undefined ? target : new URL(options.path, target), headers, body)
       : (await target.inject({ method: 'POST', url: path, headers, payload: body })).statusCode
-    if (statusCode === 200 || attempts > retries) return { statusCode, attempts }
-  }
+    attempts++
+  } while (statusCode !== 200 && attempts <= retries)
+  return { statusCode, attempts }
 }
 
 /** Returns the URL with the last segment of a redirect URI's path replaced by `webhook`. An app may receive webhooks there. */
