@@ -90,7 +90,7 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
  */
 export function resolveOptions (options: WebflowOAuthOptions, prefix: string): Settings {
   for (const name of Object.keys(options)) {
-    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath`, `revokePath` and `webhookPath` instead, or register the plugin inside a prefixed scope')
+    if (name === 'prefix') refuseOption('prefix', 'is not supported: set `authorizePath`, `callbackPath` and `revokePath` instead, or register the plugin inside a prefixed scope')
     // These two are options of Fastify's own `register`.
     if (name === 'logLevel' || name === 'logSerializers') continue
     if (!Object.hasOwn(known, name)) refuseOption(name, 'is not an option of this plugin: is it misspelled?')
