@@ -1,4 +1,6 @@
 import { createHash, createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { Writable } from 'node:stream'
@@ -818,6 +820,19 @@ t.test('webhooks', async (t) => {
     await t.rejects(webflow.deliver(url, webhook))
   })
 
+  t.test('closing the simulator ends a delivery that is not answered', async (t) => {
+    const { webflow } = await start(t)
+    let receive = () => {}
+    const received = new Promise<void>((resolve) => { receive = resolve })
+    const silent = createServer(() => { receive() }).listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    t.teardown(() => silent.close())
+    const address = silent.address()
+    const delivery = webflow.deliver(`http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`, webhook)
+    await received
+    await Promise.all([t.rejects(delivery), webflow.close()])
+  })
+
   t.test('deliver repeats a webhook until it is answered with 200, at most as often as `retries` says', async (t) => {
     const { webflow } = await start(t)
     const { receiver } = await startReceiver(t, 500, 204, 500, 500, 500)
@@ -842,7 +857,7 @@ t.test('webhooks', async (t) => {
     const dashboard = async () => (await webflow.server.inject('/')).body
     const click = (clientId: string, trigger: string) => webflow.server.inject({ method: 'POST', url: `/webhook/${clientId}`, headers: form, payload: `trigger=${trigger}` })
     t.match(await dashboard(), `action="/webhook/${app.clientId}"`)
-    t.match(await dashboard(), 'Send to /webflow/webhook')
+    t.match(await dashboard(), 'Webhook to /webflow/webhook')
     for (const answer of ['200.', '401, which Webflow takes for a failure.', null]) {
       if (answer === null) await receiver.close()
       const { statusCode, headers } = await click(app.clientId, 'site_publish')

@@ -238,6 +238,35 @@ t.test('a webhook is stale when its timestamp is more than `webhookMaxAge` from 
   }
 })
 
+t.test('a repetition that is signed anew is accepted, and one with the first timestamp once `webhookMaxAge` allows it', async (t) => {
+  const tenMinutesAgo = Date.now() - 10 * 60_000
+  for (const [webhookRetries, webhookMaxAge, expected] of [
+    ['signed-anew', 300, { statusCode: 200, attempts: 2 }],
+    ['same', 300, { statusCode: 401, attempts: 2 }],
+    ['same', 2400, { statusCode: 200, attempts: 1 }]
+  ] as const) {
+    const webflow = await startWebflow(t, { webhookRetries })
+    const { app } = await createReceiver(t, { webflow, options: { webhookMaxAge } })
+    t.strictSame(await webflow.deliver(app, submission, { timestamp: tenMinutesAgo, retries: 1 }), expected, webhookRetries)
+  }
+})
+
+t.test('a webhook whose handling failed is delivered again with the same `bodyId`', async (t) => {
+  const webflow = await startWebflow(t, { webhookRetries: 'same' })
+  const events: WebhookEvent[] = []
+  const app = await createApp(t, {
+    webflow,
+    options: {
+      onWebhook: (event) => {
+        events.push(event)
+        if (events.length === 1) throw new Error('not yet')
+      }
+    }
+  })
+  t.strictSame(await webflow.deliver(app, submission, { retries: 3 }), { statusCode: 200, attempts: 2 })
+  t.strictSame(events[0], events[1])
+})
+
 t.test('a signed body that is not a JSON object in UTF-8 with a string `triggerType` is refused', async (t) => {
   const { app, events } = await createReceiver(t)
   const bodies: Array<string | Uint8Array> = [

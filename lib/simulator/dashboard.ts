@@ -60,7 +60,7 @@ export function breakNext ({ faults }: Wiring, { body }: Call): Answer {
  * Answers `POST /webhook/:clientId`. The body has a `trigger`. Sends a webhook about the first site to the app, once, and shows on
  * the dashboard how the app answered.
  */
-export async function sendWebhook (webflow: Webflow, clientId: string, { body }: Call): Promise<Answer> {
+export async function sendWebhook ({ closing, webflow }: Wiring, clientId: string, { body }: Call): Promise<Answer> {
   const { config } = webflow
   const app = config.apps.get(clientId)
   if (app === undefined) return unknownApp()
@@ -68,7 +68,7 @@ export async function sendWebhook (webflow: Webflow, clientId: string, { body }:
   if (triggerType === undefined) return page(400, errorPage('The simulator sends no such webhook.'))
   const url = webhookUrlBeside(app.defaultRedirectUri)
   const siteId = config.workspaces.flatMap(({ sites }) => sites)[0]?.id
-  const answer = await deliver({ ...config, defaultApp: app }, url, { triggerType, payload: { siteId } }).then(
+  const answer = await deliver({ ...config, defaultApp: app }, closing, url, { triggerType, payload: { siteId } }).then(
     ({ statusCode }) => `was answered with ${statusCode}${statusCode === 200 ? '' : ', which Webflow takes for a failure'}`,
     () => 'got no answer'
   )

@@ -89,8 +89,8 @@ export function dashboardPage ({ user, others, apps, delivered, broken, requests
       ${installed ? html`<button>Uninstall</button>` : ''}
     </form>
     <form class="actions" method="post" action="/webhook/${encodeURIComponent(app.clientId)}">
-      ${select('trigger', 'Webhook', triggerTypes)}
-      <button>Send to ${webhookUrlBeside(app.defaultRedirectUri).pathname}</button>
+      ${select('trigger', `Webhook to ${webhookUrlBeside(app.defaultRedirectUri).pathname}`, triggerTypes)}
+      <button>Send it</button>
     </form>`)}
     ${delivered === null ? '' : html`<p role="status">${delivered}</p>`}
     ${others.length === 0

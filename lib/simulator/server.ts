@@ -57,7 +57,7 @@ export function createServer (wiring: Wiring): FastifyInstance {
   server.get('/', (_request, reply) => send(reply, dashboard(wiring)))
   server.get<AppRoute>('/install/:clientId', ({ params }, reply) => send(reply, install(webflow, params.clientId)))
   server.post<AppRoute>('/uninstall/:clientId', ({ params }, reply) => send(reply, uninstall(webflow, params.clientId)))
-  server.post<AppRoute>('/webhook/:clientId', async (request, reply) => send(reply, await sendWebhook(webflow, request.params.clientId, callOf(request))))
+  server.post<AppRoute>('/webhook/:clientId', async (request, reply) => send(reply, await sendWebhook(wiring, request.params.clientId, callOf(request))))
   server.post('/sign-in', (request, reply) => send(reply, signIn(webflow, callOf(request))))
   server.post('/fail', (request, reply) => send(reply, breakNext(wiring, callOf(request))))
   return server

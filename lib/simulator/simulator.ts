@@ -160,7 +160,7 @@ export function createSimulator (options: SimulatorOptions): Simulator {
       webflow.user = user
     },
     async deliver (target, webhook, options) {
-      return deliver(config, target, webhook, options)
+      return deliver(config, closing.signal, target, webhook, options)
     },
     fail (endpoint, fault) {
       faults.add(endpoint, fault)

@@ -43,8 +43,8 @@ export interface Delivery {
   readonly attempts: number
 }
 
-/** Delivers a webhook, and delivers it again while the answer is not 200 and retries are left. */
-export async function deliver ({ behavior, defaultApp, now }: Config, target: WebhookTarget, { triggerType, payload }: Webhook, options: DeliveryOptions = {}): Promise<Delivery> {
+/** Delivers a webhook, and delivers it again while the answer is not 200 and retries are left. Rejects once `closing` is aborted. */
+export async function deliver ({ behavior, defaultApp, now }: Config, closing: AbortSignal, target: WebhookTarget, { triggerType, payload }: Webhook, options: DeliveryOptions = {}): Promise<Delivery> {
   const { secret = defaultApp.clientSecret, timestamp = now(), retries = 0 } = options
   const path = options.path ?? webhookUrlBeside(defaultApp.defaultRedirectUri).pathname
   const body = JSON.stringify({ triggerType, payload })
@@ -58,7 +58,7 @@ export async function deliver ({ behavior, defaultApp, now }: Config, target: We
       'x-webflow-signature': createHmac('sha256', secret).update(`${signedAt}:${body}`).digest('hex')
     }
     statusCode = typeof target === 'string' || target instanceof URL
-      ? await post(options.path === undefined ? target : new URL(options.path, target), headers, body)
+      ? await post(options.path === undefined ? target : new URL(options.path, target), { method: 'POST', headers, body, redirect: 'manual', signal: closing })
       : (await target.inject({ method: 'POST', url: path, headers, payload: body })).statusCode
     attempts++
   } while (statusCode !== 200 && attempts <= retries)
@@ -70,8 +70,8 @@ export function webhookUrlBeside (redirectUri: string): URL {
   return new URL('webhook', redirectUri.replace(/\/+(?=$|\?)/, ''))
 }
 
-async function post (url: string | URL, headers: Record<string, string>, body: string): Promise<number> {
-  const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual' })
+async function post (url: string | URL, request: RequestInit): Promise<number> {
+  const response = await fetch(url, request)
   await response.body?.cancel()
   return response.status
 }
