@@ -326,8 +326,8 @@ t.test('a slow body has ten seconds, and what does not end by then is refused', 
   let reading = 0
   app.server.prependListener('request', (request) => { request.on('data', () => { reading++ }) })
   const port = await listen(app)
-  const headers = Object.entries({ host: 'x', 'content-length': String(Buffer.byteLength(body)), ...sign(body) }).map(([name, value]) => `${name}: ${value}\r\n`).join('')
-  for (const [wait, status] of [[9999, '200'], [10_000, '401']] as const) {
+  for (const [wait, status, signature, reason] of [[9999, '200', sign(body), ''], [10_000, '401', sign(body), 'signature_invalid'], [10_000, '401', {}, 'signature_missing']] as const) {
+    const headers = Object.entries({ host: 'x', 'content-length': String(Buffer.byteLength(body)), ...signature }).map(([name, value]) => `${name}: ${value}\r\n`).join('')
     reading = 0
     const socket = connectSocket(port, '127.0.0.1')
     let answer = ''
@@ -340,7 +340,7 @@ t.test('a slow body has ten seconds, and what does not end by then is refused', 
     await turns()
     if (status === '200') socket.write(Buffer.from(body).subarray(10))
     await until(() => answer.includes('\r\n\r\n'))
-    t.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer)
+    t.ok(answer.startsWith(`HTTP/1.1 ${status} `) && answer.includes(reason), answer)
     if (status === '200') socket.destroy()
     await closed
   }

@@ -19,8 +19,7 @@ const messages: Record<WebhookReason, string> = {
   body_invalid: 'The webhook is signed, but its body is not a JSON object in UTF-8 with a string `triggerType`.'
 }
 
-/** Makes the error for a webhook that is refused. */
-export function webhookInvalid (reason: WebhookReason): WebflowOAuthError {
+function webhookInvalid (reason: WebhookReason): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_WEBHOOK_INVALID', messages[reason], { reason })
 }
 
