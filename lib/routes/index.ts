@@ -60,6 +60,10 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
   if (webhook !== null && onWebhook !== undefined) {
     const route = new WebhookRoute(parts, onWebhook)
     await fastify.register(async (scope) => {
+      scope.addHook('onRequest', (_request, reply, done) => {
+        closing.refuseWithoutPage(reply)
+        done()
+      })
       scope.removeAllContentTypeParsers()
       scope.addContentTypeParser('*', readWebhook)
       scope.route({ ...createOptions(), errorHandler: route.errorHandler, method: 'POST', url: webhook, preParsing: hideMalformedType, handler: route.handler })
