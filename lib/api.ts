@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from './caller/begin.ts'
 import { createGuard, sessionEnded, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
@@ -5,10 +6,12 @@ import { isGuest } from './caller/designer-sessions.ts'
 import { readIdTokenRequest } from './caller/id-token-request.ts'
 import { isUser, maxUserLength } from './caller/identity.ts'
 import { withDeadline } from './collections/deadline.ts'
+import { isObject } from './collections/json.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
 import type { AnyReply, AnyRequest } from './http/any-server.ts'
 import { resolveScope } from './options/resolve.ts'
 import type { Scope } from './options/scopes.ts'
+import type { WebhookEvent } from './options/webhook-event.ts'
 import type { WebflowToken } from './options/webflow-token.ts'
 import type { Parts } from './routes/parts.ts'
 import { resolveQuery, type TokenQuery } from './tokens/query.ts'
@@ -19,6 +22,7 @@ import { checkStatus, type TokenStatus } from './tokens/status.ts'
 import { revokeAll, revokeToken, type TokenRevocation } from './tokens/revocation.ts'
 import type { DesignerUser } from './webflow/id-token-answers.ts'
 import { reportedStatus } from './webflow/reported-status.ts'
+import { verifyWebhook } from './webflow/webhook.ts'
 
 /** Identifies a token outside a request: by the `id` of the token, or with `identify` by the user to whom it belongs. */
 export type TokenReference = string | { user: string }
@@ -39,6 +43,14 @@ export interface StartAuthorizationOptions {
    * the URL in a popup. Defaults to false.
    */
   popup?: boolean | undefined
+}
+
+/** A webhook as a route of the app has received it. */
+export interface ReceivedWebhook {
+  /** The headers as Node gives them, such as `request.headers`. */
+  headers: IncomingHttpHeaders
+  /** The body as it was sent. JSON that was parsed and written again does not fit the signature. */
+  body: Buffer | string
 }
 
 /** The result of a revocation. */
@@ -130,6 +142,12 @@ export interface WebflowOAuth {
    * `WEBFLOW_OAUTH_TOKEN_REQUIRED` or `WEBFLOW_OAUTH_SCOPE_MISSING`, both with `authorizeUrl`, if no token can ask.
    */
   resolveIdToken (request: AnyRequest, idToken: string, options: ResolveIdTokenOptions): Promise<ResolvedIdToken>
+  /**
+   * Verifies a webhook that a route of the app's own has received, by the same checks as the plugin's route, and resolves with
+   * the event. Rejects with `WEBFLOW_OAUTH_WEBHOOK_INVALID`, or with `WEBFLOW_OAUTH_INVALID_OPTION` if the body is neither a
+   * Buffer nor a string. The option `onWebhook` is not needed.
+   */
+  verifyWebhook (webhook: ReceivedWebhook): Promise<WebhookEvent>
   /** Forgets the caller's token and deletes the session cookie, for the app's own logout. Webflow is not told. */
   endSession (request: AnyRequest, reply: AnyReply): Promise<void>
 }
@@ -237,6 +255,13 @@ export function createApi (parts: Parts): WebflowOAuth {
       refuseUnknown(options, ['siteId', 'workspaceId'])
       const { user, siteId, token } = await idTokens.resolve(readIdTokenRequest(request.ip, idToken, options))
       return { user, siteId, token: useFound(token) }
+    },
+
+    async verifyWebhook ({ headers, body }) {
+      // A `Headers` object of fetch has no members, so every webhook would look unsigned.
+      if (!isObject(headers) || typeof headers.get === 'function') return refuseOption('headers', 'must be the headers as Node gives them, such as `request.headers`')
+      if (typeof body !== 'string' && !Buffer.isBuffer(body)) return refuseOption('body', 'must be a Buffer or a string with the body as it was sent: add a content type parser with `parseAs: \'buffer\'` to the route\'s scope')
+      return verifyWebhook(settings, headers, Buffer.from(body), Date.now())
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {

@@ -15,6 +15,7 @@ const statusCodes = {
   WEBFLOW_OAUTH_SCOPE_MISSING: 403,
   WEBFLOW_OAUTH_USER_REQUIRED: 401,
   WEBFLOW_OAUTH_CROSS_SITE: 403,
+  WEBFLOW_OAUTH_WEBHOOK_INVALID: 401,
   WEBFLOW_OAUTH_ID_TOKEN_INVALID: 401,
   WEBFLOW_OAUTH_INVALID_REQUEST: 400,
   WEBFLOW_OAUTH_TOO_MANY_REQUESTS: 429
@@ -33,6 +34,13 @@ export type StateReason =
   | 'cookie_missing'
   | 'other_browser'
   | 'other_user'
+
+/** Why a webhook was refused: the `reason` of `WEBFLOW_OAUTH_WEBHOOK_INVALID`. */
+export type WebhookReason =
+  | 'signature_missing'
+  | 'signature_invalid'
+  | 'stale'
+  | 'body_invalid'
 
 /** Optional details of an error. */
 export interface ErrorDetails {

@@ -240,13 +240,13 @@ t.test('every error code and every reason is explained: what it looks like, the 
   const explained = read('docs/errors.md')
   const sources = read('lib/errors.ts')
   const statuses = [...sources.matchAll(/^ {2}(WEBFLOW_OAUTH_\w+): (\d+)/gm)].map(([, code = '', status = '']) => [code, status] as const)
-  const reasons = names(between(sources, 'type StateReason =', '\n\n'), /'(\w+)'/g)
+  const reasons = names(between(sources, 'type StateReason =', '\n\n') + between(sources, 'type WebhookReason =', '\n\n'), /'(\w+)'/g)
   t.ok(reasons.length > 5)
   t.strictSame(names(explained, /^### (WEBFLOW_OAUTH_\w+)$/gm), statuses.map(([code]) => code).sort())
   t.strictSame(names(explained, /^#### (\w+)$/gm), reasons)
   t.strictSame(names(sectionOf(explained, 'All codes'), /\[`(\w+)`\]\(#[a-z_]+\)(?! \|)/g), reasons)
 
-  for (const heading of [...statuses.map(([code]) => code), ...reasons].filter((heading) => heading !== 'WEBFLOW_OAUTH_STATE_INVALID')) {
+  for (const heading of [...statuses.map(([code]) => code), ...reasons].filter((heading) => heading !== 'WEBFLOW_OAUTH_STATE_INVALID' && heading !== 'WEBFLOW_OAUTH_WEBHOOK_INVALID')) {
     t.strictSame([...sectionOf(explained, heading).matchAll(/^- \*\*(.+?):\*\* \S/gm)].map(([, label]) => label), ['Looks like', 'Usual cause', 'See it', 'Remedy'], heading)
   }
   for (const [code, status] of statuses) t.match(sectionOf(explained, code), new RegExp(`\\b${status}\\b`), code)

@@ -65,7 +65,7 @@ t.test('every option that is left out has its default', async (t) => {
   const { store, secrets, paths, returnRules, popupOrigins, ...settings } = settingsOf()
   t.ok(store instanceof MemoryStore)
   t.equal(secrets.length, 1)
-  t.strictSame(paths.routes, { authorize: '/webflow/authorize', callback: '/webflow/callback', revoke: '/webflow/revoke', designer: null })
+  t.strictSame(paths.routes, { authorize: '/webflow/authorize', callback: '/webflow/callback', revoke: '/webflow/revoke', designer: null, webhook: null })
   t.equal(paths.publicPrefix, '')
   t.equal(paths.authorizeUrl, 'https://app.example.com/webflow/authorize')
   t.strictSame([...returnRules.allowedOrigins], ['https://app.example.com'])
@@ -101,6 +101,9 @@ t.test('every option that is left out has its default', async (t) => {
       authorizedBy: 'https://api.webflow.com/v2/token/authorized_by',
       resolve: 'https://api.webflow.com/beta/token/resolve'
     },
+    webhookSecrets: [clientSecret],
+    webhookMaxAge: 300,
+    onWebhook: undefined,
     identify: undefined,
     beforeStore: undefined,
     onSuccess: undefined,
@@ -112,7 +115,7 @@ t.test('every option that is left out has its default', async (t) => {
 
 t.test('an option that is undefined counts as left out', async (t) => {
   const names = ['region', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'routeConfig', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'signInRedirect', 'allowedOrigins',
-    'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
+    'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'introspect', 'endpoints', 'onWebhook', 'webhookPath', 'webhookSecret', 'webhookMaxAge', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke', 'onDisconnect']
   t.strictSame(JSON.stringify(settingsOf(Object.fromEntries(names.map((name) => [name, undefined])))), JSON.stringify(settingsOf()))
 })
 

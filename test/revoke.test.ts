@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { MemoryStore, type TokenStore, type WebflowToken } from '../lib/index.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser, navigation } from './support/browser.ts'
+import { tick } from './support/clock.ts'
 
 const revokePath = '/webflow/revoke'
 const sessionCookie = '__Host-webflow'
@@ -264,10 +265,10 @@ t.test('revoke waits five seconds for the end of a form', async (t) => {
   await parsing
   const turn = () => new Promise((resolve) => { setImmediate(resolve) })
   await turn()
-  mock.timers.tick(4999)
+  tick(4999)
   await turn()
   t.equal(seen.length, 0)
-  mock.timers.tick(1)
+  tick(1)
   t.equal(await connection.statusOfAnswer(), '200')
   t.strictSame(seen, [{ body: undefined, type: formType }])
   connection.write('x'.repeat(17) + head('Content-Length: 0'))

@@ -136,7 +136,7 @@ t.test('a handler sees the config of its route, and the mark of the plugin\'s ro
 
 t.test('a config of no route, of no object, or with `webflowToken` fails register by name', async (t) => {
   const rows: ReadonlyArray<readonly [routeConfig: unknown, message: RegExp]> = [
-    [{ callbacks: {} }, /^`routeConfig\.callbacks` is not a route of the plugin: the routes are authorize, callback, revoke, designer\.$/],
+    [{ callbacks: {} }, /^`routeConfig\.callbacks` is not a route of the plugin: the routes are authorize, callback, revoke, webhook, designer\.$/],
     [{ toString: {} }, /^`routeConfig\.toString` is not a route/],
     ...[null, 5, 'x', [], () => ({}), new Map()].map((authorize) => [{ authorize }, /^`routeConfig\.authorize` must be an object/] as const),
     ...[true, false, undefined].map((webflowToken) => [{ revoke: { webflowToken } }, /^`routeConfig\.revoke` must not hold `webflowToken`: /] as const)

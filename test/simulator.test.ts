@@ -1,8 +1,11 @@
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { Writable } from 'node:stream'
-import t from 'tap'
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { WebflowClient } from 'webflow-api'
 import { createSimulator } from '../lib/simulator/index.ts'
@@ -774,6 +777,98 @@ t.test('switches', async (t) => {
     t.match(await get('/v2/token/introspect', await connect({ workspaceId: ids.studio })), {
       body: { authorization: { authorizedTo: { siteIds: [ids.engine, ids.notes], workspaceIds: [ids.studio] } } }
     })
+  })
+})
+
+/** Starts an app that remembers the webhooks it receives and answers with the given statuses, then with 200. */
+async function startReceiver (t: Test, ...statuses: number[]) {
+  const received: Array<{ url: string, body: unknown, headers: Record<string, unknown>, isSigned: (secret: string) => boolean }> = []
+  const receiver = Fastify()
+  t.teardown(() => receiver.close())
+  receiver.removeAllContentTypeParsers()
+  receiver.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => { done(null, body) })
+  receiver.post('/*', async ({ url, headers, body }, reply) => {
+    const isSigned = (secret: string) => createHmac('sha256', secret).update(`${headers['x-webflow-timestamp']}:${body}`).digest('hex') === headers['x-webflow-signature']
+    received.push({ url, headers, isSigned, body: JSON.parse(String(body)) })
+    return reply.code(statuses.shift() ?? 200).header('location', '/elsewhere').send()
+  })
+  return { receiver, received, url: await receiver.listen({ port: 0, host: '127.0.0.1' }) }
+}
+
+t.test('webhooks', async (t) => {
+  const webhook = { triggerType: 'site_publish', payload: { siteId: ids.engine, publishedOn: 'é' } }
+
+  t.test('deliver signs the bytes with the client secret, and posts them to a Fastify instance beside the redirect URI', async (t) => {
+    const { webflow } = await start(t)
+    const { receiver, received } = await startReceiver(t)
+    t.strictSame(await webflow.deliver(receiver, webhook), { statusCode: 200, attempts: 1 })
+    t.match(received, [{ url: '/webflow/webhook', body: webhook, headers: { 'content-type': 'application/json', 'x-webflow-timestamp': /^\d{13}$/, 'x-webflow-signature': hex64 } }])
+    t.equal(received[0]?.isSigned(app.clientSecret), true)
+    await webflow.deliver(receiver, webhook, { secret: 'another', timestamp: 5, path: '/hooks?a=b' })
+    t.match(received[1], { url: '/hooks?a=b', headers: { 'x-webflow-timestamp': '5' } })
+    t.equal(received[1]?.isSigned('another'), true)
+  })
+
+  t.test('deliver posts to a URL, and rejects only when there is no answer', async (t) => {
+    const { webflow } = await start(t)
+    const { receiver, received, url } = await startReceiver(t, 302, 500)
+    t.strictSame(await webflow.deliver(`${url}/a?b=c`, webhook), { statusCode: 302, attempts: 1 }, 'a redirect is not followed')
+    t.strictSame(await webflow.deliver(new URL(url), webhook, { path: '/d' }), { statusCode: 500, attempts: 1 })
+    t.strictSame(received.map(({ url }) => url), ['/a?b=c', '/d'])
+    t.ok(received.every(({ isSigned }) => isSigned(app.clientSecret)))
+    await receiver.close()
+    await t.rejects(webflow.deliver(url, webhook))
+  })
+
+  t.test('closing the simulator ends a delivery that is not answered', async (t) => {
+    const { webflow } = await start(t)
+    let receive = () => {}
+    const received = new Promise<void>((resolve) => { receive = resolve })
+    const silent = createServer(() => { receive() }).listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    t.teardown(() => silent.close())
+    const address = silent.address()
+    const delivery = webflow.deliver(`http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`, webhook)
+    await received
+    await Promise.all([t.rejects(delivery), webflow.close()])
+  })
+
+  t.test('deliver repeats a webhook until it is answered with 200, at most as often as `retries` says', async (t) => {
+    const { webflow } = await start(t)
+    const { receiver } = await startReceiver(t, 500, 204, 500, 500, 500)
+    t.strictSame(await webflow.deliver(receiver, webhook, { retries: 1 }), { statusCode: 204, attempts: 2 })
+    t.strictSame(await webflow.deliver(receiver, webhook, { retries: 2 }), { statusCode: 500, attempts: 3 })
+    t.strictSame(await webflow.deliver(receiver, webhook, { retries: 3 }), { statusCode: 200, attempts: 1 })
+  })
+
+  t.test('webhookRetries: a repetition is signed anew with its own time, or carries the first time and signature', async (t) => {
+    for (const [behavior, timestamps] of [[{}, ['5', '7']], [{ webhookRetries: 'signed-anew' }, ['5', '7']], [{ webhookRetries: 'same' }, ['5', '5']]] as const) {
+      const { webflow } = await start(t, { now: () => 7, behavior })
+      const { receiver, received } = await startReceiver(t, 500)
+      t.strictSame(await webflow.deliver(receiver, webhook, { timestamp: 5, retries: 3 }), { statusCode: 200, attempts: 2 })
+      t.strictSame(received.map(({ headers }) => headers['x-webflow-timestamp']), timestamps)
+      t.ok(received.every(({ isSigned }) => isSigned(app.clientSecret)))
+    }
+  })
+
+  t.test('the dashboard sends a webhook with one click, and shows how the app answered', async (t) => {
+    const { receiver, received, url } = await startReceiver(t, 200, 401)
+    const { webflow } = await start(t, { app: { ...app, redirectUris: [`${url}/webflow/callback/`] } })
+    const dashboard = async () => (await webflow.server.inject('/')).body
+    const click = (clientId: string, trigger: string) => webflow.server.inject({ method: 'POST', url: `/webhook/${clientId}`, headers: form, payload: `trigger=${trigger}` })
+    t.match(await dashboard(), `action="/webhook/${app.clientId}"`)
+    t.match(await dashboard(), 'Webhook to /webflow/webhook')
+    for (const answer of ['200.', '401, which Webflow takes for a failure.', null]) {
+      if (answer === null) await receiver.close()
+      const { statusCode, headers } = await click(app.clientId, 'site_publish')
+      t.strictSame([statusCode, headers.location], [302, '/'])
+      t.match(await dashboard(), `The webhook site_publish to ${url}/webflow/webhook ${answer === null ? 'got no answer.' : `was answered with ${answer}`}`)
+    }
+    t.match(received[0], { url: '/webflow/webhook', body: { triggerType: 'site_publish', payload: { siteId: ids.engine } } })
+    t.equal(received[0]?.isSigned(app.clientSecret), true)
+    t.equal((await click('unknown', 'site_publish')).statusCode, 404)
+    t.equal((await click(app.clientId, 'unknown')).statusCode, 400)
+    t.equal(received.length, 2)
   })
 })
 

@@ -4,7 +4,8 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type DesignerOptions, type DesignerUser, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowDesigner, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken
+  type Authorization, type DesignerOptions, type DesignerUser, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowDesigner, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken,
+  type WebhookEvent, type WebhookReason
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
@@ -32,7 +33,16 @@ const options: WebflowOAuthOptions = {
   onSuccess: (token, _request, reply: FastifyReply) => reply.send(token.scope),
   onFailure: (error) => { if (error instanceof WebflowOAuthError) assertType<Equal<typeof error.code, ErrorCode>>() },
   onRevoke: (_token, request) => { assertType<Equal<typeof request, FastifyRequest | null>>() },
-  onDisconnect: (_token, reason) => { assertType<Equal<typeof reason, 'revoked' | 'superseded'>>() }
+  onDisconnect: (_token, reason) => { assertType<Equal<typeof reason, 'revoked' | 'superseded'>>() },
+  onWebhook: async (event, request) => {
+    assertType<Equal<typeof event, WebhookEvent>>()
+    assertType<Equal<typeof event.payload, unknown>>()
+    assertType<Equal<typeof event.siteId, string | null>>()
+    assertType<Equal<typeof event.sentAt, Date>>()
+    request.log.info(event.bodyId)
+  },
+  webhookSecret: [process.env['WEBHOOK_KEY'], 'another'],
+  webhookMaxAge: 2400
 }
 
 const fastify = Fastify({ logger: true })
@@ -77,6 +87,13 @@ const plugin = async (scope: FastifyInstance): Promise<void> => { scope.get('/',
 await fastify.register(plugin)
 
 assertType<Equal<typeof fastify.webflowOAuth.apiUrl, string>>()
+fastify.post<{ Body: Buffer }>('/hooks', async ({ headers, body }) => {
+  const event = await fastify.webflowOAuth.verifyWebhook({ headers, body })
+  assertType<Equal<typeof event, WebhookEvent>>()
+  return await fastify.webflowOAuth.verifyWebhook({ headers, body: '' })
+})
+const webhookReasons: WebhookReason[] = ['signature_missing', 'signature_invalid', 'stale', 'body_invalid']
+
 const scopes: Scope[] = ['cms:write', 'anything:read']
 const message: PopupMessage = { source: 'fastify-webflow-oauth', outcome: 'failed', code: 'WEBFLOW_OAUTH_ACCESS_DENIED' }
 assertType<Equal<typeof message.outcome, 'connected' | 'failed'>>()
@@ -93,14 +110,16 @@ const status = await fastify.webflowOAuth.checkToken('id')
 assertType<Equal<typeof status, 'active' | 'revoked' | 'unknown' | null>>()
 diagnostics.flowEnd.subscribe((message) => { assertType<Equal<typeof message, FlowEnd>>() })
 
-const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same' } })
+const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same', webhookRetries: 'same' } })
+const { statusCode, attempts } = await simulator.deliver(fastify, { triggerType: 'form_submission', payload: { siteId: '62f3b1f7eafac55d0c64ef91' } }, { retries: 3 })
+assertType<Equal<typeof statusCode | typeof attempts, number>>()
 const fault: Fault = { status: 503, times: 2 }
 simulator.fail('token', fault)
 simulator.fail('revoke', 'half_body')
 simulator.fail('resolve', { status: 401 })
 const idToken: string = simulator.mintIdToken({ siteId: 'a' })
 const tests: Array<{ title: string, run: () => Promise<void> }> = storeTests({ createStore: () => new MemoryStore() })
-console.log(simulator.endpoints.token, scopes, reasons, tests.length, designer, withoutOrigins, idToken)
+console.log(simulator.endpoints.token, scopes, reasons, webhookReasons, tests.length, designer, withoutOrigins, idToken)
 
 // @ts-expect-error: a token is there to be read
 fastify.get('/wrong', async (request) => { request.webflowToken = null })
@@ -118,6 +137,8 @@ const loaded: RouteConfig = { authorize: { webflowToken: false } }
 const misnamed: RouteConfig = { callbacks: {} }
 // @ts-expect-error: Webflow has two regions
 const elsewhere: WebflowOAuthOptions = { ...options, region: 'asia' }
+// @ts-expect-error: a webhook is verified by its bytes
+await fastify.webflowOAuth.verifyWebhook({ headers: {}, body: { triggerType: 'x' } })
 // @ts-expect-error: a store has four functions
 const half: TokenStore = { get: async () => null, set: async () => true, delete: async () => true }
 // @ts-expect-error: `getToken` takes an id or a user

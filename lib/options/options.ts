@@ -8,6 +8,7 @@ import type { Region } from './regions.ts'
 import type { RouteConfig } from './route-config.ts'
 import type { Scope } from './scopes.ts'
 import type { WebflowToken } from './webflow-token.ts'
+import type { WebhookEvent } from './webhook-event.ts'
 
 /**
  * The options of the plugin. If an option is wrong, missing or unknown, `register` fails with
@@ -157,6 +158,31 @@ export interface WebflowOAuthOptions {
   endpoints?: Partial<Endpoints> | undefined
 
   /**
+   * Handles a webhook whose signature was verified. With this option, the plugin registers the route `POST webhookPath`.
+   * The answer is 200 once the function has resolved. If it throws, the answer is 500, or the status of a
+   * `WebflowOAuthError` with 502, 503 or 504, and Webflow delivers the webhook again. Defaults to none: no such route.
+   */
+  onWebhook?: ((event: WebhookEvent, request: FastifyRequest) => unknown) | undefined
+
+  /**
+   * The path of the webhook route. Needs `onWebhook`.
+   * Defaults to the callback's path with its last segment replaced by `webhook`.
+   */
+  webhookPath?: string | undefined
+
+  /**
+   * More keys that webhooks may be signed with, besides `clientSecret`: the `secretKey` of a webhook that was made with a site
+   * token, or an earlier client secret. A string or a list of strings. Defaults to none.
+   */
+  webhookSecret?: string | ReadonlyArray<string | undefined> | undefined
+
+  /**
+   * How far the timestamp of a webhook may be from the present, in seconds, in either direction. Defaults to 300.
+   * Webflow repeats failed deliveries after ten minutes. If the repetitions carry the old timestamp, set it to 2400.
+   */
+  webhookMaxAge?: number | undefined
+
+  /**
    * Runs after the exchange and before the token is stored. If it throws, nothing is stored and the flow fails with the
    * error that it threw. The `statusCode` of that error is the status of the answer.
    */
@@ -165,7 +191,10 @@ export interface WebflowOAuthOptions {
   /** Runs after the token was stored. It may send the answer itself. If it throws, the error is logged and changes nothing. */
   onSuccess?: ((token: WebflowToken, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
-  /** Runs whenever one of the plugin's routes fails. It may send the answer itself. */
+  /**
+   * Runs whenever one of the plugin's routes fails. It may send the answer itself, except on the webhook route, where it runs
+   * after the answer and is not told of refused webhooks.
+   */
   onFailure?: ((error: Error, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
   /**

@@ -4,7 +4,7 @@ import { normalizePath, plainPath } from '../http/return-to.ts'
 /** The paths of one instance of the plugin. */
 export interface Paths {
   /** The route paths in the router's spelling, without the prefix of the scope in which the plugin is registered. */
-  routes: { authorize: string, callback: string, revoke: string | null, designer: string | null }
+  routes: { authorize: string, callback: string, revoke: string | null, designer: string | null, webhook: string | null }
   /** The path of the callback as the app sees it, including the prefix of the scope. */
   callback: string
   /** The prefix that a proxy removes: public paths begin with it, and the app's paths do not. */
@@ -25,25 +25,29 @@ export interface PathOptions {
   revokePath: string | false | undefined
   /** The path of the route for the Designer Extension; false for no such route. */
   designerPath: string | false | undefined
+  /** False without `onWebhook`. */
+  webhookPath: string | false | undefined
 }
 
 /** Works out the paths of the routes, and their public paths. */
-export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, designerPath }: PathOptions): Paths {
+export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, designerPath, webhookPath }: PathOptions): Paths {
   const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
   const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath)
-  const optional = (option: string, path: string | false | undefined, name: string) => path === false
-    ? null
-    : path === undefined ? sibling(callback, name) : checkPath(option, path)
+  const optional = (option: string, path: string | false | undefined, name: string) => {
+    if (path === false) return null
+    return path === undefined ? sibling(callback, name) : checkPath(option, path)
+  }
   const revoke = optional('revokePath', revokePath, 'revoke')
   const designer = optional('designer.path', designerPath, 'designer')
+  const webhook = optional('webhookPath', webhookPath, 'webhook')
 
   const full = (path: string) => prefix.replace(/\/$/, '') + path
   const publicPrefix = redirectUri.pathname.endsWith(full(callback)) ? redirectUri.pathname.slice(0, -full(callback).length) : ''
-  const routes = [authorize, callback, revoke, designer].filter((path) => path !== null)
+  const routes = [authorize, callback, revoke, webhook, designer].filter((path) => path !== null)
   const own = new Set(routes.map((path) => normalizePath(publicPrefix + full(path))).concat(normalizePath(redirectUri.pathname)))
   if (new Set(routes.map(plainPath)).size < routes.length) {
     if (designer !== null && routes.filter((path) => plainPath(path) === plainPath(designer)).length > 1) refuseOption('designer.path', `is ${designer}, like another path of the plugin: set it to another path`)
-    refuseOption('authorizePath', 'and `revokePath` must differ from each other and from the path of the callback: set one of them to another path')
+    refuseOption('authorizePath', `and \`revokePath\`${webhook === null ? '' : ' and `webhookPath`'} must differ from each other and from the path of the callback: set one of them to another path`)
   }
 
   return {
@@ -51,7 +55,8 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
       authorize: routePath('authorizePath', authorize),
       callback: routePath(callbackPath === undefined ? 'redirectUri' : 'callbackPath', callback),
       revoke: revoke === null ? null : routePath('revokePath', revoke),
-      designer: designer === null ? null : routePath('designer.path', designer)
+      designer: designer === null ? null : routePath('designer.path', designer),
+      webhook: webhook === null ? null : routePath('webhookPath', webhook)
     },
     callback: full(callback),
     publicPrefix,

@@ -15,7 +15,7 @@ import { isScopeToken } from './scopes.ts'
 import { resolveEndpoints, resolveOrigins, resolveRedirectUri, resolveTarget } from './urls.ts'
 
 /** The options after checking: complete and frozen. */
-export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
+export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'onWebhook' | 'beforeStore' | 'onSuccess' | 'onFailure' | 'onRevoke' | 'onDisconnect'> {
   readonly clientId: string
   readonly clientSecret: string
   readonly redirectUri: string
@@ -47,6 +47,10 @@ export interface Settings extends Pick<WebflowOAuthOptions, 'identify' | 'before
   readonly introspect: boolean
   readonly designer: DesignerSettings | null
   readonly endpoints: Endpoints
+  /** The keys that a webhook may be signed with: the client secret first, then those of `webhookSecret`. */
+  readonly webhookSecrets: readonly string[]
+  /** In seconds. */
+  readonly webhookMaxAge: number
 }
 
 const day = 24 * 60 * 60
@@ -81,6 +85,10 @@ const known: Record<keyof WebflowOAuthOptions, true> = {
   introspect: true,
   designer: true,
   endpoints: true,
+  onWebhook: true,
+  webhookPath: true,
+  webhookSecret: true,
+  webhookMaxAge: true,
   beforeStore: true,
   onSuccess: true,
   onFailure: true,
@@ -106,14 +114,25 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     region = 'us', authorizePath, callbackPath, revokePath, revokeMethod = 'POST', routeConfig = {}, successRedirect = '/', failureRedirect, revokeRedirect = '/',
     signInRedirect,
     onMissingState = 'restart', cookieName = 'webflow', identify, sessionMaxAge = (identify === undefined ? 30 : 365) * day,
-    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}
+    flowMaxAge = 900, timeout = 10_000, storeTimeout = 1000, introspect = true, endpoints = {}, onWebhook, webhookPath, webhookMaxAge = 300
   } = options
   const scope = resolveScope('scope', options.scope)
   const secrets = resolveSecrets(options.secret, clientSecret)
+  const webhookSecrets = [clientSecret, ...resolveWebhookSecrets(options.webhookSecret, secrets)]
   // A secret looks like a valid but unknown scope, and the warning about unknown scopes would print it.
-  if ([clientSecret, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
+  if ([...webhookSecrets, ...secrets.map(String)].some((secret) => scope.includes(secret))) refuseOption('scope', 'holds one of the app\'s secrets: are two environment variables mixed up?')
   const designer = resolveDesigner(options.designer, { introspect, scope })
-  const paths = resolvePaths({ redirectUri: url, prefix, authorizePath, callbackPath, revokePath, designerPath: options.designer === undefined ? false : options.designer.path })
+  optionalFunction('onWebhook', onWebhook)
+  if (webhookPath !== undefined && onWebhook === undefined) refuseOption('webhookPath', 'needs `onWebhook`: without that function, the plugin has no webhook route')
+  const paths = resolvePaths({
+    redirectUri: url,
+    prefix,
+    authorizePath,
+    callbackPath,
+    revokePath,
+    designerPath: options.designer === undefined ? false : options.designer.path,
+    webhookPath: onWebhook === undefined ? false : webhookPath
+  })
   if (signInRedirect !== undefined && identify === undefined) refuseOption('signInRedirect', 'needs the option `identify`: without that option, the app has no users who could sign in')
   const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect' | 'signInRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -147,6 +166,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     introspect: oneOf('introspect', introspect, [true, false]),
     designer,
     endpoints: resolveEndpoints(endpoints, region),
+    webhookSecrets,
+    webhookMaxAge: resolveDuration('webhookMaxAge', webhookMaxAge, 'seconds'),
+    onWebhook,
     identify: optionalFunction('identify', identify),
     beforeStore: optionalFunction('beforeStore', options.beforeStore),
     onSuccess: optionalFunction('onSuccess', options.onSuccess),
@@ -186,6 +208,20 @@ function resolveSecrets (value: unknown, clientSecret: string): readonly Buffer[
     if (bytes.length < 32) return refuseOption(option, `must have at least 32 bytes: ${remedy}`)
     if (bytes.equals(Buffer.from(clientSecret))) return refuseOption(option, `must not be the client secret, because Webflow signs webhooks with that one: ${remedy}`)
     return bytes
+  })
+}
+
+function resolveWebhookSecrets (value: unknown, secrets: readonly Buffer[]): readonly string[] {
+  const option = 'webhookSecret'
+  if (value === undefined) return []
+  const list: readonly unknown[] = Array.isArray(value) ? [...value] : [value]
+  if (list.length === 0) return refuseOption(option, 'is an empty list: leave out the option if all webhooks are signed with the client secret')
+  return list.map((secret) => {
+    // An empty key would let anybody sign webhooks.
+    if (secret === undefined || secret === null || secret === '') return refuseOption(option, 'is empty or has an empty or missing entry: is an environment variable not set?')
+    if (typeof secret !== 'string' || !/^[\x21-\x7e]+$/.test(secret)) return refuseOption(option, 'must be a string of visible ASCII characters, or a list of such strings: does an environment variable end with a line break?')
+    if (secrets.some((own) => own.equals(Buffer.from(secret)))) return refuseOption(option, 'holds a value of `secret`, which Webflow must not know: are two environment variables mixed up?')
+    return secret
   })
 }
 

@@ -13,12 +13,14 @@ export interface RouteConfig {
   callback?: PluginRouteConfig | undefined
   /** For the revoke route. */
   revoke?: PluginRouteConfig | undefined
+  /** For the route that receives webhooks. */
+  webhook?: PluginRouteConfig | undefined
   /** For `POST` and `OPTIONS` of the route of the Designer Extension. */
   designer?: PluginRouteConfig | undefined
 }
 
 /** The names of the routes that can have a config. Typed as a Record, so that a missing name is a compile error. */
-const names: Readonly<Record<keyof RouteConfig, true>> = { authorize: true, callback: true, revoke: true, designer: true }
+const names: Readonly<Record<keyof RouteConfig, true>> = { authorize: true, callback: true, revoke: true, webhook: true, designer: true }
 
 /** The configs after checking: copies of what the app gave, one for each route that has one. */
 export type RouteConfigs = Readonly<Partial<Record<keyof RouteConfig, object>>>

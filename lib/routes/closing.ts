@@ -22,6 +22,8 @@ export class Closing {
   readonly #instances: Set<Closing>
   /** The unanswered requests on the plugin's routes, each with a promise that resolves when it is over. */
   readonly #open = new Map<FastifyReply, Promise<void>>()
+  /** The requests that get JSON instead of a page, even if they look like a navigation. */
+  readonly #withoutPage = new WeakSet<FastifyReply>()
   /** Resolves when the time for closing is over. Null until the app begins to close. */
   #expired: Promise<void> | null = null
   #timer: NodeJS.Timeout | undefined
@@ -56,6 +58,11 @@ export class Closing {
         resolve()
       })
     }))
+  }
+
+  /** Marks a request that is refused with JSON, even if it looks like a navigation. */
+  refuseWithoutPage (reply: FastifyReply): void {
+    this.#withoutPage.add(reply)
   }
 
   /** Waits until all open requests and tasks are done, this hook's time is up, or the time for closing is over. */
@@ -128,7 +135,7 @@ export class Closing {
   #answerFor (reply: FastifyReply): { headers: Record<string, string>, body: string } {
     const { settings } = this.#parts
     const message = 'The app is closing. Please try again in a moment.'
-    if (!isNavigation(reply.request)) {
+    if (this.#withoutPage.has(reply) || !isNavigation(reply.request)) {
       return {
         headers: { 'content-type': 'application/json; charset=utf-8' },
         body: JSON.stringify({ statusCode: 503, error: 'Service Unavailable', message })

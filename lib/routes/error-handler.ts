@@ -88,14 +88,14 @@ function withDetails (reply: FastifyReply, payload: unknown): unknown {
 }
 
 /** Sets the headers that an error carries in `headers`, as Fastify's own error handler does. */
-function setHeadersOf (thrown: unknown, reply: FastifyReply): void {
+export function setHeadersOf (thrown: unknown, reply: FastifyReply): void {
   const headers = readMember(thrown, 'headers')
   if (!isObject(headers)) return
   for (const name of Object.keys(headers)) reply.header(name, readMember(headers, name))
 }
 
 /** Makes an Error of anything thrown. Some plugins throw plain objects with a status and a message. */
-function errorFrom (thrown: unknown): Error {
+export function errorFrom (thrown: unknown): Error {
   const error = toError(thrown)
   if (error === thrown) return error
   const [statusCode, status, code, message] = ['statusCode', 'status', 'code', 'message'].map((name) => readMember(thrown, name))

@@ -1,5 +1,6 @@
-import { finished, type Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { collectBody, ignoreErrors } from './body.ts'
 
 /** The maximum length of a form, in bytes. */
 const maxLength = 16 * 1024
@@ -24,33 +25,15 @@ export function hideMalformedType (request: FastifyRequest, _reply: FastifyReply
  * `request.body` stays undefined for a body of another type, a body over 16 KiB, and a body that does not end within 5 seconds.
  */
 export function parseForm (request: FastifyRequest, payload: Readable, done: (error: null, body?: Record<string, string>) => void): void {
-  // A hook of the app may replace the stream, for example to decompress it. Without a listener, an error of that stream would end the process.
-  payload.on('error', () => {})
+  ignoreErrors(payload)
   const type = mediaType.exec(request.headers['content-type'] ?? '')?.[1]
   if (type?.toLowerCase() !== 'application/x-www-form-urlencoded') return done(null)
   // Nobody reads this body. Node discards it once the request is answered.
   if (Number(request.headers['content-length']) > maxLength) return done(null)
 
-  const chunks: Buffer[] = []
-  let length = 0
-  let settled = false
-  const settle = (body?: Record<string, string>) => {
-    if (settled) return
-    settled = true
-    clearTimeout(timer)
-    done(null, body)
-  }
-  const timer = setTimeout(settle, patience)
-  // After `settle`, the listener keeps reading: Node accepts the next request on the connection only after the whole body.
-  payload.on('data', (chunk: Buffer | string) => {
-    const bytes = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
-    length += bytes.length
-    if (length > maxLength) settle()
-    else chunks.push(bytes)
-  })
-  finished(payload, { writable: false }, (error) => {
-    if (error instanceof Error) settle()
-    else settle(parseFields(Buffer.concat(chunks).toString()))
+  collectBody(payload, { maxLength, patience }, (body) => {
+    if (typeof body === 'string') done(null)
+    else done(null, parseFields(body.toString()))
   })
 }
 

@@ -13,6 +13,7 @@ import type { Parts } from './parts.ts'
 import { isPopup, type Route } from './popup.ts'
 import { quietFactory } from './quiet-logger.ts'
 import { revoke } from './revoke.ts'
+import { WebhookRoute, readWebhook } from './webhook.ts'
 
 /**
  * Makes the options that all routes have in common, with the app's `config` for this route. Each route gets its own objects,
@@ -80,6 +81,20 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
       scope.addContentTypeParser('*', { parseAs: 'string', bodyLimit: maxBodyLength }, (_request, body, done) => { done(null, body) })
       scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'POST', url, preParsing: hideMalformedType, handler: failures.handle('designer', designerRoute) })
       scope.route({ ...createCorsOptions(), errorHandler: failures.errorHandler('designer'), method: 'OPTIONS', url, handler: async (_request, reply) => await reply.code(204).send() })
+    })
+  }
+  const { webhook } = paths.routes
+  const { onWebhook } = parts.settings
+  if (webhook !== null && onWebhook !== undefined) {
+    const route = new WebhookRoute(parts, onWebhook)
+    await fastify.register(async (scope) => {
+      scope.addHook('onRequest', (_request, reply, done) => {
+        closing.refuseWithoutPage(reply)
+        done()
+      })
+      scope.removeAllContentTypeParsers()
+      scope.addContentTypeParser('*', readWebhook)
+      scope.route({ ...createOptions(parts, 'webhook'), errorHandler: route.errorHandler, method: 'POST', url: webhook, preParsing: hideMalformedType, handler: route.handler })
     })
   }
 }

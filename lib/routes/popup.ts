@@ -7,7 +7,7 @@ import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
 
 /** The routes of the plugin. */
-export type Route = 'authorize' | 'callback' | 'revoke' | 'designer'
+export type Route = 'authorize' | 'callback' | 'revoke' | 'webhook' | 'designer'
 
 /** The parts that find the flow of a callback. */
 export interface FlowParts {

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { inspect } from 'node:util'
 
 /** Returns a text without secrets. */
@@ -6,23 +7,28 @@ export type Cleaner = (text: string) => string
 const hidden = '[hidden]'
 /** Shorter values of `code` and `state` are not hidden, because ordinary words may contain them. */
 const shortestSecret = 8
-const hiddenNames = new Set<unknown>(['authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie'])
+const hiddenNames = new Set<unknown>([
+  'authorization', 'cookie', 'cookies', 'proxy-authorization', 'set-cookie', 'x-webflow-signature',
+  // A request that was made with Fastify's `inject` keeps its body in `_lightMyRequest`.
+  '_lightmyrequest'
+])
 
 function isHiddenName (name: unknown): boolean {
   return hiddenNames.has(typeof name === 'string' ? name.toLowerCase() : name)
 }
 
-/** The URLs of a raw request. `originalUrl` is the URL before Fastify's option `rewriteUrl` has changed it. */
-export interface RawUrls {
+/** The parts of a raw request that hold secrets. `originalUrl` is the URL before Fastify's option `rewriteUrl` has changed it. */
+export interface RawParts {
   readonly url?: string | undefined
   readonly originalUrl?: string | undefined
+  readonly headers?: IncomingHttpHeaders | undefined
 }
 
 /**
  * Makes the cleaner for all texts that are logged about one request. It removes the values of the request's `code` and
- * `state`, the query of every URL, and credentials and cookies in raw header lines.
+ * `state`, the signature of a webhook, the query of every URL, and credentials and cookies in raw header lines.
  */
-export function createCleaner (request: RawUrls): Cleaner {
+export function createCleaner (request: RawParts): Cleaner {
   let known: { queries: readonly string[], secrets: readonly string[] } | undefined
   return (text) => {
     let clean = text
@@ -39,19 +45,24 @@ export function createCleaner (request: RawUrls): Cleaner {
 }
 
 /** Finds the queries of a request's URLs, as they were written. */
-function findQueries ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
+function findQueries ({ url = '', originalUrl = '' }: RawParts): readonly string[] {
   return [url, originalUrl].flatMap((text) => /\?.*$/s.exec(text)?.[0] ?? []).filter((query) => query.length >= shortestSecret)
 }
 
-/** Finds `code` and `state` in the URLs of a request, decoded and as they were written. */
-function findSecrets ({ url = '', originalUrl = '' }: RawUrls): readonly string[] {
+/** Finds `code` and `state` in the URLs of a request, decoded and as they were written, and the signature of a webhook. */
+function findSecrets (request: RawParts): readonly string[] {
+  const signatures = [request.headers?.['x-webflow-signature'] ?? []].flat().flatMap((value) => value.split(', '))
+  return [...new Set([...findCodes(request), ...signatures])].filter((value) => value.length >= shortestSecret)
+}
+
+function findCodes ({ url = '', originalUrl = '' }: RawParts): readonly string[] {
   const text = `${url}&${originalUrl}`
   // Most URLs have neither. A name may be percent-encoded.
   if (!/code|state|%/.test(text)) return []
   const query = new URLSearchParams(text.replaceAll(/[?;#]/g, '&'))
   const decoded = [...query.getAll('code'), ...query.getAll('state')]
   const written = [...text.matchAll(/[?&;](?:code|state)=([^&;#]*)/g)].map(([, value = '']) => value)
-  return [...new Set([...decoded, ...decoded.map(encodeURIComponent), ...written])].filter((value) => value.length >= shortestSecret)
+  return [...decoded, ...decoded.map(encodeURIComponent), ...written]
 }
 
 /**
@@ -90,6 +101,8 @@ export class Redaction {
   show (value: unknown): unknown {
     if (typeof value === 'string') return this.#clean(value)
     if (typeof value !== 'object' || value === null || value instanceof Date) return value
+    // Bytes are a part of the body.
+    if (ArrayBuffer.isView(value)) return hidden
     const known = this.#shown.get(value)
     if (known !== undefined) return known
     if (Array.isArray(value)) return this.#copyList(value)

@@ -89,6 +89,11 @@ export interface Behavior {
   readonly resolveNeedsScope: boolean
   /** The status with which Webflow refuses an ID token. It is undocumented. Defaults to 400. */
   readonly idTokenErrorStatus: 400 | 401 | 404 | 422
+  /**
+   * What a webhook carries when it is delivered again: the time of the repetition and a new signature (`signed-anew`), or
+   * those of the first delivery (`same`). Webflow's behavior is unknown. Defaults to `signed-anew`.
+   */
+  readonly webhookRetries: 'signed-anew' | 'same'
 }
 
 /** The switches that a caller sets. The others keep their defaults. */
@@ -117,7 +122,8 @@ const defaults: Behavior = {
   resolvingToken: 'site',
   resolveNamesSite: true,
   resolveNeedsScope: true,
-  idTokenErrorStatus: 400
+  idTokenErrorStatus: 400,
+  webhookRetries: 'signed-anew'
 }
 
 /** The allowed values of each switch: a list, or a function that tests a value. */
@@ -142,7 +148,8 @@ const choices: Readonly<Record<keyof Behavior, readonly unknown[] | ((value: unk
   resolvingToken: ['any', 'site'],
   resolveNamesSite: [true, false],
   resolveNeedsScope: [true, false],
-  idTokenErrorStatus: [400, 401, 404, 422]
+  idTokenErrorStatus: [400, 401, 404, 422],
+  webhookRetries: ['signed-anew', 'same']
 }
 
 /**

@@ -6,17 +6,19 @@ import { isEndpointName } from './endpoints.ts'
 import { isFaultName } from './faults.ts'
 import { dashboardPage, errorPage } from './pages.ts'
 import type { Webflow } from './webflow.ts'
+import { deliver, triggerTypes, webhookUrlBeside } from './webhook.ts'
 
 /** How many of the latest requests the dashboard lists. */
 const listed = 10
 
 /** Answers `GET /` with the dashboard: the signed-in user, the apps, the faults and the latest requests. */
-export function dashboard ({ faults, recorder, webflow: { authorizations, config, user } }: Wiring): Answer {
+export function dashboard ({ faults, recorder, webflow: { authorizations, config, delivered, user } }: Wiring): Answer {
   return page(200, dashboardPage({
     region: config.region,
     user,
     others: [...config.users.values()].filter(({ id }) => id !== user.id),
     apps: [...config.apps.values()].map((app) => ({ app, installed: authorizations.grantOf(user, app) !== undefined })),
+    delivered,
     broken: faults.waiting,
     requests: Object.values(recorder.requests).flatMap((requests) => requests.slice(-listed)).sort((a, b) => b.at - a.at).slice(0, listed)
   }))
@@ -52,6 +54,26 @@ export function breakNext ({ faults }: Wiring, { body }: Call): Answer {
   const { endpoint, fault } = body.fields
   if (!isEndpointName(endpoint) || !isFaultName(fault)) return page(400, errorPage('The simulator has no such endpoint or no such fault.'))
   faults.add(endpoint, fault)
+  return redirect('/')
+}
+
+/**
+ * Answers `POST /webhook/:clientId`. The body has a `trigger`. Sends a webhook about the first site to the app, once, and shows on
+ * the dashboard how the app answered.
+ */
+export async function sendWebhook ({ closing, webflow }: Wiring, clientId: string, { body }: Call): Promise<Answer> {
+  const { config } = webflow
+  const app = config.apps.get(clientId)
+  if (app === undefined) return unknownApp()
+  const triggerType = triggerTypes.find((known) => known === body.fields.trigger)
+  if (triggerType === undefined) return page(400, errorPage('The simulator sends no such webhook.'))
+  const url = webhookUrlBeside(app.defaultRedirectUri)
+  const siteId = config.workspaces.flatMap(({ sites }) => sites)[0]?.id
+  const answer = await deliver({ ...config, defaultApp: app }, closing, url, { triggerType, payload: { siteId } }).then(
+    ({ statusCode }) => `was answered with ${statusCode}${statusCode === 200 ? '' : ', which Webflow takes for a failure'}`,
+    () => 'got no answer'
+  )
+  webflow.delivered = `The webhook ${triggerType} to ${url.href} ${answer}.`
   return redirect('/')
 }
 

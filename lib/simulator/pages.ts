@@ -9,6 +9,7 @@ import type { Region } from './regions.ts'
 import { describeScope } from './scope.ts'
 import type { Selection } from './selection.ts'
 import { style } from './style.ts'
+import { triggerTypes, webhookUrlBeside } from './webhook.ts'
 
 /** The content of the consent page. */
 export interface ConsentView {
@@ -71,6 +72,8 @@ export interface DashboardView {
   /** The other users as whom a person can sign in. */
   readonly others: readonly User[]
   readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
+  /** What became of the last webhook, in words; null if none was sent. */
+  readonly delivered: string | null
   /** The next fault of each endpoint, in words. */
   readonly broken: readonly string[]
   /** The latest requests, newest first. */
@@ -78,7 +81,7 @@ export interface DashboardView {
 }
 
 /** Draws the page on which a person installs and uninstalls apps, signs in as somebody else, and breaks the next call. */
-export function dashboardPage ({ region, user, others, apps, broken, requests }: DashboardView): Html {
+export function dashboardPage ({ region, user, others, apps, delivered, broken, requests }: DashboardView): Html {
   return layout('Apps', html`
     <h1>Apps of ${user.firstName} ${user.lastName}</h1>
     ${region === 'us' ? '' : html`<p class="soft">Hosted in the EU</p>`}
@@ -87,7 +90,12 @@ export function dashboardPage ({ region, user, others, apps, broken, requests }:
     <form class="actions" method="post" action="/uninstall/${encodeURIComponent(app.clientId)}">
       <a class="button${installed ? '' : ' primary'}" href="/install/${encodeURIComponent(app.clientId)}">${installed ? 'Install again' : 'Install'}</a>
       ${installed ? html`<button>Uninstall</button>` : ''}
+    </form>
+    <form class="actions" method="post" action="/webhook/${encodeURIComponent(app.clientId)}">
+      ${select('trigger', `Webhook to ${webhookUrlBeside(app.defaultRedirectUri).pathname}`, triggerTypes)}
+      <button>Send it</button>
     </form>`)}
+    ${delivered === null ? '' : html`<p role="status">${delivered}</p>`}
     ${others.length === 0
 ? ''
 : html`<h2>Be somebody else</h2>

@@ -5,7 +5,7 @@ import { dataApiError, oauthError, page } from './answer.ts'
 import type { Answer } from './answer.ts'
 import { authorize, decide } from './authorize.ts'
 import { callOf, splitUrl } from './call.ts'
-import { breakNext, dashboard, install, signIn, uninstall } from './dashboard.ts'
+import { breakNext, dashboard, install, sendWebhook, signIn, uninstall } from './dashboard.ts'
 import { authorizedBy, introspect, site, sites } from './data-api.ts'
 import { endpoint, send } from './endpoint.ts'
 import type { Wiring } from './endpoint.ts'
@@ -60,6 +60,7 @@ export function createServer (wiring: Wiring): FastifyInstance {
   server.get('/', (_request, reply) => send(reply, dashboard(wiring)))
   server.get<AppRoute>('/install/:clientId', ({ params }, reply) => send(reply, install(webflow, params.clientId)))
   server.post<AppRoute>('/uninstall/:clientId', ({ params }, reply) => send(reply, uninstall(webflow, params.clientId)))
+  server.post<AppRoute>('/webhook/:clientId', async (request, reply) => send(reply, await sendWebhook(wiring, request.params.clientId, callOf(request))))
   server.post('/sign-in', (request, reply) => send(reply, signIn(webflow, callOf(request))))
   server.post('/fail', (request, reply) => send(reply, breakNext(wiring, callOf(request))))
   return server

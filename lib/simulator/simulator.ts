@@ -16,6 +16,8 @@ import { defaultSelection } from './selection.ts'
 import type { SitesOrWorkspace } from './selection.ts'
 import { createServer } from './server.ts'
 import type { Webflow } from './webflow.ts'
+import { deliver } from './webhook.ts'
+import type { Delivery, DeliveryOptions, Webhook, WebhookTarget } from './webhook.ts'
 
 /** A simulated Webflow on this machine. */
 export interface Simulator {
@@ -64,6 +66,11 @@ export interface Simulator {
   /** Signs in another user for all that follows. Throws a TypeError when the value is not a user. */
   signIn (user: User): void
   /**
+   * Sends a signed webhook to a URL or to a Fastify instance, and resolves with the status of the last answer and the number
+   * of deliveries. Rejects only if there is no answer.
+   */
+  deliver (target: WebhookTarget, webhook: Webhook, options?: DeliveryOptions): Promise<Delivery>
+  /**
    * Makes the next call to an endpoint fail, or the next `times` calls. Further faults wait in a queue. Throws a TypeError
    * when the endpoint or the fault is not valid.
    */
@@ -73,7 +80,7 @@ export interface Simulator {
 /** Creates a simulated Webflow. Throws a TypeError that names the wrong option. */
 export function createSimulator (options: SimulatorOptions): Simulator {
   const config = completeOptions(options)
-  const webflow: Webflow = { config, authorizations: new Authorizations(config), idTokens: new IdTokens(config), user: config.user }
+  const webflow: Webflow = { config, authorizations: new Authorizations(config), idTokens: new IdTokens(config), user: config.user, delivered: null }
   const recorder = new RequestRecorder()
   const faults = new Faults()
   const closing = new AbortController()
@@ -167,6 +174,9 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     signIn (user) {
       assertUser(user)
       webflow.user = user
+    },
+    async deliver (target, webhook, options) {
+      return deliver(config, closing.signal, target, webhook, options)
     },
     fail (endpoint, fault) {
       faults.add(endpoint, fault)

@@ -9,4 +9,6 @@ export interface Webflow {
   readonly idTokens: IdTokens
   /** The signed-in user. */
   user: User
+  /** What became of the last webhook that a person has sent, in words; null if none was sent. */
+  delivered: string | null
 }

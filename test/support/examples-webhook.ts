@@ -9,16 +9,20 @@ export interface Webhook {
   secret: string
   /** When it was sent, in Unix milliseconds. Defaults to now. */
   timestamp?: number
+  /** The name in its payload. Defaults to one that no other webhook has. */
+  name?: string
   /** What is sent instead of what was signed. */
   body?: string
   /** Headers that are sent besides, or instead. */
   headers?: Record<string, string>
 }
 
+let sent = 0
+
 /** Sends a webhook; resolves with the status and the JSON that answers it. */
-export async function sendWebhook (url: string, { siteId, secret, timestamp = Date.now(), body, headers = {} }: Webhook): Promise<{ status: number, answer: unknown }> {
+export async function sendWebhook (url: string, { siteId, secret, timestamp = Date.now(), name = `Contact Us – ✓ ${++sent}`, body, headers = {} }: Webhook): Promise<{ status: number, answer: unknown }> {
   // Spaces that JSON.stringify would not write: the signature is over what is sent.
-  const signed = `{ "triggerType": "form_submission", "payload": { "name": "Contact Us – ✓", "siteId": ${JSON.stringify(siteId)} } }`
+  const signed = `{ "triggerType": "form_submission", "payload": { "name": ${JSON.stringify(name)}, "siteId": ${JSON.stringify(siteId)} } }`
   const response = await request(url, {
     method: 'POST',
     headers: {

@@ -1,0 +1,73 @@
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import { isObject } from '../collections/json.ts'
+import { WebflowOAuthError, type WebhookReason } from '../errors.ts'
+import type { WebhookEvent } from '../options/webhook-event.ts'
+
+/** How webhooks are verified. */
+export interface WebhookRules {
+  /** The keys that a webhook may be signed with. */
+  readonly webhookSecrets: readonly string[]
+  /** How far the timestamp may be from the present, in seconds. */
+  readonly webhookMaxAge: number
+}
+
+const messages: Record<WebhookReason, string> = {
+  signature_missing: 'The webhook is not signed: `x-webflow-timestamp` or `x-webflow-signature` is missing. Webflow does not sign webhooks that were made in its dashboard.',
+  signature_invalid: 'The signature of the webhook is wrong. If Webflow has sent it, it was signed with another secret, or something has changed its body on the way.',
+  stale: 'The webhook is signed, but its timestamp is too far from the present. It was repeated, it was delayed, or the clock of this machine is wrong.',
+  body_invalid: 'The webhook is signed, but its body is not a JSON object in UTF-8 with a string `triggerType`.'
+}
+
+function webhookInvalid (reason: WebhookReason): WebflowOAuthError {
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBHOOK_INVALID', messages[reason], { reason })
+}
+
+/**
+ * Verifies a webhook and parses it. Throws `WEBFLOW_OAUTH_WEBHOOK_INVALID` if it is not signed by Webflow, or is old.
+ * The body is parsed only after the signature was verified.
+ */
+export function verifyWebhook ({ webhookSecrets, webhookMaxAge }: WebhookRules, headers: IncomingHttpHeaders, body: Buffer, now: number): WebhookEvent {
+  const { 'x-webflow-timestamp': timestamp = '', 'x-webflow-signature': signature = '' } = headers
+  if (timestamp.length === 0 || signature.length === 0) throw webhookInvalid('signature_missing')
+  // A header that was sent twice is a list, or one text that holds a comma.
+  if (typeof timestamp !== 'string' || !/^\d+$/.test(timestamp)) throw webhookInvalid('signature_invalid')
+  if (typeof signature !== 'string' || !/^[\da-f]{64}$/i.test(signature)) throw webhookInvalid('signature_invalid')
+  const secretIndex = findSecret(webhookSecrets, timestamp, body, Buffer.from(signature, 'hex'))
+  if (secretIndex < 0) throw webhookInvalid('signature_invalid')
+  const sentAt = Number(timestamp)
+  if (Math.abs(now - sentAt) > webhookMaxAge * 1000) throw webhookInvalid('stale')
+
+  const content = parseBody(body)
+  if (!isObject(content) || typeof content.triggerType !== 'string') throw webhookInvalid('body_invalid')
+  const { triggerType, payload = null } = content
+  return {
+    id: createHash('sha256').update(`${timestamp}:`).update(body).digest('base64url'),
+    bodyId: createHash('sha256').update(body).digest('base64url'),
+    triggerType,
+    payload,
+    siteId: isObject(payload) ? [payload.siteId, payload.site].find(isId) ?? null : null,
+    sentAt: new Date(sentAt),
+    secretIndex
+  }
+}
+
+/** Returns the index of the secret that a webhook was signed with, or -1. It always tries all secrets, so the time that it takes tells nothing. */
+function findSecret (secrets: readonly string[], timestamp: string, body: Buffer, signature: Buffer): number {
+  return secrets.map((secret) => timingSafeEqual(createHmac('sha256', secret).update(`${timestamp}:`).update(body).digest(), signature)).indexOf(true)
+}
+
+/** Parses bytes as JSON in UTF-8; undefined when they are not. */
+function parseBody (body: Buffer): unknown {
+  try {
+    // Visitors of a site can choose names of form fields. An own member `__proto__` would replace the prototype of an object into
+    // which the app copies it.
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body), (key, value: unknown) => key === '__proto__' ? undefined : value)
+  } catch {
+    return undefined
+  }
+}
+
+function isId (value: unknown): value is string {
+  return typeof value === 'string' && /^[\da-f]{24}$/i.test(value)
+}
