@@ -257,7 +257,9 @@ export function createApi (parts: Parts): WebflowOAuth {
       return { user, siteId, token: useFound(token) }
     },
 
-    async verifyWebhook ({ headers, body }) {
+    async verifyWebhook (webhook) {
+      if (!isObject(webhook)) return refuseOption('webhook', 'must be `{ headers, body }`')
+      const { headers, body } = webhook
       // A `Headers` object of fetch has no members, so every webhook would look unsigned.
       if (!isObject(headers) || typeof headers.get === 'function') return refuseOption('headers', 'must be the headers as Node gives them, such as `request.headers`')
       if (typeof body !== 'string' && !Buffer.isBuffer(body)) return refuseOption('body', 'must be a Buffer or a string with the body as it was sent: add a content type parser with `parseAs: \'buffer\'` to the route\'s scope')

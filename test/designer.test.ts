@@ -694,6 +694,40 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.match((await post(mint(), undefined, { address: address(1) })).json(), tooMany, 'an hour later it is a newcomer again')
   })
 
+  t.test('a dead newest token locks nobody out: a good answer by an older one gives its tries back, too', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    const { token: newest } = await install({ siteIds: [ids.engine] })
+    webflow.revokeToken(newest.accessToken)
+    stopClock(t)
+    for (let i = 0; i < 12; i++) t.equal((await post(mint(), undefined, { address: address(1) })).statusCode, 200)
+    for (let i = 0; i < 30; i++) t.equal((await post('made-up', undefined, { address: address(10 + i % 3) })).statusCode, 401)
+    t.equal((await post(mint(), undefined, { address: address(1) })).statusCode, 200, 'who had a good answer is exempt')
+  })
+
+  t.test('an ID token that is good by now is not refused, although it waited behind others', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t)
+    await install({ siteIds: [ids.engine] })
+    for (let i = 0; i < 9; i++) await post(`made-up ${i}`)
+    const idToken = mint()
+    webflow.fail('resolve', { delay: 100, handled: true, times: 2 })
+    const answers = await Promise.all([post(idToken), post('made-up too'), post(idToken)])
+    t.strictSame([answers[0]?.statusCode, answers[2]?.statusCode], [200, 200])
+  })
+
+  t.test('a hundred wait for a try, and more are refused at once', async (t) => {
+    const limits = new ResolveLimits()
+    const deadline = { isOver: false, expired: new Promise<void>(() => {}) }
+    const begin = async () => await limits.begin('token', address(1), deadline)
+    const under = await Promise.all(Array.from({ length: 10 }, begin))
+    const waiting = Array.from({ length: 100 }, begin)
+    await t.rejects(begin(), tooMany)
+    for (const end of under) end('outage')
+    const next = await Promise.all(waiting.slice(0, 10))
+    for (const end of next) end('spent')
+    for (const late of waiting.slice(10)) await t.rejects(late, tooMany)
+  })
+
   t.test('good answers and outages give their tries back', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })

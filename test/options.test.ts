@@ -702,11 +702,15 @@ t.test('a wrong member of designer fails register by name', async (t) => {
     await refuse({ origins: [...origins, value] }, 'designer.origins', /holds an entry that is not an origin of an extension/)
   }
   for (const maxAge of [0, -1, 1.5, '900', NaN]) await refuse({ origins, maxAge }, 'designer.maxAge', /must be a whole number of seconds/)
-  for (const path of ['designer', '/a?b', true]) await refuse({ origins, path }, 'designer.path', /must be a path/)
+  for (const path of ['designer', '/a?b', true, false]) await refuse({ origins, path }, 'designer.path', /must be a path/)
   for (const path of ['/webflow/callback', '/webflow/authorize', '/webflow/revoke']) await refuse({ origins, path }, 'designer.path', /like another path of the plugin/)
   await refuse({ origins, origin: 'x' }, 'designer.origin', /the options of `designer` are origins, path and maxAge/)
   await refuse({ origins }, 'designer', /needs `introspect`/, { introspect: false })
   await refuse({ origins }, 'designer', /needs the scope authorized_user:read/, { scope: ['sites:read'] })
+})
+
+t.test('`webhookPath` cannot be switched off by false', async (t) => {
+  assertRefused(t, await refusalOf({ onWebhook: () => {}, webhookPath: false }), 'webhookPath', /must be a path/, 'false')
 })
 
 t.test('designer has its defaults, and takes extensions in development', (t) => {

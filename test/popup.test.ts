@@ -164,6 +164,15 @@ t.test('a failure without the verified cookie of its flow is no popup', async (t
   t.equal((await forged.navigate(url)).statusCode, 303)
 })
 
+t.test('a popup that fails at the authorize route tells its opener, and stays a popup', async (t) => {
+  const webflow = await startWebflow(t)
+  const browser = new Browser(await createApp(t, { webflow, before: (app) => { app.addHook('onRequest', async (request) => { if (request.headers['x-limit'] !== undefined) throw Object.assign(new Error('slower'), { statusCode: 429 }) }) } }))
+  const answer = await browser.navigate(popup, { 'x-limit': '1' })
+  t.equal(answer.statusCode, 429)
+  t.match(answer.body, /data-message="[^"]*failed/)
+  t.match(answer.body, 'href="https://app.example.com/webflow/authorize?popup=1"')
+})
+
 t.test('the answer of `onSuccess` or `onFailure` stands', async (t) => {
   const { app, browser, webflow } = await open(t, {
     onSuccess: (_token, _request, reply) => reply.send('welcome'),

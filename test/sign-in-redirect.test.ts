@@ -112,6 +112,19 @@ t.test('a browser that comes back from the sign-in page without a user gets 401,
   }
 })
 
+t.test('installs whose state gets lost begin a few flows and then end, although nobody is signed in at the callback', async (t) => {
+  const { browser, webflow, signIn } = await open(t)
+  let answers = 0
+  for (; answers < 10; answers++) {
+    signIn(null)
+    const answer = await browser.navigate('/webflow/callback?code=lost')
+    if (answer.statusCode !== 302 || begins(answer, webflow)) break
+    signIn('ada')
+    t.ok(begins(await browser.navigate(nextOf(answer).href), webflow))
+  }
+  t.ok(answers <= 3, 'the way through the sign-in page ends')
+})
+
 t.test('a guard sends a browser without a user to sign in, and a user who is connected comes back without another consent', async (t) => {
   const { app, browser, webflow, signIn } = await open(t)
   const answer = await browser.navigate('/sites?a=b')

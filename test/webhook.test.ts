@@ -304,6 +304,30 @@ t.test('a body of 1 MiB is read, and a longer one is 413', async (t) => {
   await once(answer, 'end')
 })
 
+t.test('a body that is too long keeps no connection, so that the app can close', async (t) => {
+  for (const headers of [{ 'transfer-encoding': 'chunked' }, { 'content-length': '99999999' }]) {
+    const { app } = await createReceiver(t)
+    const port = await listen(app)
+    const sent = sendRequest({ port, method: 'POST', path: webhookPath, headers })
+    sent.on('error', () => {})
+    sent.write('x'.repeat(1024 * 1024 + 1))
+    const [answer] = await once(sent, 'response')
+    t.equal(answer.statusCode, 413)
+    t.equal(answer.headers.connection, 'close')
+    answer.resume()
+    await app.close()
+  }
+})
+
+t.test('a header that a hook has set and HTTP does not allow is left out of the answer', async (t) => {
+  const { app } = await createReceiver(t, { before: (app) => { app.addHook('onRequest', async (_request, reply) => { reply.header('x-locale', '\u20ac').header('x-other', 'kept') }) } })
+  const port = await listen(app)
+  const answer = await fetch(`http://127.0.0.1:${port}${webhookPath}`, { method: 'POST', body, headers: sign(body) })
+  t.equal(answer.status, 200)
+  t.equal(answer.headers.get('x-other'), 'kept')
+  t.equal(answer.headers.get('x-locale'), null)
+})
+
 t.test('a body that is broken off is refused, and reaches nobody', async (t) => {
   const { app, events } = await createReceiver(t)
   const port = await listen(app)
@@ -610,6 +634,8 @@ t.test('`verifyWebhook` refuses a body that was parsed, and headers that are not
     ['body', { headers, body: submission }], ['body', { headers, body: undefined }], ['body', { headers, body: null }], ['body', { headers, body: new Uint8Array(5) }],
     ['headers', { headers: new Headers(headers), body }], ['headers', { body }], ['headers', { headers: Object.entries(headers), body }]
   ]
+  for (const given of [undefined, null]) await t.rejects(Reflect.apply(webflowOAuth.verifyWebhook, webflowOAuth, [given]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION' })
+  await t.rejects(Reflect.apply(webflowOAuth.verifyWebhook, webflowOAuth, [{ headers: { 'x-webflow-timestamp': null, 'x-webflow-signature': null }, body }]), { code: 'WEBFLOW_OAUTH_WEBHOOK_INVALID', message: /is missing/ })
   for (const [name, given] of wrong) {
     await t.rejects(Reflect.apply(webflowOAuth.verifyWebhook, webflowOAuth, [given]), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: new RegExp(`^\`${name}\` must`) })
   }

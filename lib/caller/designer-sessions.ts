@@ -80,5 +80,5 @@ export function isGuest (request: FastifyRequest): boolean {
 
 function sessionTokenOf ({ headers: { authorization } }: FastifyRequest): string | null {
   if (authorization === undefined) return null
-  return /^bearer\s+(wfd1\..*)$/is.exec(authorization)?.[1] ?? null
+  return /^[Bb][Ee][Aa][Rr][Ee][Rr]\s+(wfd1\..*)$/s.exec(authorization)?.[1] ?? null
 }

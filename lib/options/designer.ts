@@ -30,6 +30,7 @@ export function resolveDesigner (value: DesignerOptions | undefined, { introspec
   for (const name of Object.keys(value)) {
     if (!['origins', 'path', 'maxAge'].includes(name)) refuseOption(`designer.${name}`, 'is not an option: the options of `designer` are origins, path and maxAge')
   }
+  if (value.path !== undefined && typeof value.path !== 'string') refuseOption('designer.path', 'must be a path, such as /webflow/designer')
   if (!introspect) refuseOption('designer', 'needs `introspect`: without it, the plugin does not know which tokens open a site. Leave out `introspect: false`')
   if (!scope.includes('authorized_user:read')) refuseOption('designer', 'needs the scope authorized_user:read: only tokens with that scope can resolve an ID token. Add it to `scope`')
   return Object.freeze({ origins: resolveOrigins(value.origins), maxAge: resolveDuration('designer.maxAge', value.maxAge ?? 900, 'seconds') })

@@ -124,6 +124,7 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const designer = resolveDesigner(options.designer, { introspect, scope })
   optionalFunction('onWebhook', onWebhook)
   if (webhookPath !== undefined && onWebhook === undefined) refuseOption('webhookPath', 'needs `onWebhook`: without that function, the plugin has no webhook route')
+  if (webhookPath !== undefined && typeof webhookPath !== 'string') refuseOption('webhookPath', 'must be a path, such as /webflow/webhook')
   const paths = resolvePaths({
     redirectUri: url,
     prefix,

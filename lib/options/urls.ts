@@ -38,7 +38,7 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   if (typeof value !== 'string' || /[\s\\]/.test(value) || !/^(?:\/(?!\/)|https?:\/\/)/i.test(value) || !URL.canParse(value, origin)) return refuseOption(option, remedy)
   const url = new URL(value, origin)
   if (hasUserinfo(value, url)) return refuseOption(option, remedy)
-  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'leads to one of the plugin\'s own routes: set it to another path. Its default is `/`')
+  if (url.origin === origin && paths.own.has(normalizePath(url.pathname))) return refuseOption(option, 'leads to one of the plugin\'s own routes: set it to another path')
   return url.href
 }
 

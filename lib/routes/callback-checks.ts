@@ -70,11 +70,11 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
 
 /** Begins a flow for an install that began at Webflow. Such a callback has no `state`, so its code could come from anybody and is dropped. */
 async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { callers, cookies, settings } = parts
+  const { callers, cookies, flows, settings } = parts
   // Without the marker, a provider that loses the state would send the browser into an endless loop.
   const marked = cookies.read(request)[cookies.names.restart] !== undefined
   if (query.error !== null || marked || settings.onMissingState === 'reject') throw stateInvalid('state_missing')
-  const signIn = settings.signInRedirect !== null && await callers.userOf(request) === null ? signInUrl(parts, request, { returnTo: null, popup: false, resume: '1' }) : null
+  const signIn = settings.signInRedirect !== null && !flows.isStuck(request) && await callers.userOf(request) === null ? signInUrl(parts, request, { returnTo: null, popup: false, resume: '1' }) : null
   if (signIn !== null) return redirect(reply, signIn, 302)
   const url = await beginAuthorization(parts, request, reply, { trigger: 'install', returnTo: null, scope: settings.scope })
   cookies.set(reply, cookies.names.restart, '1', restartMaxAge)

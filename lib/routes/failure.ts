@@ -6,7 +6,7 @@ import { sendPage, type Page } from '../http/page.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
 import { runAnsweringHook } from './answering-hook.ts'
-import { flowOf, popupNews, type FlowParts, type Route } from './popup.ts'
+import { flowOf, isPopup, popupNews, type FlowParts, type Route } from './popup.ts'
 
 interface Words {
   title: string
@@ -74,31 +74,29 @@ export async function answerFailure (parts: FlowParts, route: Route, error: Erro
 export function failurePage (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
   const status = statusOf(error)
   const flow = route === 'callback' ? flowOf(parts, request) : null
-  const isPopup = flow?.cookie.popup === true
+  const popup = isPopup(parts, route, request)
   const { title, text } = wordsFor(error, parts.settings)
   const note = [codeOf(error), reasonOf(error)].filter((word) => word !== null)
   return {
     title,
-    text: isPopup ? `${text} You can also close this window.` : text,
+    text: popup ? `${text} You can also close this window.` : text,
     // As in Fastify, a status that a hook has set counts if the error has none of its own.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
     note: note.length === 0 ? undefined : note.join(' · '),
-    link: isReloadable(error) ? { href: '', text: 'Try again' } : linkOf(parts, route, flow),
-    news: isPopup ? popupNews(parts, 'failed', codeOf(error)) : undefined
+    link: isReloadable(error) ? { href: '', text: 'Try again' } : linkOf(parts, route, flow, popup),
+    news: popup ? popupNews(parts, 'failed', codeOf(error)) : undefined
   }
 }
 
 /** Returns the page's link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
-function linkOf (parts: FlowParts, route: Route, flow: OwnFlow | null): Page['link'] {
+function linkOf (parts: FlowParts, route: Route, flow: OwnFlow | null, popup: boolean): Page['link'] {
   const { paths, revokeRedirect } = parts.settings
   const text = 'Try again'
   if (route === 'revoke') return { href: revokeRedirect, text }
-  if (flow === null) return { href: paths.authorizeUrl, text }
-  const { owner, popup } = flow.cookie
   // The app named the user in `startAuthorization`. The authorize route does not know the user, so a flow from there would fail.
-  if (owner !== null) return popup ? { href: parts.flows.destination(flow), text: 'Back to the app' } : undefined
+  if (flow !== null && flow.cookie.owner !== null) return popup ? { href: parts.flows.destination(flow), text: 'Back to the app' } : undefined
   const url = new URL(paths.authorizeUrl)
-  const returnTo = returnToOf(parts, flow)
+  const returnTo = flow === null ? null : returnToOf(parts, flow)
   if (returnTo !== null) url.searchParams.set('returnTo', returnTo)
   if (popup) url.searchParams.set('popup', '1')
   return { href: url.href, text }

@@ -20,6 +20,10 @@ const bodies = new WeakMap<FastifyRequest, CollectedBody>()
 
 /** Reads the bytes of a webhook. Registered for every content type. `request.body` stays undefined. */
 export function readWebhook (request: FastifyRequest, payload: Readable, done: (error: null) => void): void {
+  if (Number(request.headers['content-length']) > maxLength) {
+    bodies.set(request, 'too_long')
+    return done(null)
+  }
   collectBody(payload, { maxLength, patience }, (body) => {
     bodies.set(request, body)
     done(null)
@@ -53,7 +57,7 @@ export class WebhookRoute {
   readonly handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const body = takeBody(request)
     // The client may never send the rest of the body, and would keep the server from closing.
-    if (body === 'incomplete') reply.raw.shouldKeepAlive = false
+    if (typeof body === 'string') reply.raw.shouldKeepAlive = false
     const verified = this.#verify(request, body)
     if (verified.kind === 'refused') return this.#refuse(verified.error, request, reply)
     try {
@@ -154,7 +158,13 @@ function send (reply: FastifyReply, statusCode: number, content: object): Fastif
     'content-type': 'application/json; charset=utf-8',
     'referrer-policy': 'no-referrer'
   })
-  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
+  for (const [name, value] of Object.entries(reply.getHeaders())) {
+    try {
+      if (value !== undefined) raw.setHeader(name, value)
+    } catch {
+      // A hook has set a header that HTTP does not allow. The answer goes without it.
+    }
+  }
   raw.writeHead(statusCode)
   raw.end(body)
   return reply

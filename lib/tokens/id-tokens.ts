@@ -8,7 +8,7 @@ import type { DesignerUser } from '../webflow/id-token-answers.ts'
 import { askWithToken, type IdTokenVerdict } from './id-token-verdict.ts'
 import type { TokenParts } from './parts.ts'
 import type { StoredToken } from './records.ts'
-import type { ResolveLimits } from './resolve-limits.ts'
+import type { ResolveLimits, TryEnd } from './resolve-limits.ts'
 import { chooseToken, findCandidates, workspaceOf, type Candidates } from './site-tokens.ts'
 
 /** The most access tokens with which one ID token is tried. */
@@ -75,21 +75,35 @@ export class IdTokens {
     const candidates = await inTime(deadline, findCandidates(this.#parts, request))
     const able = candidates.tokens.filter(({ record }) => record.scope.includes(neededScope))
     const key = nameOf(`${siteId} ${request.idToken}`)
-    const known = this.#good.get(key)
-    if (known !== undefined && Date.now() - known.at < goodFor) {
-      const { user, workspaceId } = known
-      const token = candidates.tokens.find(({ record }) => nameOf(record.accessToken) === known.name)
-      if (token !== undefined && (workspaceId !== null || candidates.workspaceId === null)) return { user, siteId, workspaceId, token }
-    }
+    const known = this.#remembered(key, siteId, candidates)
+    if (known !== null) return known
     let lacksScope = able.length < candidates.tokens.length
     const dead = new Set<StoredToken>()
+    const ends: Array<(end: TryEnd) => void> = []
     for (const candidate of able.slice(0, mostTried)) {
-      const verdict = await this.#try(candidate, request, candidates, deadline)
+      let end: (end: TryEnd) => void
+      try {
+        end = await this.#parts.limits.begin(nameOf(candidate.record.accessToken), request.address, deadline)
+      } catch (error) {
+        const meanwhile = this.#remembered(key, siteId, candidates)
+        if (meanwhile !== null) return meanwhile
+        throw error
+      }
+      ends.push(end)
+      // Another request may have asked about the same ID token while this one waited for its try.
+      const meanwhile = this.#remembered(key, siteId, candidates)
+      if (meanwhile !== null) {
+        for (const giveBack of ends) giveBack('good')
+        return meanwhile
+      }
+      const verdict = await this.#ask(candidate, request, candidates, deadline, end)
       if (verdict.kind === 'invalid') throw invalid()
       if (verdict.kind === 'rate_limited') throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the token of this site has asked too often. This is usually temporary: try again later.')
       if (verdict.kind === 'dead') dead.add(candidate)
       if (verdict.kind === 'scope_missing') lacksScope = true
       if (verdict.kind !== 'resolved') continue
+      // A site whose newest token is dead must not cost its people the tries with that token.
+      for (const giveBack of ends) giveBack('good')
       const { user } = verdict
       const living = { ...candidates, tokens: candidates.tokens.filter((token) => !dead.has(token)) }
       const token = chooseToken(living, candidate, verdict)
@@ -100,10 +114,17 @@ export class IdTokens {
     throw this.#notConnected(lacksScope)
   }
 
-  /** Asks Webflow with one token. Counts as one try, however many calls it takes. */
-  async #try ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline): Promise<IdTokenVerdict> {
-    const { limits } = this.#parts
-    const end = await limits.begin(nameOf(record.accessToken), request.address, deadline)
+  /** Returns a good answer of the last minute, if the token that it led to still opens the site; null if there is none. */
+  #remembered (key: string, siteId: string, candidates: Candidates): ResolvedSite | null {
+    const known = this.#good.get(key)
+    if (known === undefined || Date.now() - known.at >= goodFor) return null
+    const { user, workspaceId } = known
+    const token = candidates.tokens.find(({ record }) => nameOf(record.accessToken) === known.name)
+    return token !== undefined && (workspaceId !== null || candidates.workspaceId === null) ? { user, siteId, workspaceId, token } : null
+  }
+
+  /** Asks Webflow with one token, and ends its try. Counts as one try, however many calls it takes. */
+  async #ask ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline, end: (end: TryEnd) => void): Promise<IdTokenVerdict> {
     const asking = askWithToken(this.#parts, record, { ...request, workspaceId }, deadline)
     // The answer decides what the try costs, even if it comes after the time of the request is over.
     asking.then(

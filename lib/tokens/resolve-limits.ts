@@ -10,6 +10,8 @@ const mostForAddress = 10
 const mostInAll = 30
 /** How long a client address with a good answer is exempt from `mostInAll`, in milliseconds. */
 const trustedFor = 60 * 60 * 1000
+/** The most requests that wait for a try with one access token. More are refused at once, so that waiting stays cheap. */
+const maxWaiting = 100
 const maxTokens = 10_000
 const maxTrusted = 1000
 
@@ -53,6 +55,8 @@ export class ResolveLimits {
   async begin (name: string, address: string, deadline: Deadline): Promise<(end: TryEnd) => void> {
     const token = this.#tokens.get(name) ?? { tries: [], trusted: new BoundedMap(maxTrusted), waiting: new Set() }
     this.#tokens.set(name, token)
+    let wake = () => {}
+    deadline.expired.then(() => { wake() })
     while (true) {
       const now = this.#now()
       token.tries = token.tries.filter(({ isOpen, startedAt }) => isOpen || now - startedAt < countsFor)
@@ -63,8 +67,12 @@ export class ResolveLimits {
       ].filter(({ tries, most }) => tries.length >= most)
       if (full.length === 0) return this.#add(token, { address, startedAt: now, isOpen: true })
       const mayChange = full.every(({ tries }) => tries.some(({ isOpen }) => isOpen))
-      if (!mayChange || deadline.isOver) throw tooMany(Math.max(...full.map(({ tries, most }) => freeAt(tries, most) - now)))
-      await nextEnd(token, deadline)
+      if (!mayChange || deadline.isOver || token.waiting.size >= maxWaiting) throw tooMany(Math.max(...full.map(({ tries, most }) => freeAt(tries, most) - now)))
+      await new Promise<void>((resolve) => {
+        wake = resolve
+        token.waiting.add(resolve)
+      })
+      token.waiting.delete(wake)
     }
   }
 
@@ -79,17 +87,6 @@ export class ResolveLimits {
       for (const wake of woken) wake()
     }
   }
-}
-
-/** Waits until a try ends or the time is over. */
-async function nextEnd ({ waiting }: TokenTries, deadline: Deadline): Promise<void> {
-  await new Promise<void>((resolve) => {
-    waiting.add(resolve)
-    deadline.expired.then(() => {
-      waiting.delete(resolve)
-      resolve()
-    })
-  })
 }
 
 /** Returns when so many tries no longer count that there is room for another, in Unix milliseconds. */

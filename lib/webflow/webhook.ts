@@ -28,7 +28,8 @@ function webhookInvalid (reason: WebhookReason): WebflowOAuthError {
  * The body is parsed only after the signature was verified.
  */
 export function verifyWebhook ({ webhookSecrets, webhookMaxAge }: WebhookRules, headers: IncomingHttpHeaders, body: Buffer, now: number): WebhookEvent {
-  const { 'x-webflow-timestamp': timestamp = '', 'x-webflow-signature': signature = '' } = headers
+  // A queue between Webflow and the app may write null for a missing header.
+  const [timestamp, signature] = [headers['x-webflow-timestamp'] ?? '', headers['x-webflow-signature'] ?? '']
   if (timestamp.length === 0 || signature.length === 0) throw webhookInvalid('signature_missing')
   // A header that was sent twice is a list, or one text that holds a comma.
   if (typeof timestamp !== 'string' || !/^\d+$/.test(timestamp)) throw webhookInvalid('signature_invalid')
