@@ -10,7 +10,7 @@ import { ResolveLimits } from '../lib/tokens/resolve-limits.ts'
 import { MemoryStore } from '../stores/memory.ts'
 import { assertNothingLeaked } from './support/app.ts'
 import { navigation } from './support/browser.ts'
-import { charles, ids, outage, startBench, stopClock, watchStore, type Pick } from './support/installation.ts'
+import { charles, eventually, ids, outage, startBench, stopClock, watchStore, type Pick } from './support/installation.ts'
 import { rememberSecrets } from './support/logs.ts'
 import { app as simulatedApp, start as startSimulator } from './support/simulator-start.ts'
 
@@ -708,11 +708,26 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
   t.test('an ID token that is good by now is not refused, although it waited behind others', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
-    for (let i = 0; i < 9; i++) await post(`made-up ${i}`)
+    for (let i = 0; i < 9; i++) await post(`made-up-${i}`)
+    const twice = mint()
+    const before = webflow.requests.resolve.length
+    webflow.fail('resolve', { delay: 50, handled: true })
+    t.strictSame((await Promise.all([post(twice), post(twice)])).map(({ statusCode }) => statusCode), [200, 200])
+    t.equal(webflow.requests.resolve.length, before + 1, 'the second waited, and asked nobody')
     const idToken = mint()
     webflow.fail('resolve', { delay: 100, handled: true, times: 2 })
-    const answers = await Promise.all([post(idToken), post('made-up too'), post(idToken)])
+    const answers = await Promise.all([post(idToken), post('made-up-too'), post(idToken)])
     t.strictSame([answers[0]?.statusCode, answers[2]?.statusCode], [200, 200])
+  })
+
+  t.test('a good answer that comes after the time of its request gives the try back', async (t) => {
+    const { install, mint, post, webflow } = await startDesigner(t, { options: { timeout: 300 } })
+    await install({ workspaceId: ids.studio })
+    const payload = { siteId: ids.engine, workspaceId: ids.studio }
+    for (let i = 0; i < 9; i++) t.equal((await post(`made-up-${i}`, payload)).statusCode, 401)
+    for (const endpoint of ['site', 'resolve'] as const) webflow.fail(endpoint, { delay: 200, handled: true })
+    t.equal((await post(mint(), payload)).statusCode, 504)
+    t.ok(await eventually(async () => (await post(mint(), payload)).statusCode === 200))
   })
 
   t.test('a hundred wait for a try, and more are refused at once', async (t) => {

@@ -102,13 +102,14 @@ export class IdTokens {
       if (verdict.kind === 'dead') dead.add(candidate)
       if (verdict.kind === 'scope_missing') lacksScope = true
       if (verdict.kind !== 'resolved') continue
-      // A site whose newest token is dead must not cost its people the tries with that token.
-      for (const giveBack of ends) giveBack('good')
       const { user } = verdict
       const living = { ...candidates, tokens: candidates.tokens.filter((token) => !dead.has(token)) }
       const token = chooseToken(living, candidate, verdict)
       const workspaceId = workspaceOf(candidates, token, verdict.siteWorkspaceId)
       this.#good.set(key, { user, name: nameOf(token.record.accessToken), workspaceId, at: Date.now() })
+      // All tries are given back: a site whose newest token is dead must not cost its people the tries with that token.
+      // The answer is remembered before, for those who wait.
+      for (const giveBack of ends) giveBack('good')
       return { user, siteId, workspaceId, token }
     }
     throw this.#notConnected(lacksScope)
@@ -126,9 +127,13 @@ export class IdTokens {
   /** Asks Webflow with one token, and ends its try. Counts as one try, however many calls it takes. */
   async #ask ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline, end: (end: TryEnd) => void): Promise<IdTokenVerdict> {
     const asking = askWithToken(this.#parts, record, { ...request, workspaceId }, deadline)
-    // The answer decides what the try costs, even if it comes after the time of the request is over.
+    // The answer decides what the try costs, even if it comes after the time of the request is over. A good answer in time is
+    // remembered first.
     asking.then(
-      ({ kind }) => { end(kind === 'resolved' ? 'good' : 'spent') },
+      ({ kind }) => {
+        if (kind !== 'resolved') end('spent')
+        else if (deadline.isOver) end('good')
+      },
       (error: unknown) => { end(outages.has(ownCode(error)) ? 'outage' : 'spent') }
     )
     return await inTime(deadline, asking)
