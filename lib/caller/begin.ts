@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { diagnostics, type FlowTrigger } from '../diagnostics.ts'
 import type { BrowserFlows } from '../flow/browser-flows.ts'
 import { keepOpener } from '../http/popup.ts'
+import { privacyHeaders } from '../http/privacy.ts'
 import type { CallerTokens } from './caller-tokens.ts'
 import type { Identity } from './identity.ts'
 
@@ -29,8 +30,8 @@ export interface AuthorizationOptions {
 export async function beginAuthorization ({ callers, flows, identity, settings }: BeginParts, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
   const { returnTo, scope, trigger, popup = false } = options
   const user = options.user ?? await callers.userOf(request)
-  // Without this header, the `Referer` of the redirect could show Webflow the URL of the guarded page.
-  reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
+  // Otherwise the `Referer` of the redirect could show Webflow the URL of the guarded page.
+  reply.headers(privacyHeaders)
   if (popup) keepOpener(reply)
   diagnostics.flowStart.publish({ clientId: settings.clientId, trigger })
   return flows.begin(request, reply, {

@@ -1,6 +1,7 @@
 import { isObject } from '../collections/json.ts'
 import { WebflowOAuthError } from '../errors.ts'
 import type { IdTokenRequest } from '../tokens/id-tokens.ts'
+import { isWebflowId } from '../webflow/authorization.ts'
 
 /**
  * Reads what an extension has sent: an ID token and the ids of a site and, perhaps, of a workspace. Throws
@@ -10,13 +11,9 @@ export function readIdTokenRequest (address: string, idToken: unknown, body: unk
   if (typeof idToken !== 'string' || !/^[\x21-\x7e]{1,8192}$/.test(idToken)) throw invalidRequest('The ID token is missing or malformed: send the value of `webflow.getIdToken()`.')
   if (!isObject(body)) throw invalidRequest('The ids are missing: send a JSON object with `siteId`.')
   const { siteId, workspaceId = null } = body
-  if (!isId(siteId)) throw invalidRequest('`siteId` must be the id of the site that is open: 24 hexadecimal digits.')
-  if (workspaceId !== null && !isId(workspaceId)) throw invalidRequest('`workspaceId` must be an id from Webflow, of 24 hexadecimal digits, or be left out.')
+  if (!isWebflowId(siteId)) throw invalidRequest('`siteId` must be the id of the site that is open: 24 hexadecimal digits.')
+  if (workspaceId !== null && !isWebflowId(workspaceId)) throw invalidRequest('`workspaceId` must be an id from Webflow, of 24 hexadecimal digits, or be left out.')
   return { idToken, siteId: siteId.toLowerCase(), workspaceId: workspaceId === null ? null : workspaceId.toLowerCase(), address }
-}
-
-function isId (value: unknown): value is string {
-  return typeof value === 'string' && /^[\da-f]{24}$/i.test(value)
 }
 
 function invalidRequest (message: string): WebflowOAuthError {

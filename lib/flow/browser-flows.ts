@@ -70,6 +70,8 @@ export class BrowserFlows {
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #sessionKeys: readonly DerivedKey[]
+  /** The flow of each callback: hooks, the handler and failures ask for it, and each time takes two MACs. */
+  readonly #recognised = new WeakMap<FastifyRequest, Flow>()
   /** The URL of the authorization request, without `scope` and `state`. */
   readonly #authorizeUrl: string
   /** The longest attributes that `Cookies` writes after the value of a flow cookie. */
@@ -137,27 +139,29 @@ export class BrowserFlows {
 
   /** Tells whether this browser is in a redirect loop: it has finished at least three flows within the last minute. */
   isLooping (request: FastifyRequest): boolean {
-    const since = Date.now() - loopWindow
-    return this.#flowCookies(request).filter(({ endedAt }) => endedAt !== null && endedAt > since).length >= loopLimit
+    return this.#hasMany(request, ({ endedAt }) => endedAt)
   }
 
   /** Tells whether this browser keeps beginning flows that never end: at least three within the last minute. */
   isStuck (request: FastifyRequest): boolean {
-    const since = Date.now() - loopWindow
-    return this.#flowCookies(request).filter(({ startedAt, endedAt }) => endedAt === null && startedAt > since).length >= loopLimit
+    return this.#hasMany(request, ({ startedAt, endedAt }) => endedAt === null ? startedAt : null)
   }
 
   /** Reads a state and the browser's cookie for it; null when this app did not make the state. */
   recognise (request: FastifyRequest, state: string): Flow | null {
+    const known = this.#recognised.get(request)
+    if (known !== undefined && known.state === state) return known
     const startedAt = readState(this.#stateKeys, state)
     if (startedAt === null) return null
     const value = this.#cookies.read(request)[this.#cookieName(state)]
-    return {
+    const flow = {
       state,
       startedAt,
       expired: Date.now() - startedAt > this.#settings.flowMaxAge * 1000,
       cookie: value === undefined ? null : readFlowCookie(this.#cookieKeys, state, value)
     }
+    this.#recognised.set(request, flow)
+    return flow
   }
 
   /** Returns the absolute URL to which a flow leads in the end. */
@@ -187,6 +191,12 @@ export class BrowserFlows {
   /** Logs that `returnTo` was dropped. The line does not contain the URL. */
   #warnOfDrop (request: FastifyRequest, problem: string): void {
     request.log.warn(`webflow-oauth: the URL to return to ${problem} and was dropped: the flow will end at ${this.#settings.successRedirect} instead`)
+  }
+
+  /** Tells whether at least three of a browser's flows have a time within the last minute. */
+  #hasMany (request: FastifyRequest, timeOf: (flow: Pick<FlowCookie, 'startedAt' | 'endedAt'>) => number | null): boolean {
+    const since = Date.now() - loopWindow
+    return this.#flowCookies(request).filter((flow) => (timeOf(flow) ?? 0) > since).length >= loopLimit
   }
 
   #cookieName (state: string): string {

@@ -1,7 +1,7 @@
 import { isObject } from '../collections/json.ts'
 import { refuseOption } from '../errors.ts'
 import { resolveDuration } from './duration.ts'
-import { isLoopback } from './urls.ts'
+import { isLoopback, parseOrigin } from './urls.ts'
 
 /** What the plugin needs to know about the app's Designer Extension. */
 export interface DesignerOptions {
@@ -41,7 +41,7 @@ function resolveOrigins (value: unknown): ReadonlySet<string> {
   const list: readonly unknown[] = Array.isArray(value) ? [...value] : []
   if (list.length === 0) return refuseOption(option, 'must be a list of at least one origin, such as [\'https://0123456789abcdef01234567.webflow-ext.com\']')
   return new Set(list.map((origin) => {
-    const url = typeof origin === 'string' && /^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(origin) && URL.canParse(origin) ? new URL(origin) : null
+    const url = parseOrigin(origin)
     if (url === null || (url.protocol === 'http:' && !isLoopback(url.hostname))) {
       return refuseOption(option, 'holds an entry that is not an origin of an extension: an origin is only scheme, host and port, without `*`, and https unless its host is a loopback host')
     }

@@ -42,16 +42,18 @@ export function resolveTarget (option: string, value: unknown, origin: string, p
   return url.href
 }
 
+/** Parses an http(s) origin: scheme, host and port, perhaps with a slash at the end; null for any other value. */
+export function parseOrigin (value: unknown): URL | null {
+  return typeof value === 'string' && /^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(value) && URL.canParse(value) ? new URL(value) : null
+}
+
 /** Checks a list of origins and adds the app's own origin. */
 export function resolveOrigins (value: unknown, own: string): ReadonlySet<string> {
   const option = 'allowedOrigins'
   const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? [...value] : null
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
-    if (typeof entry !== 'string' || !/^https?:\/\/[^/?#\\@\s*]+\/?$/i.test(entry) || !URL.canParse(entry)) {
-      return refuseOption(option, 'holds an entry that is not an origin: an origin is only scheme, host and port, such as https://spa.example.com')
-    }
-    return new URL(entry).origin
+    return parseOrigin(entry)?.origin ?? refuseOption(option, 'holds an entry that is not an origin: an origin is only scheme, host and port, such as https://spa.example.com')
   })
   return new Set([own, ...origins])
 }

@@ -6,6 +6,7 @@ import { pageHeaders, renderPage } from '../http/page.ts'
 import { gateOf } from '../http/reply-gate.ts'
 import { failurePage } from './failure.ts'
 import type { Parts } from './parts.ts'
+import { answerRaw } from './raw-answer.ts'
 
 /** The time that closing allows a request beyond its calls to Webflow and to the store, in milliseconds. */
 const grace = 5000
@@ -115,21 +116,16 @@ export class Closing {
 
   #answer (reply: FastifyReply): void {
     const { raw } = reply
-    // After `hijack`, the gate drops every answer that the handler or a hook sends.
-    gateOf(reply)
-    reply.hijack()
     if (raw.headersSent) {
+      gateOf(reply)
+      reply.hijack()
       raw.destroy()
       return
     }
-    for (const name of ['content-encoding', 'content-length', 'location', 'transfer-encoding']) reply.removeHeader(name)
     raw.shouldKeepAlive = false
-    const { headers, body } = this.#answerFor(reply)
-    reply.headers({ ...headers, 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' })
     // Cookies stay: if the callback has set a session cookie, its token is stored already.
-    for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value)
-    raw.writeHead(503)
-    raw.end(body)
+    const { headers, body } = this.#answerFor(reply)
+    answerRaw(reply, 503, headers, body)
   }
 
   #answerFor (reply: FastifyReply): { headers: Record<string, string>, body: string } {

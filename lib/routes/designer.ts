@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readIdTokenRequest } from '../caller/id-token-request.ts'
 import { parseJson } from '../collections/json.ts'
-import { WebflowOAuthError } from '../errors.ts'
+import { setHeadersOf } from './error-handler.ts'
 import type { Parts } from './parts.ts'
 
 /** The longest body of a request, in bytes. It holds two ids. */
@@ -19,7 +19,7 @@ export async function designer (parts: Parts, request: FastifyRequest, reply: Fa
     return reply.type('application/json; charset=utf-8').send(JSON.stringify({ sessionToken, expiresAt: new Date(expiresAt).toISOString(), user: { id: resolved.user.id }, siteId: resolved.siteId }))
   } catch (error) {
     // Fastify's own error handler sends the headers of an error, but one of the app need not.
-    if (error instanceof WebflowOAuthError && error.headers !== undefined) reply.headers(error.headers)
+    setHeadersOf(error, reply)
     throw error
   }
 }

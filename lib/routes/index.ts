@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, Rout
 import { copyPlain } from '../collections/copy-plain.ts'
 import { ownRoute } from '../http/own-route.ts'
 import { keepOpener } from '../http/popup.ts'
+import { privacyHeaders } from '../http/privacy.ts'
 import { authorize } from './authorize.ts'
 import { callback } from './callback.ts'
 import type { Closing } from './closing.ts'
@@ -23,7 +24,7 @@ function createOptions (parts: Parts, route: Route) {
   // @fastify/swagger leaves these routes out: they are for browsers.
   const schema: FastifySchema & { hide: boolean } = { hide: true }
   const setHeaders = (request: FastifyRequest, reply: FastifyReply) => {
-    setPrivacyHeaders(reply)
+    reply.headers(privacyHeaders)
     if (isPopup(parts, route, request)) keepOpener(reply)
   }
   return {
@@ -97,9 +98,4 @@ export async function registerRoutes (fastify: FastifyInstance, { parts, surroun
       scope.route({ ...createOptions(parts, 'webhook'), errorHandler: route.errorHandler, method: 'POST', url: webhook, preParsing: hideMalformedType, handler: route.handler })
     })
   }
-}
-
-/** Sets the headers that keep an answer out of caches, and its URL out of the `Referer` header of other sites. */
-function setPrivacyHeaders (reply: FastifyReply): void {
-  reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer')
 }

@@ -3,12 +3,12 @@ import { finished, type Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { WebflowOAuthError, codeOf, describeForeign, statusOf, toError } from '../errors.ts'
-import { gateOf } from '../http/reply-gate.ts'
 import type { WebhookEvent } from '../options/webhook-event.ts'
 import { verifyWebhook } from '../webflow/webhook.ts'
 import { collectBody, type CollectedBody } from './body.ts'
 import { errorFrom, setHeadersOf } from './error-handler.ts'
 import type { Parts } from './parts.ts'
+import { answerRaw } from './raw-answer.ts'
 
 /** The maximum length of a webhook, in bytes. */
 const maxLength = 1024 * 1024
@@ -143,29 +143,9 @@ function sendError (reply: FastifyReply, error: Error, statusCode: number): Fast
   })
 }
 
-/** Writes an answer to `reply.raw`, so that no hook and no error handler of the app changes it. */
+/** Answers so that no hook and no error handler of the app changes the answer. */
 function send (reply: FastifyReply, statusCode: number, content: object): FastifyReply {
-  const { raw } = reply
-  if (reply.sent || raw.headersSent) return reply
-  // After `hijack`, the gate drops every answer that a hook sends later.
-  gateOf(reply)
-  reply.hijack()
-  const body = JSON.stringify(content)
-  for (const name of ['content-encoding', 'location', 'transfer-encoding']) reply.removeHeader(name)
-  reply.headers({
-    'cache-control': 'no-store',
-    'content-length': Buffer.byteLength(body),
-    'content-type': 'application/json; charset=utf-8',
-    'referrer-policy': 'no-referrer'
-  })
-  for (const [name, value] of Object.entries(reply.getHeaders())) {
-    try {
-      if (value !== undefined) raw.setHeader(name, value)
-    } catch {
-      // A hook has set a header that HTTP does not allow. The answer goes without it.
-    }
-  }
-  raw.writeHead(statusCode)
-  raw.end(body)
+  if (reply.sent || reply.raw.headersSent) return reply
+  answerRaw(reply, statusCode, { 'content-type': 'application/json; charset=utf-8' }, JSON.stringify(content))
   return reply
 }

@@ -75,7 +75,8 @@ export class IdTokens {
     const candidates = await inTime(deadline, findCandidates(this.#parts, request))
     const able = candidates.tokens.filter(({ record }) => record.scope.includes(neededScope))
     const key = nameOf(`${siteId} ${request.idToken}`)
-    const known = this.#remembered(key, siteId, candidates)
+    const recall = () => this.#remembered(key, siteId, candidates)
+    const known = recall()
     if (known !== null) return known
     let lacksScope = able.length < candidates.tokens.length
     const dead = new Set<StoredToken>()
@@ -85,13 +86,13 @@ export class IdTokens {
       try {
         end = await this.#parts.limits.begin(nameOf(candidate.record.accessToken), request.address, deadline)
       } catch (error) {
-        const meanwhile = this.#remembered(key, siteId, candidates)
+        const meanwhile = recall()
         if (meanwhile !== null) return meanwhile
         throw error
       }
       ends.push(end)
       // Another request may have asked about the same ID token while this one waited for its try.
-      const meanwhile = this.#remembered(key, siteId, candidates)
+      const meanwhile = recall()
       if (meanwhile !== null) {
         for (const giveBack of ends) giveBack('good')
         return meanwhile

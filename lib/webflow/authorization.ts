@@ -67,6 +67,11 @@ function idList (value: unknown): readonly string[] {
   return Object.freeze([...new Set(list.flatMap((id) => listOf(idOf(id))))])
 }
 
+/** Tells whether a value is an id of a site or a workspace: 24 hexadecimal digits. */
+export function isWebflowId (value: unknown): value is string {
+  return typeof value === 'string' && /^[\da-f]{24}$/i.test(value)
+}
+
 /** Returns an id of Webflow's in lower case, the spelling by which tokens are found; null for anything that is no id. */
 function idOf (value: unknown): string | null {
   return typeof value === 'string' && /^[\w-]{1,64}$/.test(value) ? value.toLowerCase() : null

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { isObject } from '../collections/json.ts'
 import { WebflowOAuthError, type WebhookReason } from '../errors.ts'
 import type { WebhookEvent } from '../options/webhook-event.ts'
+import { isWebflowId } from './authorization.ts'
 
 /** How webhooks are verified. */
 export interface WebhookRules {
@@ -47,7 +48,7 @@ export function verifyWebhook ({ webhookSecrets, webhookMaxAge }: WebhookRules, 
     bodyId: createHash('sha256').update(body).digest('base64url'),
     triggerType,
     payload,
-    siteId: isObject(payload) ? [payload.siteId, payload.site].find(isId) ?? null : null,
+    siteId: isObject(payload) ? [payload.siteId, payload.site].find(isWebflowId) ?? null : null,
     sentAt: new Date(sentAt),
     secretIndex
   }
@@ -67,8 +68,4 @@ function parseBody (body: Buffer): unknown {
   } catch {
     return undefined
   }
-}
-
-function isId (value: unknown): value is string {
-  return typeof value === 'string' && /^[\da-f]{24}$/i.test(value)
 }
