@@ -721,11 +721,11 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
   })
 
   t.test('a good answer that comes after the time of its request gives the try back', async (t) => {
-    const { install, mint, post, webflow } = await startDesigner(t, { options: { timeout: 300 } })
+    const { install, mint, post, webflow } = await startDesigner(t, { options: { timeout: 500 } })
     await install({ workspaceId: ids.studio })
     const payload = { siteId: ids.engine, workspaceId: ids.studio }
     for (let i = 0; i < 9; i++) t.equal((await post(`made-up-${i}`, payload)).statusCode, 401)
-    for (const endpoint of ['site', 'resolve'] as const) webflow.fail(endpoint, { delay: 200, handled: true })
+    for (const endpoint of ['site', 'resolve'] as const) webflow.fail(endpoint, { delay: 400, handled: true })
     t.equal((await post(mint(), payload)).statusCode, 504)
     t.ok(await eventually(async () => (await post(mint(), payload)).statusCode === 200))
   })

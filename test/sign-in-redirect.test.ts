@@ -147,6 +147,12 @@ t.test('a guard sends a browser without a user to sign in, and a user who is con
   t.ok(begins(await other.navigate('/webflow/authorize?returnTo=/sites&resume=1'), webflow), 'whoever asked to connect connects again')
 })
 
+t.test('a guard sends a signed-in user who is not connected straight to Webflow', async (t) => {
+  const { browser, webflow, signIn } = await open(t)
+  signIn('ada')
+  t.ok(begins(await browser.navigate('/sites'), webflow))
+})
+
 t.test('an outage of the store is not taken for a user who is not connected', async (t) => {
   const { browser, signIn } = await open(t, { store: Object.assign(new MemoryStore(), { get: () => Promise.reject(new Error('down')), getSync: undefined }) })
   signIn('ada')

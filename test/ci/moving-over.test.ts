@@ -3,17 +3,17 @@ import { existsSync, readFileSync } from 'node:fs'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
-import { withoutCurl } from './support/curl.ts'
-import { Visitor } from './support/examples-visitor.ts'
-import { grace } from './support/examples-webflow.ts'
-import { credentials, sites, startMovingOver, type MovingOverApp, type Program } from './support/moving-over-app.ts'
-import { anchorsOf, blocksOf } from './support/markdown.ts'
-import { applyDiff } from './support/unified-diff.ts'
+import { withoutCurl } from '../support/curl.ts'
+import { Visitor } from '../support/examples-visitor.ts'
+import { grace } from '../support/examples-webflow.ts'
+import { credentials, sites, startMovingOver, type MovingOverApp, type Program } from '../support/moving-over-app.ts'
+import { anchorsOf, blocksOf } from '../support/markdown.ts'
+import { applyDiff } from '../support/unified-diff.ts'
 
 // Each program is started once, beside a Webflow of its own; the programs run at the same time.
 t.jobs = 4
 
-const folder = new URL('../examples/moving-over/', import.meta.url)
+const folder = new URL('../../examples/moving-over/', import.meta.url)
 const read = (file: string) => readFileSync(new URL(file, folder), 'utf8')
 const blockOf = (guide: string, language: string) => blocksOf(read(`${guide}.md`)).find((block) => block.language === language)?.text ?? ''
 

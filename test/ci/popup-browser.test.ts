@@ -3,12 +3,12 @@ import helmet from '@fastify/helmet'
 import Fastify from 'fastify'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import type { WebflowOAuthOptions } from '../lib/index.ts'
-import { createSimulator, type Simulator } from '../lib/simulator/index.ts'
-import { assertNothingLeaked, clientId, clientSecret, createApp } from './support/app.ts'
-import { findChromium, newPerson, type Person, press, startChromium, takeScreenshot } from './support/chromium.ts'
-import { freePort } from './support/free-port.ts'
-import { rememberSecrets } from './support/logs.ts'
+import type { WebflowOAuthOptions } from '../../lib/index.ts'
+import { createSimulator, type Simulator } from '../../lib/simulator/index.ts'
+import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
+import { findChromium, newPerson, type Person, press, startChromium, takeScreenshot } from '../support/chromium.ts'
+import { freePort } from '../support/free-port.ts'
+import { rememberSecrets } from '../support/logs.ts'
 
 /** An app at localhost with helmet's defaults, a page on another origin that opens the popup, and a Webflow on another site. */
 interface Stage extends Person {
@@ -32,7 +32,7 @@ const isMismatch = (line: string) => line.includes('does not match the recipient
 const isRefusedFrame = (line: string) => line.includes('frame-ancestors \'none\'')
 
 /** The opener's code as the documentation gives it. */
-const [, snippet = ''] = /<!-- opener -->\n```js\n([^]*?)```/.exec(await readFile(new URL('../docs/flow.md', import.meta.url), 'utf8')) ?? []
+const [, snippet = ''] = /<!-- opener -->\n```js\n([^]*?)```/.exec(await readFile(new URL('../../docs/flow.md', import.meta.url), 'utf8')) ?? []
 
 if (findChromium() !== null) {
   t.jobs = 3

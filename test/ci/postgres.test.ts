@@ -1,11 +1,11 @@
 import { Pool } from 'pg'
 import t, { type Test } from 'tap'
-import type { PostgresStore as Store } from '../examples/postgres-store.ts'
-import { storeTests, type StoreTestsOptions } from '../stores/conformance.ts'
-import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
-import { Browser } from './support/browser.ts'
-import { findPostgres, startPostgres } from './support/postgres-server.ts'
-import { createClock } from './support/wrong-stores.ts'
+import type { PostgresStore as Store } from '../../examples/postgres-store.ts'
+import { storeTests, type StoreTestsOptions } from '../../stores/conformance.ts'
+import { assertNothingLeaked, connect, createApp, startWebflow } from '../support/app.ts'
+import { Browser } from '../support/browser.ts'
+import { findPostgres, startPostgres } from '../support/postgres-server.ts'
+import { createClock } from '../support/wrong-stores.ts'
 
 interface Database {
   pool: Pool
@@ -18,7 +18,7 @@ if (findPostgres() !== null) {
   // At the same time: each test has a database of its own.
   t.jobs = 3
   // Only here, so that the example counts for the coverage only where it is tested.
-  const { PostgresStore } = await import('../examples/postgres-store.ts')
+  const { PostgresStore } = await import('../../examples/postgres-store.ts')
   const server = await startPostgres()
   const admin = new Pool({ connectionString: server.urlOf('postgres'), max: 1 })
   t.teardown(async () => { await admin.end(); await server.stop() })

@@ -3,8 +3,8 @@ import { text } from 'node:stream/consumers'
 import * as client from 'openid-client'
 import t, { type Test } from 'tap'
 import { Webflow, WebflowClient, WebflowError } from 'webflow-api'
-import { withoutCurl } from './support/curl.ts'
-import { app, ids, member, parameter, start, type Bench } from './support/simulator-start.ts'
+import { withoutCurl } from '../support/curl.ts'
+import { app, ids, member, parameter, start, type Bench } from '../support/simulator-start.ts'
 
 const [redirectUri] = app.redirectUris
 const hex64 = /^[0-9a-f]{64}$/
