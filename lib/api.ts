@@ -172,7 +172,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
-    introspector.askOnUse(stored)
+    introspector.completeOnUse(stored)
     return records.present(stored)
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
@@ -184,7 +184,7 @@ export function createApi (parts: Parts): WebflowOAuth {
   /** Makes the public form of a token that a search has found, and counts the token as used. */
   const useFound = (stored: StoredToken): WebflowToken => {
     records.renewIfDue(stored)
-    introspector.askOnUse(stored)
+    introspector.completeOnUse(stored)
     return records.present(stored)
   }
 
@@ -195,7 +195,7 @@ export function createApi (parts: Parts): WebflowOAuth {
 
     tokenOf (request: FastifyRequest) {
       const token = callers.tokenOf(request)
-      if (token === null) throw callers.hasEnded(request) ? sessionEnded() : tokenRequired(settings)
+      if (token === null) throw callers.hasEndedSession(request) ? sessionEnded() : tokenRequired(settings)
       return token
     },
 

@@ -2,7 +2,7 @@ import type { FastifyInstance, RegisterOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { createApi, type WebflowOAuth } from './api.ts'
 import { callerSlot, stageSlot, type Stage, type WebflowDesigner } from './caller/caller-tokens.ts'
-import { createContext } from './context.ts'
+import { createParts } from './parts.ts'
 import { refuseOption } from './errors.ts'
 import { loadCookieCodec } from './http/cookies.ts'
 import type { WebflowOAuthOptions } from './options/options.ts'
@@ -71,26 +71,26 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   checkSetup(fastify, settings, options)
-  const context = createContext(settings, fastify.log, await loadCookieCodec(fastify))
+  const parts = createParts(settings, fastify.log, await loadCookieCodec(fastify))
 
-  fastify.decorate('webflowOAuth', createApi(context))
+  fastify.decorate('webflowOAuth', createApi(parts))
   fastify.decorateRequest(callerSlot, undefined)
   fastify.decorateRequest<Stage>(stageSlot, 'new')
-  fastify.decorateRequest('webflowDesigner', { getter () { return context.callers.designerOf(this) } })
-  fastify.decorateRequest('webflowToken', { getter () { return context.callers.propertyOf(this) } })
+  fastify.decorateRequest('webflowDesigner', { getter () { return parts.callers.designerOf(this) } })
+  fastify.decorateRequest('webflowToken', { getter () { return parts.callers.propertyOf(this) } })
   fastify.addHook('onRequest', (request, reply, done) => {
-    context.callers.begin(request, reply)
+    parts.callers.begin(request, reply)
     done()
   })
-  fastify.addHook('preParsing', (request, _reply, _payload, done) => { context.callers.load(request, done) })
-  if (context.identity.byUser) fastify.addHook('preHandler', (request, _reply, done) => { context.callers.loadAgain(request, done) })
+  fastify.addHook('preParsing', (request, _reply, _payload, done) => { parts.callers.load(request, done) })
+  if (parts.identity.byUser) fastify.addHook('preHandler', (request, _reply, done) => { parts.callers.loadAgain(request, done) })
   fastify.addHook('onListen', (done) => {
     // Failures are ignored here: the first call to Webflow meets the same error and reports it.
-    Promise.allSettled([context.webflow.prepare()])
+    Promise.allSettled([parts.webflow.prepare()])
     done()
   })
-  const closing = new Closing(context, fastify)
-  fastify.addHook('onClose', async () => { await context.webflow.close() })
+  const closing = new Closing(parts, fastify)
+  fastify.addHook('onClose', async () => { await parts.webflow.close() })
   // Fastify runs `onClose` hooks in reverse order. The hooks of `closing` are added last, so they run before the client for
   // Webflow is closed.
   closing.addHooks(fastify)
@@ -98,7 +98,7 @@ export const webflowOAuth = fp(async (fastify: FastifyInstance, options: Webflow
   // own, so the options are passed on to the scope of the routes.
   const { logLevel, logSerializers } = options
   fastify.register(registerRoutes, {
-    parts: context,
+    parts,
     surrounding: fastify,
     closing,
     ...(logLevel === undefined ? {} : { logLevel }),

@@ -3,7 +3,7 @@ import { mock } from 'node:test'
 import { PassThrough } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
-import { createContext } from '../lib/context.ts'
+import { createParts } from '../lib/parts.ts'
 import { loadCookieCodec } from '../lib/http/cookies.ts'
 import webflowOAuth from '../lib/index.ts'
 import { resolveOptions } from '../lib/options/resolve.ts'
@@ -307,9 +307,9 @@ t.test('headers of an unfinished answer do not break the 503', async (t) => {
 t.test('tasks that hang do not keep an app from closing', async (t) => {
   for (const pluginTimeout of [0, 10_000]) {
     const app = Fastify({ logger: recordingLogger, pluginTimeout })
-    const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
-    new Closing(context, app).addHooks(app)
-    context.background.add(forever())
+    const parts = createParts(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
+    new Closing(parts, app).addHooks(app)
+    parts.background.add(forever())
     await app.ready()
     t.match(await closeAtBound(t, app), '"tasks":1')
   }
@@ -317,10 +317,10 @@ t.test('tasks that hang do not keep an app from closing', async (t) => {
 
 t.test('closing waits for a task that begins while the server closes', async (t) => {
   const app = Fastify()
-  const context = createContext(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
+  const parts = createParts(resolveOptions(baseOptions(null), ''), app.log, await loadCookieCodec(app))
   let finish = () => {}
-  new Closing(context, app).addHooks(app)
-  app.addHook('onClose', async () => { context.background.add(new Promise<void>((resolve) => { finish = resolve })) })
+  new Closing(parts, app).addHooks(app)
+  app.addHook('onClose', async () => { parts.background.add(new Promise<void>((resolve) => { finish = resolve })) })
   await app.ready()
   let isClosed = false
   const closing = app.close().then(() => { isClosed = true })

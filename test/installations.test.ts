@@ -855,7 +855,7 @@ async function startSeconds (t: Test, webflow: (accessToken: string) => MadeUpAn
       isSilent = silent
       const created = parts.records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
       const record = await withDeadline(1000, (deadline) => parts.introspector.introspect(idOf(accessToken), created, { since: Date.now(), deadline }))
-      parts.introspector.askSoon(await parts.records.write(idOf(accessToken), record))
+      parts.introspector.completeSoon(await parts.records.write(idOf(accessToken), record))
       return idOf(accessToken)
     },
     async pass (seconds: number): Promise<void> {

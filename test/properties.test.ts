@@ -330,7 +330,7 @@ t.test('every query of a callback is refused as no callback, or is one by the le
 })
 
 const callbackUrl = new URL('https://app.example.com/Web%20flow/c%C3%A4llback')
-const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined, designerPath: undefined, webhookPath: undefined })
+const paths = resolvePaths({ redirectUri: callbackUrl, prefix: '', authorizePath: undefined, callbackPath: undefined, revokePath: undefined, hasDesigner: true, designerPath: undefined, hasWebhook: true, webhookPath: undefined })
 const rules = { origin: callbackUrl.origin, allowedOrigins: new Set([callbackUrl.origin, 'https://spa.example.com', 'http://localhost:5173']), ownPaths: paths.own }
 
 const routerOptions = [

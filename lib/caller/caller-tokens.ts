@@ -139,7 +139,7 @@ export class CallerTokens {
       const opened = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
       const session = caller.guest?.session ?? null
       const stored = opened === null || session === null || this.#sessions.opens(session, opened.record) ? opened : null
-      if (stored !== null) this.#introspector.askOnUse(stored)
+      if (stored !== null) this.#introspector.completeOnUse(stored)
       caller.token = stored === null ? null : this.#records.present(stored)
     }
     return caller.token
@@ -156,7 +156,7 @@ export class CallerTokens {
   }
 
   /** Tells whether a request without a token carries a session token that counted on this route, so that its session has ended. */
-  hasEnded (request: FastifyRequest): boolean {
+  hasEndedSession (request: FastifyRequest): boolean {
     return this.#callerOf(request)?.guest?.isAdmitted === true
   }
 

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import { createSafeLogger } from '../collections/safe-logger.ts'
 import { WebflowOAuthError, refuseOption, refuseUnknown } from '../errors.ts'
 import type { AnyReply, AnyRequest } from '../http/any-server.ts'
-import { askedUrl } from '../http/asked-url.ts'
+import { requestedUrl } from '../http/requested-url.ts'
 import { isNavigation, isPrefetch } from '../http/navigation.ts'
 import { isOwnRoute } from '../http/own-route.ts'
 import { redirect } from '../http/redirect.ts'
@@ -61,8 +61,8 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     // If the user has signed in after the token was loaded, this loads the user's token.
     const user = await callers.userOf(request)
     const token = callers.tokenOf(request)
-    if (token === null && callers.hasEnded(request)) throw sessionEnded()
-    const error = problem(token, needed, settings)
+    if (token === null && callers.hasEndedSession(request)) throw sessionEnded()
+    const error = problemOf(token, needed, settings)
     if (error === null) return 'passed'
     if (onMissing === 'error' || request.method !== 'GET' || isGuest(request)) throw error
     if (isPrefetch(request)) {
@@ -70,7 +70,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
       return 'answered'
     }
     if (!isNavigation(request) || flows.isLooping(request)) throw error
-    const returnTo = askedUrl(request, settings.paths.publicPrefix)
+    const returnTo = requestedUrl(request, settings.paths.publicPrefix)
     const signIn = user === null ? signInUrl(parts, request, { returnTo, popup: false, resume: 'guard' }) : null
     if (signIn !== null) {
       if (isSamePage(signIn, new URL(returnTo, settings.returnRules.origin).href)) throw userRequired('The sign-in page is behind a guard that leads to the sign-in page: take the guard off.')
@@ -85,7 +85,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const passes = (request: FastifyRequest, reply: FastifyReply): boolean => {
     if (isAnswering(request, reply) || !callers.isLoaded(request)) return false
     try {
-      return problem(callers.tokenOf(request), needed, settings) === null
+      return problemOf(callers.tokenOf(request), needed, settings) === null
     } catch {
       // The store failed. `decide` reads the token again and rejects with the same error.
       return false
@@ -98,7 +98,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const guardAwaited = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     // A guard for a whole app must not block the plugin's own routes, because they are the way to get a token.
     if (passes(request, reply) || isOwnRoute(request)) return
-    if (isMisplaced(request, reply)) throw misplaced()
+    if (isMisplaced(request, reply)) throw misplacedError()
     if (await decide(request, reply) === 'passed') return
     await reply
     // The client may have disconnected before the guard's answer was sent: an `onSend` hook of the app may still hold it. The
@@ -113,10 +113,10 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   function guard (request: FastifyRequest, reply: FastifyReply, ...more: unknown[]): Promise<void> | undefined {
     const [done] = more
     // Only hooks other than `preValidation` and `preHandler` pass `done` in place of the reply, or more than three arguments.
-    if (isFunction(reply) || more.length > 1) return refusePlace(request, [reply, ...more])
+    if (isFunction(reply) || more.length > 1) return refuseMisplaced(request, [reply, ...more])
     if (!isFunction(done)) return guardAwaited(request, reply)
     if (passes(request, reply) || isOwnRoute(request)) return done()
-    if (isMisplaced(request, reply)) return refusePlace(request, [reply, done])
+    if (isMisplaced(request, reply)) return refuseMisplaced(request, [reply, done])
     decide(request, reply).then((outcome) => { if (outcome === 'passed') done() }, done)
   }
   return guard
@@ -130,17 +130,17 @@ function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
  * Refuses a guard that was added as a hook other than `preValidation` or `preHandler`. In `onError`, `onResponse` and
  * `onRequestAbort` the answer is already decided, so the mistake is only logged. In all other hooks the request fails.
  */
-function refusePlace (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
+function refuseMisplaced (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
   // `onRequestAbort` passes (request, done), `onError` (request, reply, error, done) and `onResponse` (request, reply, done).
   const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
   const done = [reply, ...more].find(isFunction)
   if (isOwnRoute(request)) return done?.()
-  if (!isDecided || done === undefined) return Promise.reject(misplaced())
-  createSafeLogger(request.log).error({ err: misplaced() }, 'webflow-oauth: a guard has no effect in this kind of hook')
+  if (!isDecided || done === undefined) return Promise.reject(misplacedError())
+  createSafeLogger(request.log).error({ err: misplacedError() }, 'webflow-oauth: a guard has no effect in this kind of hook')
   return done()
 }
 
-function misplaced (): WebflowOAuthError {
+function misplacedError (): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_INVALID_OPTION', '`requireToken()` was used where it cannot guard anything: use it as a hook for `preValidation` or `preHandler`, or await it in such a hook or in a handler.')
 }
 
@@ -148,7 +148,7 @@ function isFunction (value: unknown): value is (error?: Error) => undefined {
   return typeof value === 'function'
 }
 
-function problem (token: WebflowToken | null, needed: readonly string[], settings: Settings): WebflowOAuthError | null {
+function problemOf (token: WebflowToken | null, needed: readonly string[], settings: Settings): WebflowOAuthError | null {
   if (token === null) return tokenRequired(settings)
   const missing = needed.filter((name) => !token.scope.includes(name))
   if (missing.length === 0) return null

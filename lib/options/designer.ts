@@ -3,14 +3,14 @@ import { refuseOption } from '../errors.ts'
 import { resolveDuration } from './duration.ts'
 import { isLoopback, parseOrigin } from './urls.ts'
 
-/** What the plugin needs to know about the app's Designer Extension. */
+/** The app's Designer Extension, as the option `designer` describes it. */
 export interface DesignerOptions {
   /**
    * The origins on which the extension runs, such as `https://0123456789abcdef01234567.webflow-ext.com`. Required, at least
-   * one. Each is https, or http on a loopback host.
+   * one. Each must be https, except that a loopback host may use http.
    */
   origins: readonly string[]
-  /** The path of the route. Defaults to the callback's path with its last segment replaced by `designer`. */
+  /** The path of the route that exchanges ID tokens for session tokens. Defaults to the callback's path with its last segment replaced by `designer`. */
   path?: string | undefined
   /** How long a session token lives at most, in seconds. Defaults to 900. */
   maxAge?: number | undefined
@@ -19,7 +19,7 @@ export interface DesignerOptions {
 /** The option `designer` after checking. */
 export interface DesignerSettings {
   readonly origins: ReadonlySet<string>
-  /** In seconds. */
+  /** How long a session token lives at most, in seconds. */
   readonly maxAge: number
 }
 
@@ -30,7 +30,6 @@ export function resolveDesigner (value: DesignerOptions | undefined, { introspec
   for (const name of Object.keys(value)) {
     if (!['origins', 'path', 'maxAge'].includes(name)) refuseOption(`designer.${name}`, 'is not an option: the options of `designer` are origins, path and maxAge')
   }
-  if (value.path !== undefined && typeof value.path !== 'string') refuseOption('designer.path', 'must be a path, such as /webflow/designer')
   if (!introspect) refuseOption('designer', 'needs `introspect`: without it, the plugin does not know which tokens open a site. Leave out `introspect: false`')
   if (!scope.includes('authorized_user:read')) refuseOption('designer', 'needs the scope authorized_user:read: only tokens with that scope can resolve an ID token. Add it to `scope`')
   return Object.freeze({ origins: resolveOrigins(value.origins), maxAge: resolveDuration('designer.maxAge', value.maxAge ?? 900, 'seconds') })

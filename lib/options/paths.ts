@@ -22,24 +22,24 @@ export interface PathOptions {
   prefix: string
   authorizePath: string | undefined
   callbackPath: string | undefined
+  /** False for no revoke route. */
   revokePath: string | false | undefined
-  /** The path of the route for the Designer Extension; false for no such route. */
-  designerPath: string | false | undefined
-  /** False without `onWebhook`. */
-  webhookPath: string | false | undefined
+  /** Whether the app has the option `designer`, and so the route for its Designer Extension. */
+  hasDesigner: boolean
+  designerPath: string | undefined
+  /** Whether the app has the option `onWebhook`, and so the route for webhooks. */
+  hasWebhook: boolean
+  webhookPath: string | undefined
 }
 
 /** Works out the paths of the routes, and their public paths. */
-export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, designerPath, webhookPath }: PathOptions): Paths {
+export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, hasDesigner, designerPath, hasWebhook, webhookPath }: PathOptions): Paths {
   const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
-  const authorize = authorizePath === undefined ? sibling(callback, 'authorize') : checkPath('authorizePath', authorizePath)
-  const optional = (option: string, path: string | false | undefined, name: string) => {
-    if (path === false) return null
-    return path === undefined ? sibling(callback, name) : checkPath(option, path)
-  }
-  const revoke = optional('revokePath', revokePath, 'revoke')
-  const designer = optional('designer.path', designerPath, 'designer')
-  const webhook = optional('webhookPath', webhookPath, 'webhook')
+  const besideCallback = (option: string, path: unknown, name: string) => path === undefined ? sibling(callback, name) : checkPath(option, path)
+  const authorize = besideCallback('authorizePath', authorizePath, 'authorize')
+  const revoke = revokePath === false ? null : besideCallback('revokePath', revokePath, 'revoke')
+  const designer = hasDesigner ? besideCallback('designer.path', designerPath, 'designer') : null
+  const webhook = hasWebhook ? besideCallback('webhookPath', webhookPath, 'webhook') : null
 
   const full = (path: string) => prefix.replace(/\/$/, '') + path
   const publicPrefix = redirectUri.pathname.endsWith(full(callback)) ? redirectUri.pathname.slice(0, -full(callback).length) : ''

@@ -124,15 +124,16 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
   const designer = resolveDesigner(options.designer, { introspect, scope })
   optionalFunction('onWebhook', onWebhook)
   if (webhookPath !== undefined && onWebhook === undefined) refuseOption('webhookPath', 'needs `onWebhook`: without that function, the plugin has no webhook route')
-  if (webhookPath !== undefined && typeof webhookPath !== 'string') refuseOption('webhookPath', 'must be a path, such as /webflow/webhook')
   const paths = resolvePaths({
     redirectUri: url,
     prefix,
     authorizePath,
     callbackPath,
     revokePath,
-    designerPath: options.designer === undefined ? false : options.designer.path,
-    webhookPath: onWebhook === undefined ? false : webhookPath
+    hasDesigner: designer !== null,
+    designerPath: options.designer?.path,
+    hasWebhook: onWebhook !== undefined,
+    webhookPath
   })
   if (signInRedirect !== undefined && identify === undefined) refuseOption('signInRedirect', 'needs the option `identify`: without that option, the app has no users who could sign in')
   const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)

@@ -20,7 +20,7 @@ export async function runAnsweringHook (name: string, request: FastifyRequest, r
   const isAnswered = () => hasSent || reply.sent || reply.raw.headersSent
   const isGivenUp = await new Promise<boolean>((resolve) => {
     let cancel: (() => void) | undefined
-    gate.isOpen = true
+    gate.admits = 'all'
     gate.hook = name
     gate.onSend = () => { hasSent = true }
     // A reply is thenable. When a hook returns or awaits the reply, JavaScript calls `reply.then`, which resolves once
@@ -46,7 +46,7 @@ export async function runAnsweringHook (name: string, request: FastifyRequest, r
   gate.onSend = null
   if (isAnswered()) return true
   if (isGivenUp) request.log.warn(`webflow-oauth: \`${name}\` returned the reply but sent nothing within ${patience} ms, so the plugin sends its usual answer. If the hook is to answer, call \`reply.send\` in it`)
-  gate.isOpen = false
+  gate.admits = 'errors'
   if (reply.statusCode !== statusCode) reply.code(statusCode)
   return false
 }

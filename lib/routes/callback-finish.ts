@@ -35,7 +35,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
         request.log.warn({ tokenId: previous, err }, 'webflow-oauth: the store could not delete the token of the previous session. The token stays there until it expires')
       })
     }
-    introspector.askSoon(stored)
+    introspector.completeSoon(stored)
     const checkEarlier = () => {
       parts.background.add(checkEarlierTokens(parts, stored).catch((err: unknown) => {
         request.log.warn({ tokenId: token.id, err }, 'webflow-oauth: the earlier tokens of the user could not be checked. A token that Webflow has ended stays in the store until the app reports it')

@@ -8,13 +8,13 @@ import type { TokenRecord } from './record.ts'
 const rememberFor = 60_000
 
 /**
- * What an access token has found out about an ID token. `invalid`: the ID token does not stand for the site. `closed`: Webflow
+ * What an access token has found out about an ID token. `invalid`: the ID token does not stand for the site. `inaccessible`: Webflow
  * has not confirmed that the access token opens the site. `dead`: Webflow has ended the access token. `scope_missing`: the
  * access token lacks a scope. `rate_limited`: the access token has asked too often.
  */
 export type IdTokenVerdict =
   | { kind: 'resolved', user: DesignerUser, siteWorkspaceId: string | null }
-  | { kind: 'invalid' | 'closed' | 'dead' | 'scope_missing' | 'rate_limited' }
+  | { kind: 'invalid' | 'inaccessible' | 'dead' | 'scope_missing' | 'rate_limited' }
 
 /** The question that is asked with an access token. */
 export interface IdTokenQuestion {
@@ -29,7 +29,7 @@ export async function askWithToken ({ checks, webflow }: Pick<TokenParts, 'check
   const { accessToken, scope } = record
 
   /** Turns a refusal into a verdict. `living` is the verdict after a 401 to a token that still works. */
-  const judge = async ({ kind }: Refusal, living: 'closed' | 'invalid'): Promise<IdTokenVerdict> => {
+  const judge = async ({ kind }: Refusal, living: 'inaccessible' | 'invalid'): Promise<IdTokenVerdict> => {
     if (kind !== 'unauthorized') return { kind }
     // A 401 may mean the ID token, so it does not prove that the access token has ended.
     const verdict = await checks.ask(accessToken, scope, { deadline, queue: 'none', maxAge: rememberFor })
@@ -44,8 +44,8 @@ export async function askWithToken ({ checks, webflow }: Pick<TokenParts, 'check
   let siteWorkspaceId: string | null = null
   if (workspaceId !== null) {
     const site = await webflow.lookUpSite(accessToken, siteId)
-    if (site.kind === 'closed') return site
-    if (site.kind !== 'open') return await judge(site, 'closed')
+    if (site.kind === 'inaccessible') return site
+    if (site.kind !== 'accessible') return await judge(site, 'inaccessible')
     siteWorkspaceId = site.workspaceId
   }
   const resolution = await webflow.resolve(accessToken, idToken)

@@ -96,7 +96,7 @@ export class Introspector {
   }
 
   /** Asks about a token in the background, after each of its pauses, until its record is complete or has gone. */
-  askSoon (token: StoredToken): void {
+  completeSoon (token: StoredToken): void {
     const { tokenId } = token
     const { records, background } = this.#parts
     const pause = this.#pauses.get(tokenId)
@@ -104,12 +104,12 @@ export class Introspector {
     background.later(Math.max(pause.until - Date.now(), firstPause), async () => {
       // If the store cannot be read, Webflow is asked about the record as it was.
       const current = await records.peek(tokenId).catch(() => token)
-      if (current !== null && await this.#askIfDue(current) !== null) this.askSoon(current)
+      if (current !== null && await this.#askIfDue(current) !== null) this.completeSoon(current)
     })
   }
 
   /** Asks in the background about a token that is being used, if its record is incomplete and not in a pause. */
-  askOnUse (token: StoredToken): void {
+  completeOnUse (token: StoredToken): void {
     const { settings, background } = this.#parts
     if (settings.introspect && !token.record.complete && this.#isDue(token)) background.add(this.#ask(token))
   }
@@ -118,7 +118,7 @@ export class Introspector {
    * Asks about a page of incomplete records before a search. The next search continues after that page. Resolves with the
    * error with which the search must fail if it finds nothing; null if there is no such error.
    */
-  async askBeforeSearch (): Promise<Error | null> {
+  async completeBeforeSearch (): Promise<Error | null> {
     const { records } = this.#parts
     const cursor = this.#cursor
     let page = await records.page(records.tags.incomplete, cursor, maxPerSearch)
@@ -133,7 +133,7 @@ export class Introspector {
    * Asks about all incomplete records, even in their pauses. A record may still lack the ids by which a search of this kind
    * finds it. Resolves with the errors of these records, by the ids of their tokens.
    */
-  async askAll (kind: QueryKind): Promise<Map<string, Error>> {
+  async completeAll (kind: QueryKind): Promise<Map<string, Error>> {
     const { records } = this.#parts
     const undecided = new Map<string, Error>()
     // A question gets its whole `timeout` only if it does not wait in the queue of the checks.

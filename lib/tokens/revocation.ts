@@ -50,7 +50,7 @@ export async function revokeToken (parts: TokenParts, token: WebflowToken, { req
  */
 export async function revokeAll (parts: TokenParts, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
   // Webflow is asked first, so that the search also finds the records that the answers complete.
-  const incomplete = await parts.introspector.askAll(kind)
+  const incomplete = await parts.introspector.completeAll(kind)
   const { tokens, unreadable } = await findRecords(parts.records, kind, id)
   const undecided = new Map([...incomplete, ...unreadable])
   const byAccessToken = new Map<string, WebflowToken[]>()

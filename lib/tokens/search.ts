@@ -9,7 +9,7 @@ import type { FoundTokens, StoredToken, TokenRecords } from './records.ts'
  */
 export async function findTokens ({ introspector, records }: TokenParts, kind: QueryKind, id: string): Promise<StoredToken[]> {
   // Webflow is asked first, so that the search also finds the records that the answers complete.
-  const missed = await introspector.askBeforeSearch()
+  const missed = await introspector.completeBeforeSearch()
   const { tokens, unreadable } = await findRecords(records, kind, id)
   const [problem = missed] = unreadable.values()
   if (tokens.length === 0 && problem !== null) throw problem

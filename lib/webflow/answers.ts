@@ -17,7 +17,7 @@ export interface Grant {
 export type Upstream = 'revoked' | 'already_revoked'
 
 /** An answer from Webflow. */
-export interface Answer {
+export interface WebflowAnswer {
   /** The endpoint that answered, by its name in the option `endpoints`. */
   endpoint: string
   status: number
@@ -32,7 +32,7 @@ export interface Client {
 }
 
 /** Reads the answer to an access token request (RFC 6749, section 5.1). An answer with an `error` is a failure, even with status 200. */
-export function readGrant (answer: Answer, { clientId, redirectUri }: Client): Grant {
+export function readGrant (answer: WebflowAnswer, { clientId, redirectUri }: Client): Grant {
   if (errorOf(answer.body) === 'invalid_grant') {
     throw failure('WEBFLOW_OAUTH_CODE_REJECTED', `Webflow rejected the code: it was used before, it is older than 15 minutes, \`redirectUri\` (${redirectUri}) is not exactly the one registered with Webflow, or \`clientSecret\` is not that of the app ${clientId}.`)
   }
@@ -40,7 +40,7 @@ export function readGrant (answer: Answer, { clientId, redirectUri }: Client): G
 }
 
 /** Reads the answer to a revocation request. */
-export function readRevocation (answer: Answer, { clientId }: Client): Upstream {
+export function readRevocation (answer: WebflowAnswer, { clientId }: Client): Upstream {
   if (errorOf(answer.body) === 'invalid_token') return 'already_revoked'
   return hasRevoked(answer) ? 'revoked' : refuse(answer, clientId, 'revoke the token')
 }
@@ -55,7 +55,7 @@ export type Introspection = { kind: 'active', authorization: Authorization } | {
  * Reads the answer to an introspection. Only a 401 with Webflow's own code `not_authorized` means that the token is
  * revoked: a 401 with another body may come from a gateway.
  */
-export function readIntrospection (answer: Answer): Introspection {
+export function readIntrospection (answer: WebflowAnswer): Introspection {
   const { status, body } = answer
   const code = isObject(body) && typeof body.code === 'string' ? body.code : null
   if (status === 401 && code === 'not_authorized') return { kind: 'revoked' }
@@ -65,7 +65,7 @@ export function readIntrospection (answer: Answer): Introspection {
 }
 
 /** Reads the user who authorized a token; null when the token lacks the scope for this question. */
-export function readUser (answer: Answer): WebflowUser | null {
+export function readUser (answer: WebflowAnswer): WebflowUser | null {
   const { status, body } = answer
   // A 403 with a code comes from Webflow itself. A gateway's 403 has none.
   if (status === 403 && isObject(body) && typeof body.code === 'string') return null
@@ -73,7 +73,7 @@ export function readUser (answer: Answer): WebflowUser | null {
   return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'say who authorized a token') : user
 }
 
-function parseGrant ({ status, body }: Answer): Grant | null {
+function parseGrant ({ status, body }: WebflowAnswer): Grant | null {
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return null
   const { access_token: accessToken, token_type: tokenType, scope, expires_in: expiresIn } = body
   if (typeof accessToken !== 'string' || accessToken === '') return null
@@ -87,13 +87,13 @@ function parseGrant ({ status, body }: Answer): Grant | null {
   }
 }
 
-function hasRevoked ({ status, body }: Answer): boolean {
+function hasRevoked ({ status, body }: WebflowAnswer): boolean {
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return false
   return body.did_revoke === true || body.didRevoke === true
 }
 
 /** Throws the error for an unsuccessful answer to a call that carries the app's credentials. */
-function refuse (answer: Answer, clientId: string, purpose: string): never {
+function refuse (answer: WebflowAnswer, clientId: string, purpose: string): never {
   const { status, body } = answer
   const error = errorOf(body)
   if (error === 'invalid_client' || error === 'unauthorized_client' || status === 401 || status === 403) {
@@ -103,7 +103,7 @@ function refuse (answer: Answer, clientId: string, purpose: string): never {
 }
 
 /** Throws the error for an unsuccessful answer that does not concern the app's credentials. */
-export function refuseData ({ endpoint, status }: Answer, purpose: string): never {
+export function refuseData ({ endpoint, status }: WebflowAnswer, purpose: string): never {
   if (status === 429 || status >= 500) {
     throw failure('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow could not ${purpose}: its endpoint \`${endpoint}\` answered with status ${status}. This is usually temporary: try again later.`)
   }

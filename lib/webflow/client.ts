@@ -7,7 +7,7 @@ import { WebflowOAuthError, codeOf, describeForeign, isError, readMember, toErro
 import type { Dispatcher, ResponseBody } from '../options/dispatcher.ts'
 import type { Endpoints } from '../options/endpoints.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
-import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type Answer, type Grant, type Introspection, type Upstream } from './answers.ts'
+import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type WebflowAnswer, type Grant, type Introspection, type Upstream } from './answers.ts'
 import { readResolution, readSite, type Resolution, type SiteLookup } from './id-token-answers.ts'
 
 /** The settings that the client needs. */
@@ -35,7 +35,7 @@ const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 const decoder = new TextDecoder()
 
 /** A request to Webflow. */
-interface Call {
+interface WebflowRequest {
   endpoint: keyof Endpoints | 'site'
   url: string
   method: 'GET' | 'POST'
@@ -127,15 +127,15 @@ export class WebflowClient {
     }
   }
 
-  #post (endpoint: keyof Endpoints, fields: Record<string, string>, headers: Record<string, string> = {}): Promise<Answer> {
+  #post (endpoint: keyof Endpoints, fields: Record<string, string>, headers: Record<string, string> = {}): Promise<WebflowAnswer> {
     return this.#call({ endpoint, url: this.#options.endpoints[endpoint], method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(fields), maxLength: maxBodyLength })
   }
 
-  #get (endpoint: 'introspect' | 'authorizedBy', accessToken: string): Promise<Answer> {
+  #get (endpoint: 'introspect' | 'authorizedBy', accessToken: string): Promise<WebflowAnswer> {
     return this.#call({ endpoint, url: this.#options.endpoints[endpoint], method: 'GET', headers: bearer(accessToken), body: null, maxLength: maxInstallationLength })
   }
 
-  async #call (call: Call): Promise<Answer> {
+  async #call (call: WebflowRequest): Promise<WebflowAnswer> {
     const { timeout } = this.#options
     // undici takes an EventEmitter, too, which is much cheaper than an AbortController.
     const signal = new EventEmitter()
@@ -159,7 +159,7 @@ export class WebflowClient {
     })
   }
 
-  async #send ({ endpoint, url, method, headers, body, maxLength }: Call, signal: EventEmitter): Promise<Answer> {
+  async #send ({ endpoint, url, method, headers, body, maxLength }: WebflowRequest, signal: EventEmitter): Promise<WebflowAnswer> {
     const { origin, pathname, search } = new URL(url)
     const dispatcher = this.#options.dispatcher ?? await this.#ownDispatcher()
     const response = await dispatcher.request({
@@ -230,11 +230,11 @@ function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
   return isError(error) && codes.has(codeOf(error) ?? '')
 }
 
-function unreachable (error: Error, call: Call, timeout: number): WebflowOAuthError {
+function unreachable (error: Error, call: WebflowRequest, timeout: number): WebflowOAuthError {
   if (hasCode(error, timeouts)) return timedOut(call, timeout)
   return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name? Does a firewall block the connection?`, { cause: describeForeign(error) })
 }
 
-function timedOut ({ endpoint }: Call, timeout: number): WebflowOAuthError {
+function timedOut ({ endpoint }: WebflowRequest, timeout: number): WebflowOAuthError {
   return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', `Webflow's endpoint \`${endpoint}\` did not answer within ${timeout} ms. Is Webflow down, or is the network slow? Try again later.`)
 }

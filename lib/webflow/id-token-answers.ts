@@ -1,6 +1,6 @@
 import { isObject } from '../collections/json.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
-import { errorOf, isSuccess, refuseData, type Answer } from './answers.ts'
+import { errorOf, isSuccess, refuseData, type WebflowAnswer } from './answers.ts'
 import { parseUser } from './authorization.ts'
 
 /** A person who has opened a site in the Designer. */
@@ -17,14 +17,14 @@ export type Refusal = { kind: 'unauthorized' | 'scope_missing' | 'rate_limited' 
 /** Whose ID token it is. `invalid`: Webflow accepts the access token and refuses the ID token. */
 export type Resolution = { kind: 'resolved', user: DesignerUser, siteId: string } | { kind: 'invalid' } | Refusal
 
-/** Whether a token opens a site, and in which workspace the site is. `closed`: the token does not open it. */
-export type SiteLookup = { kind: 'open', workspaceId: string | null } | { kind: 'closed' } | Refusal
+/** Whether a token opens a site, and in which workspace the site is. `inaccessible`: the token does not open it. */
+export type SiteLookup = { kind: 'accessible', workspaceId: string | null } | { kind: 'inaccessible' } | Refusal
 
 /**
  * Reads the answer to an ID token. An answer without a user's id or without a site is not understood: it must never be taken
  * for an answer about the site that was asked for.
  */
-export function readResolution (answer: Answer): Resolution {
+export function readResolution (answer: WebflowAnswer): Resolution {
   const { status, body } = answer
   const refusal = readRefusal(answer)
   if (refusal !== null) return refusal
@@ -36,17 +36,17 @@ export function readResolution (answer: Answer): Resolution {
 }
 
 /** Reads the answer to the question for one site. Only an answer with the id of that site counts. */
-export function readSite (answer: Answer, siteId: string): SiteLookup {
+export function readSite (answer: WebflowAnswer, siteId: string): SiteLookup {
   const { status, body } = answer
   const refusal = readRefusal(answer)
   if (refusal !== null) return refusal
-  if (status === 400 || status === 404 || (status === 403 && codeOf(body) !== null)) return { kind: 'closed' }
+  if (status === 400 || status === 404 || (status === 403 && codeOf(body) !== null)) return { kind: 'inaccessible' }
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return refuseData(answer, 'say whether a token opens a site')
-  if (body.id !== siteId) return { kind: 'closed' }
-  return { kind: 'open', workspaceId: typeof body.workspaceId === 'string' ? body.workspaceId.toLowerCase() : null }
+  if (body.id !== siteId) return { kind: 'inaccessible' }
+  return { kind: 'accessible', workspaceId: typeof body.workspaceId === 'string' ? body.workspaceId.toLowerCase() : null }
 }
 
-function readRefusal ({ status, body }: Answer): Refusal | null {
+function readRefusal ({ status, body }: WebflowAnswer): Refusal | null {
   if (status === 401) return { kind: 'unauthorized' }
   if (status === 403 && codeOf(body) === 'missing_scopes') return { kind: 'scope_missing' }
   return status === 429 ? { kind: 'rate_limited' } : null

@@ -12,7 +12,7 @@ import { randomBytes } from 'node:crypto'
 import { mock } from 'node:test'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { createContext } from '../../lib/context.ts'
+import { createParts } from '../../lib/parts.ts'
 import { loadCookieCodec } from '../../lib/http/cookies.ts'
 import webflowOAuth, { MemoryStore, type TokenStore, type WebflowOAuthOptions } from '../../lib/index.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
@@ -64,7 +64,7 @@ async function createSubject (name: keyof typeof callsOf, size: number) {
   const app = Fastify()
   await app.register(webflowOAuth, options)
   // The parts of a second instance, of which the API keeps its own to itself.
-  const { records, webflow } = createContext(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
+  const { records, webflow } = createParts(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
   cleanups.push(() => app.close(), () => webflow.close())
 
   const write = async (number: number, siteId: string, tokenId = randomBytes(32).toString('base64url')) => {

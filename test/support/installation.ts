@@ -4,7 +4,7 @@ import { mock } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { createApi } from '../../lib/api.ts'
-import { createContext } from '../../lib/context.ts'
+import { createParts } from '../../lib/parts.ts'
 import { loadCookieCodec } from '../../lib/http/cookies.ts'
 import { MemoryStore, type TokenStore, type WebflowOAuthOptions, type WebflowToken } from '../../lib/index.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
@@ -121,7 +121,7 @@ export async function startParts (t: Test, webflow: (accessToken: string, path: 
     }
   }
   const resolved = resolveOptions({ ...baseOptions(null), store: new MemoryStore({ maxEntries: 100_000 }), dispatcher, ...options }, '')
-  const parts = createContext(resolved, Fastify({ logger: recordingLogger }).log, await loadCookieCodec(Fastify()))
+  const parts = createParts(resolved, Fastify({ logger: recordingLogger }).log, await loadCookieCodec(Fastify()))
   t.teardown(() => { parts.background.stop() })
   const api = createApi(parts)
   return {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { createContext } from '../../../lib/context.ts'
+import { createParts } from '../../../lib/parts.ts'
 import { loadCookieCodec } from '../../../lib/http/cookies.ts'
 import webflowOAuth, { type WebflowOAuthOptions } from '../../../lib/index.ts'
 import { resolveOptions } from '../../../lib/options/resolve.ts'
@@ -33,7 +33,7 @@ export async function revokeAll (bench: Bench): Promise<Findings> {
   try {
     await app.register(webflowOAuth, options)
     // The parts of a second instance, because the API keeps its own to itself.
-    const { identity, records } = createContext(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
+    const { identity, records } = createParts(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
     const seconds: number[] = []
     for (let round = 0; round < (bench.quick ? 2 : 5); round++) {
       await Promise.all(Array.from({ length: sessions }, async (_, number) => {

@@ -22,7 +22,7 @@ import { WebflowClient } from './webflow/client.ts'
 import { TokenChecks } from './webflow/token-checks.ts'
 
 /** Creates the parts of one instance of the plugin from its settings. */
-export function createContext (settings: Settings, appLog: FastifyBaseLogger, codec: CookieCodec): Parts {
+export function createParts (settings: Settings, appLog: FastifyBaseLogger, codec: CookieCodec): Parts {
   const log = createSafeLogger(appLog)
   const keyring = createKeyring(settings.secrets, settings.clientId)
   const store = new GuardedStore(settings.store, settings.storeTimeout, settings.clientId)
