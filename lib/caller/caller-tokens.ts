@@ -21,9 +21,9 @@ export type Stage = 'new' | 'begun' | 'answering'
 
 /** What one instance of the plugin knows about the caller of a request. */
 export interface Caller {
-  /** The part of the instance that wrote this object. Other instances on the same server ignore the object. */
+  /** Identifies the instance of the plugin that wrote this object. Other instances on the same server ignore the object. */
   writer: CallerTokens
-  /** True when the plugin has not checked whether the route has opted out, because the request has no session cookie. */
+  /** True if the plugin has not looked whether the route has opted out. It need not look for a request without a session cookie. */
   unchecked: boolean
   /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
@@ -35,11 +35,11 @@ export interface Caller {
   failure: unknown
   /** The opened token; undefined until somebody reads it. */
   token: WebflowToken | null | undefined
-  /** The session token that the request carries; null for any other caller. */
+  /** Set for a request with a session token of the Designer; null for any other request. */
   guest: Guest | null
 }
 
-/** Who has opened which site in the Designer. */
+/** The person who has opened a site in the Designer, and the site. */
 export interface WebflowDesigner {
   readonly user: { readonly id: string }
   /** The id of the site that is open. The token may open other sites too: use this one. */
@@ -74,11 +74,11 @@ export class CallerTokens {
     this.#nobody = Object.freeze({ writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null, guest: null })
   }
 
-  /** Notes that a request has begun, and wraps `reply.send` to note when the answer begins. */
+  /** Marks a request as begun, and wraps `reply.send` to mark it as `answering` later. */
   begin (request: FastifyRequest, reply: FastifyReply): void {
     request[stageSlot] = 'begun'
     const { send } = reply
-    // An `onSend` hook would note it too late: `onSend` hooks that the app added before the plugin would run earlier.
+    // An `onSend` hook would do this too late: `onSend` hooks that the app added before the plugin would run earlier.
     reply.send = function (payload) {
       this.request[stageSlot] = 'answering'
       return send.call(this, payload)
@@ -138,7 +138,7 @@ export class CallerTokens {
       const { tokenId, sealed } = caller
       const opened = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
       const session = caller.guest?.session ?? null
-      const stored = opened === null || session === null || this.#sessions.opens(session, opened.record) ? opened : null
+      const stored = opened === null || session === null || this.#sessions.isAlive(session, opened.record) ? opened : null
       if (stored !== null) this.#introspector.completeOnUse(stored)
       caller.token = stored === null ? null : this.#records.present(stored)
     }
@@ -155,7 +155,7 @@ export class CallerTokens {
     return session === null ? null : { user: { id: session.userId }, siteId: session.siteId }
   }
 
-  /** Tells whether a request without a token carries a session token that counted on this route, so that its session has ended. */
+  /** Tells why a request has no token: true if it carries a session token that this route admits, so that the session has ended. */
   hasEndedSession (request: FastifyRequest): boolean {
     return this.#callerOf(request)?.guest?.isAdmitted === true
   }

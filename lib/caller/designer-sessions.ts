@@ -4,15 +4,16 @@ import type { ResolvedSite } from '../tokens/id-tokens.ts'
 import type { TokenRecord } from '../tokens/record.ts'
 import type { TagNames } from '../tokens/tags.ts'
 
-/** Begins every session token. Its version is part of it. */
+/** The beginning of every session token. The digit is the version of the format. */
 const prefix = 'wfd1.'
-/** The place for which session tokens are sealed. */
+/** The place that is authenticated together with a session token, so that no other sealed value passes for one. */
 const place = 'designer session'
 
-/** What a session token holds. It names no access token: it is bound to the record of one. */
+/** What a session token holds. It does not hold the access token, but says in which record that token is. */
 interface DesignerSession {
+  /** The id of the record. */
   readonly tokenId: string
-  /** The tag of the records that hold the access token. The record must still hold that one. */
+  /** The tag of all records that hold the access token. The session ends when its record holds another access token. */
   readonly holders: string
   readonly userId: string
   readonly siteId: string
@@ -21,21 +22,22 @@ interface DesignerSession {
 }
 
 /**
- * A caller that sends a session token. Neither cookies nor `identify` count for such a caller. `isAdmitted` is true on a route
- * with `config: { webflowDesigner: true }`. `session` is null elsewhere, and when the session token has ended or is not ours.
+ * A caller that sends a session token of the Designer. Neither cookies nor `identify` count for such a caller. `isAdmitted` is
+ * true on a route with `config: { webflowDesigner: true }`. `session` is null on any other route, and if the session token has
+ * expired or is not genuine.
  */
 export interface Guest {
   readonly isAdmitted: boolean
   readonly session: DesignerSession | null
 }
 
-/** Makes and opens the session tokens of Designer Extensions. They are sealed, and nothing is stored for them. */
+/** Makes and reads the session tokens of Designer Extensions. They are sealed, and nothing is stored for them. */
 export class DesignerSessions {
   readonly #sealer: Sealer
   readonly #tags: TagNames
   readonly #maxAge: number
 
-  /** `maxAge` is the life of a session token, in seconds; 0 for an app without a Designer Extension, where every one has ended. */
+  /** `maxAge` is the life of a session token, in seconds. It is 0 without the option `designer`, so that no session token is valid. */
   constructor (sealer: Sealer, tags: TagNames, maxAge: number) {
     this.#sealer = sealer
     this.#tags = tags
@@ -45,26 +47,26 @@ export class DesignerSessions {
   /** Makes a session token for a person who has opened a site. `expiresAt` is in Unix milliseconds. */
   issue ({ user, siteId, workspaceId, token }: ResolvedSite): { sessionToken: string, expiresAt: number } {
     const issuedAt = Date.now()
-    // None of these holds a space.
+    // None of the joined values contains a space.
     const text = [token.tokenId, this.#tags.holders(token.record.accessToken), user.id, siteId, workspaceId ?? '', issuedAt].join(' ')
     return { sessionToken: prefix + this.#sealer.seal(place, text).replace(/^v1\./, ''), expiresAt: issuedAt + this.#maxAge }
   }
 
-  /** Finds out whether a request carries a session token, and opens it if the route admits it; null for any other caller. */
+  /** Reads the session token of a request, if the route admits session tokens. Null for a caller without a session token. */
   guestOf (request: FastifyRequest): Guest | null {
     const sessionToken = sessionTokenOf(request)
     if (sessionToken === null) return null
     const isAdmitted = request.routeOptions.config?.webflowDesigner === true
-    return { isAdmitted, session: isAdmitted ? this.#open(sessionToken) : null }
+    return { isAdmitted, session: isAdmitted ? this.#read(sessionToken) : null }
   }
 
-  /** Tells whether a record still holds the access token of a session, and still opens its site. */
-  opens ({ holders, siteId, workspaceId }: DesignerSession, { accessToken, authorization }: TokenRecord): boolean {
+  /** Tells whether a session goes on: its record must still hold the same access token, and that token must still open the site. */
+  isAlive ({ holders, siteId, workspaceId }: DesignerSession, { accessToken, authorization }: TokenRecord): boolean {
     if (authorization === null || this.#tags.holders(accessToken) !== holders) return false
     return authorization.siteIds.includes(siteId) || (workspaceId !== null && authorization.workspaceIds.includes(workspaceId))
   }
 
-  #open (sessionToken: string): DesignerSession | null {
+  #read (sessionToken: string): DesignerSession | null {
     const opened = this.#sealer.open(place, `v1.${sessionToken.slice(prefix.length)}`)
     if (opened.kind !== 'opened') return null
     const [tokenId = '', holders = '', userId = '', siteId = '', workspaceId = '', issuedAt] = opened.text.split(' ')

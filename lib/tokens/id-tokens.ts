@@ -8,26 +8,27 @@ import type { DesignerUser } from '../webflow/id-token-answers.ts'
 import { askWithToken, type IdTokenVerdict } from './id-token-verdict.ts'
 import type { TokenParts } from './parts.ts'
 import type { StoredToken } from './records.ts'
-import type { ResolveLimits, TryEnd } from './resolve-limits.ts'
+import type { EndTry, ResolveLimits } from './resolve-limits.ts'
 import { chooseToken, findCandidates, workspaceOf, type Candidates } from './site-tokens.ts'
 
 /** The most access tokens with which one ID token is tried. */
 const mostTried = 3
-/** How long a good answer counts, in milliseconds. */
+/** How long a good answer is remembered, in milliseconds. */
 const goodFor = 60_000
 const maxRemembered = 10_000
 const neededScope = 'authorized_user:read'
 const outages: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'])
 
-/** An ID token, and where its owner says that it is from. `address` is that of the client. */
+/** A request to resolve an ID token. The ids are what the client says. */
 export interface IdTokenRequest {
   idToken: string
   siteId: string
   workspaceId: string | null
+  /** The IP address of the client. */
   address: string
 }
 
-/** What an ID token stands for, as Webflow has confirmed. */
+/** Who has opened which site in the Designer, as Webflow has confirmed, and a token for the site. */
 export interface ResolvedSite {
   user: DesignerUser
   siteId: string
@@ -36,14 +37,15 @@ export interface ResolvedSite {
   token: StoredToken
 }
 
-/** A good answer of Webflow. */
+/** A remembered answer: Webflow has named the person and the site of an ID token. */
 interface GoodAnswer {
   user: DesignerUser
-  /** The name of the access token that the answer led to. */
-  name: string
+  /** The hash of the access token that was chosen for the site. */
+  tokenHash: string
   /** As in `ResolvedSite`. */
   workspaceId: string | null
-  at: number
+  /** In Unix milliseconds. */
+  answeredAt: number
 }
 
 /** The parts of the plugin that resolve ID tokens. */
@@ -52,7 +54,7 @@ export interface IdTokenParts extends Omit<TokenParts, 'settings'> {
   limits: ResolveLimits
 }
 
-/** Finds out who has opened a site in the Designer, by the ID token of the extension. */
+/** Finds out who has opened a site in the Designer, by the ID token of the extension. Remembers good answers for a minute. */
 export class IdTokens {
   readonly #parts: IdTokenParts
   readonly #good = new BoundedMap<GoodAnswer>(maxRemembered)
@@ -62,8 +64,8 @@ export class IdTokens {
   }
 
   /**
-   * Resolves an ID token within `timeout`. Every ID token that does not stand for the site has the same error,
-   * `WEBFLOW_OAUTH_ID_TOKEN_INVALID`.
+   * Resolves an ID token within `timeout`. Rejects with `WEBFLOW_OAUTH_ID_TOKEN_INVALID` if the ID token is not one for this
+   * site, for whatever reason.
    */
   async resolve (request: IdTokenRequest): Promise<ResolvedSite> {
     if (request.idToken.startsWith('wfd1.')) throw invalid()
@@ -71,71 +73,81 @@ export class IdTokens {
   }
 
   async #resolve (request: IdTokenRequest, deadline: Deadline): Promise<ResolvedSite> {
-    const { siteId } = request
+    const { siteId, idToken, address } = request
     const candidates = await inTime(deadline, findCandidates(this.#parts, request))
+    const key = hashOf(`${siteId} ${idToken}`)
+    const recall = () => this.#recall(key, siteId, candidates)
+    const recalled = recall()
+    if (recalled !== null) return recalled
+
     const able = candidates.tokens.filter(({ record }) => record.scope.includes(neededScope))
-    const key = nameOf(`${siteId} ${request.idToken}`)
-    const recall = () => this.#remembered(key, siteId, candidates)
-    const known = recall()
-    if (known !== null) return known
     let lacksScope = able.length < candidates.tokens.length
     const dead = new Set<StoredToken>()
-    const ends: Array<(end: TryEnd) => void> = []
+    const tries: EndTry[] = []
+    const giveBackTries = () => { for (const endTry of tries) endTry('good') }
     for (const candidate of able.slice(0, mostTried)) {
-      let end: (end: TryEnd) => void
+      // While this request waits for a try, another one may get an answer about the same ID token. That answer counts for both.
+      let endTry: EndTry
       try {
-        end = await this.#parts.limits.begin(nameOf(candidate.record.accessToken), request.address, deadline)
+        endTry = await this.#parts.limits.begin(hashOf(candidate.record.accessToken), address, deadline)
       } catch (error) {
         const meanwhile = recall()
         if (meanwhile !== null) return meanwhile
         throw error
       }
-      ends.push(end)
-      // Another request may have asked about the same ID token while this one waited for its try.
+      tries.push(endTry)
       const meanwhile = recall()
       if (meanwhile !== null) {
-        for (const giveBack of ends) giveBack('good')
+        giveBackTries()
         return meanwhile
       }
-      const verdict = await this.#ask(candidate, request, candidates, deadline, end)
-      if (verdict.kind === 'invalid') throw invalid()
-      if (verdict.kind === 'rate_limited') throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the token of this site has asked too often. This is usually temporary: try again later.')
-      if (verdict.kind === 'dead') dead.add(candidate)
-      if (verdict.kind === 'scope_missing') lacksScope = true
-      if (verdict.kind !== 'resolved') continue
-      const { user } = verdict
-      const living = { ...candidates, tokens: candidates.tokens.filter((token) => !dead.has(token)) }
-      const token = chooseToken(living, candidate, verdict)
-      const workspaceId = workspaceOf(candidates, token, verdict.siteWorkspaceId)
-      this.#good.set(key, { user, name: nameOf(token.record.accessToken), workspaceId, at: Date.now() })
-      // All tries are given back: a site whose newest token is dead must not cost its people the tries with that token.
-      // The answer is remembered before, for those who wait.
-      for (const giveBack of ends) giveBack('good')
-      return { user, siteId, workspaceId, token }
+      const verdict = await this.#ask(candidate, request, candidates, deadline, endTry)
+      switch (verdict.kind) {
+        case 'invalid': throw invalid()
+        case 'rate_limited': throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the token of this site has asked too often. This is usually temporary: try again later.')
+        case 'inaccessible': break
+        case 'dead':
+          dead.add(candidate)
+          break
+        case 'scope_missing':
+          lacksScope = true
+          break
+        case 'resolved': {
+          const { user, siteWorkspaceId } = verdict
+          const living = candidates.tokens.filter((token) => !dead.has(token))
+          const token = chooseToken({ ...candidates, tokens: living }, candidate, verdict)
+          const workspaceId = workspaceOf(candidates, token, siteWorkspaceId)
+          // The answer is remembered before the tries are given back, because that wakes the requests that wait for a try.
+          this.#good.set(key, { user, tokenHash: hashOf(token.record.accessToken), workspaceId, answeredAt: Date.now() })
+          // All tries are given back, even those with dead tokens. Otherwise a dead newest token would use up everybody's tries.
+          giveBackTries()
+          return { user, siteId, workspaceId, token }
+        }
+      }
     }
     throw this.#notConnected(lacksScope)
   }
 
-  /** Returns a good answer of the last minute, if the token that it led to still opens the site; null if there is none. */
-  #remembered (key: string, siteId: string, candidates: Candidates): ResolvedSite | null {
+  /** Returns a good answer of the last minute, if the store still has the token that it led to; null if there is none. */
+  #recall (key: string, siteId: string, candidates: Candidates): ResolvedSite | null {
     const known = this.#good.get(key)
-    if (known === undefined || Date.now() - known.at >= goodFor) return null
+    if (known === undefined || Date.now() - known.answeredAt >= goodFor) return null
     const { user, workspaceId } = known
-    const token = candidates.tokens.find(({ record }) => nameOf(record.accessToken) === known.name)
+    const token = candidates.tokens.find(({ record }) => hashOf(record.accessToken) === known.tokenHash)
     return token !== undefined && (workspaceId !== null || candidates.workspaceId === null) ? { user, siteId, workspaceId, token } : null
   }
 
-  /** Asks Webflow with one token, and ends its try. Counts as one try, however many calls it takes. */
-  async #ask ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline, end: (end: TryEnd) => void): Promise<IdTokenVerdict> {
+  /** Asks Webflow with one access token. This is one try, however many calls to Webflow it takes. Ends the try unless the answer is good. */
+  async #ask ({ record }: StoredToken, request: IdTokenRequest, { workspaceId }: Candidates, deadline: Deadline, endTry: EndTry): Promise<IdTokenVerdict> {
     const asking = askWithToken(this.#parts, record, { ...request, workspaceId }, deadline)
-    // The answer decides what the try costs, even if it comes after the time of the request is over. A good answer in time is
-    // remembered first.
+    // The answer ends the try even if the request has timed out by then. A good answer in time is remembered before the try ends,
+    // so `#resolve` ends that try.
     asking.then(
       ({ kind }) => {
-        if (kind !== 'resolved') end('spent')
-        else if (deadline.isOver) end('good')
+        if (kind !== 'resolved') endTry('spent')
+        else if (deadline.isOver) endTry('good')
       },
-      (error: unknown) => { end(outages.has(ownCode(error)) ? 'outage' : 'spent') }
+      (error: unknown) => { endTry(outages.has(ownCode(error)) ? 'outage' : 'spent') }
     )
     return await inTime(deadline, asking)
   }
@@ -144,20 +156,20 @@ export class IdTokens {
     const url = new URL(this.#parts.settings.paths.authorizeUrl)
     url.searchParams.set('popup', '1')
     return lacksScope
-      ? new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The tokens that open this site lack the scope ${neededScope} or sites:read: the user must connect again.`, { authorizeUrl: url.href })
+      ? new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The tokens for this site lack the scope ${neededScope} or sites:read: the user must connect again.`, { authorizeUrl: url.href })
       : new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'No living token opens this site: the user must connect the app.', { authorizeUrl: url.href })
   }
 }
 
-/** Waits for a step until the time of the whole request is over. */
+/** Waits for a step, but not longer than the deadline of the whole request. */
 async function inTime<T> (deadline: Deadline, step: Promise<T>): Promise<T> {
   return await Promise.race([step, deadline.expired.then((): never => {
     throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'Webflow did not resolve the ID token in time. Try again later.')
   })])
 }
 
-/** Returns a hash that stands for a token, so that no token stays in memory with a remembered answer. */
-function nameOf (token: string): string {
+/** Hashes a token, so that no token stays in memory with a remembered answer. */
+function hashOf (token: string): string {
   return hash('sha256', token, 'base64url')
 }
 

@@ -10,20 +10,20 @@ import type { TokenChecks, Verdict } from '../webflow/token-checks.ts'
 import { absorb, type TokenRecord } from './record.ts'
 import type { StoredToken, TokenRecords } from './records.ts'
 
-/** How many incomplete records one search asks about at most. */
+/** How many incomplete records one search tries to complete. */
 const maxPerSearch = 20
-/** How many incomplete records `revokeAll` asks about at a time. */
+/** How many incomplete records `revokeAll` tries to complete at a time. */
 const maxAtOnce = 8
 /**
- * While so many questions are open, uses and searches ask no further ones. In a longer queue, questions would time out before
- * their turn.
+ * While so many records are being completed, uses and searches begin with no other record. In a longer queue, the calls to
+ * Webflow would time out before their turn.
  */
-const maxAsking = 40
-/** The first pause of a record, in milliseconds. Each further pause is twice as long as the one before. */
+const maxUnderWay = 40
+/** The first pause of a record, in milliseconds. Each further pause is twice as long as the previous one. */
 const firstPause = 1000
-/** The longest pause, in milliseconds. Once a record has reached it, nobody asks about the record in the background. */
+/** The longest pause, in milliseconds. After it, the plugin no longer tries to complete the record in the background. */
 const longestPause = 600_000
-/** How long some servers of Webflow may not know a token that Webflow has just issued, in milliseconds. */
+/** How long after Webflow has issued a token some of its servers may not know the token yet, in milliseconds. */
 const newFor = 60_000
 
 const outages: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT'])
@@ -31,22 +31,22 @@ const outages: ReadonlySet<ErrorCode | null> = new Set(['WEBFLOW_OAUTH_WEBFLOW_U
 /** Why a record is still incomplete after Webflow was asked, and what that means for searches. */
 interface Gap {
   error: Error
-  /** The kinds of queries that may miss the record: it may match such a query, but lacks the ids by which a search finds it. */
+  /** The kinds of queries that may miss the record, because it lacks the ids by which such a query finds it. */
   kinds: readonly QueryKind[]
   /**
-   * Whether a search that finds nothing must fail with the error: nothing at all is known about the token, because Webflow
-   * could not be reached (no connection, a timeout, a 5xx) or the store did not record the answer.
+   * Whether a search that finds nothing must fail with the error. True if the plugin knows nothing about the token because
+   * Webflow could not be reached (no connection, a timeout, a 5xx), or because the store did not record the answer.
    */
   failsSearch: boolean
 }
 
-/** The time after a question in which searches and uses do not ask about the same record again. */
+/** The time after a try in which uses and searches do not try to complete the same record again. */
 interface Pause {
   /** How long the pause is, in milliseconds. */
   length: number
   /** When the pause ends, in Unix milliseconds. */
   until: number
-  /** The outcome of the question; null if Webflow has ended the token, so that there is nothing more to ask. */
+  /** What the try left open; null if Webflow has ended the token, so that there is nothing more to ask. */
   gap: Gap | null
 }
 
@@ -60,16 +60,16 @@ export interface IntrospectorParts {
 }
 
 /**
- * Asks Webflow what tokens open. Asks once before a token is stored. If the record is incomplete then, asks again: in the
- * background soon after, when the token is used, and when somebody searches. After each question that leaves the record
- * incomplete, the record has a pause, and each pause is longer than the one before.
+ * Asks Webflow what tokens open. `introspect` asks before a token is stored. If the record is incomplete then, the other
+ * methods try to complete it: soon after in the background, when the token is used, and when somebody searches. After each
+ * try that leaves the record incomplete, the record has a pause. Each pause is longer than the previous one.
  */
 export class Introspector {
   readonly #parts: IntrospectorParts
   /** The current or last pause of each incomplete record, by the id of its token. */
   readonly #pauses = new BoundedMap<Pause>(10_000)
-  /** The questions that are being asked, by the id of the token. */
-  readonly #asking = new Map<string, Promise<Gap | null>>()
+  /** The tries that are under way, by the id of the token. */
+  readonly #underWay = new Map<string, Promise<Gap | null>>()
   /** Where the next search continues in the list of incomplete records. */
   #cursor: string | null = null
 
@@ -78,8 +78,8 @@ export class Introspector {
   }
 
   /**
-   * Asks about a token that was issued at `since` and is not stored yet. Resolves with its record, which is unchanged if
-   * Webflow does not answer by the deadline. With `introspect: false`, Webflow is not asked.
+   * Asks Webflow about a token that was issued at `since` and is not stored yet. Resolves with the record and what Webflow
+   * has answered. The record is unchanged if Webflow does not answer by the deadline, and with `introspect: false`.
    */
   async introspect (tokenId: string, record: TokenRecord, { since, deadline }: { since: number, deadline: Deadline }): Promise<TokenRecord> {
     const { checks, log, settings } = this.#parts
@@ -95,7 +95,7 @@ export class Introspector {
     return known
   }
 
-  /** Asks about a token in the background, after each of its pauses, until its record is complete or has gone. */
+  /** Tries to complete a record in the background, after each of its pauses, until it is complete or was deleted. */
   completeSoon (token: StoredToken): void {
     const { tokenId } = token
     const { records, background } = this.#parts
@@ -104,43 +104,43 @@ export class Introspector {
     background.later(Math.max(pause.until - Date.now(), firstPause), async () => {
       // If the store cannot be read, Webflow is asked about the record as it was.
       const current = await records.peek(tokenId).catch(() => token)
-      if (current !== null && await this.#askIfDue(current) !== null) this.completeSoon(current)
+      if (current !== null && await this.#completeIfDue(current) !== null) this.completeSoon(current)
     })
   }
 
-  /** Asks in the background about a token that is being used, if its record is incomplete and not in a pause. */
+  /** Tries to complete the record of a token that is being used, in the background, unless the record is in a pause. */
   completeOnUse (token: StoredToken): void {
     const { settings, background } = this.#parts
-    if (settings.introspect && !token.record.complete && this.#isDue(token)) background.add(this.#ask(token))
+    if (settings.introspect && !token.record.complete && this.#isDue(token)) background.add(this.#complete(token))
   }
 
   /**
-   * Asks about a page of incomplete records before a search. The next search continues after that page. Resolves with the
-   * error with which the search must fail if it finds nothing; null if there is no such error.
+   * Tries to complete a page of the incomplete records before a search. The next search continues after that page. If the
+   * search must fail when it finds nothing, resolves with the error; otherwise with null.
    */
   async completeBeforeSearch (): Promise<Error | null> {
     const { records } = this.#parts
     const cursor = this.#cursor
     let page = await records.page(records.tags.incomplete, cursor, maxPerSearch)
-    // The list has ended before this page, so it begins again.
+    // The last search reached the end of the list, so this one begins at the start.
     if (cursor !== null && page.tokens.length === 0 && page.cursor === null) page = await records.page(records.tags.incomplete, null, maxPerSearch)
     this.#cursor = page.cursor
-    const gaps = await Promise.all(page.tokens.map((token) => this.#askIfDue(token)))
+    const gaps = await Promise.all(page.tokens.map((token) => this.#completeIfDue(token)))
     return gaps.find((gap) => gap?.failsSearch === true)?.error ?? null
   }
 
   /**
-   * Asks about all incomplete records, even in their pauses. A record may still lack the ids by which a search of this kind
-   * finds it. Resolves with the errors of these records, by the ids of their tokens.
+   * Tries to complete all incomplete records, even those in a pause. Some may still lack the ids by which a search of this
+   * kind finds them. Resolves with the errors of those records, by the ids of their tokens.
    */
   async completeAll (kind: QueryKind): Promise<Map<string, Error>> {
     const { records } = this.#parts
     const undecided = new Map<string, Error>()
-    // A question gets its whole `timeout` only if it does not wait in the queue of the checks.
+    // This queue is outside of `checks`: there, the time in the queue would count as a part of `timeout`.
     const calls = new Limit(maxAtOnce)
     for await (const { tokens, unreadable } of records.pages(records.tags.incomplete)) {
       await Promise.all(tokens.map((token) => calls.run(async () => {
-        const gap = await this.#ask(token)
+        const gap = await this.#complete(token)
         if (gap?.kinds.includes(kind) === true) undecided.set(token.tokenId, gap.error)
       })))
       for (const [tokenId, error] of unreadable) undecided.set(tokenId, error)
@@ -148,25 +148,25 @@ export class Introspector {
     return undecided
   }
 
-  /** Asks about a token. In a pause, or while too many questions are open, resolves with the outcome of the last one instead. */
-  async #askIfDue (token: StoredToken): Promise<Gap | null> {
-    return this.#isDue(token) ? await this.#ask(token) : this.#pauses.get(token.tokenId)?.gap ?? null
+  /** Tries to complete a record. In a pause, or while too many tries are under way, resolves with the gap of the last try instead. */
+  async #completeIfDue (token: StoredToken): Promise<Gap | null> {
+    return this.#isDue(token) ? await this.#complete(token) : this.#pauses.get(token.tokenId)?.gap ?? null
   }
 
   #isDue ({ tokenId }: StoredToken): boolean {
-    return Date.now() >= (this.#pauses.get(tokenId)?.until ?? 0) && this.#asking.size < maxAsking
+    return Date.now() >= (this.#pauses.get(tokenId)?.until ?? 0) && this.#underWay.size < maxUnderWay
   }
 
-  /** Asks about a token and records the answer. Simultaneous calls for one token share the question. Never rejects. */
-  #ask (token: StoredToken): Promise<Gap | null> {
+  /** Tries to complete a record. Simultaneous calls for one record share one try. Never rejects. */
+  #complete (token: StoredToken): Promise<Gap | null> {
     const { tokenId } = token
-    const asking = this.#asking.get(tokenId) ?? this.#askOnce(token).finally(() => { this.#asking.delete(tokenId) })
-    this.#asking.set(tokenId, asking)
-    return asking
+    const underWay = this.#underWay.get(tokenId) ?? this.#tryOnce(token).finally(() => { this.#underWay.delete(tokenId) })
+    this.#underWay.set(tokenId, underWay)
+    return underWay
   }
 
-  /** Asks about a token within `timeout`. Keeps the token, whatever Webflow answers. */
-  async #askOnce (token: StoredToken): Promise<Gap | null> {
+  /** Asks Webflow about a token within `timeout`, and records the answer. Keeps the token, whatever Webflow answers. */
+  async #tryOnce (token: StoredToken): Promise<Gap | null> {
     const { checks, log, records, settings } = this.#parts
     const { tokenId, record } = token
     // Version 0.1 left the tag `incomplete` on some complete records.
@@ -176,7 +176,7 @@ export class Introspector {
     try {
       const known = (await records.learn(token, verdict.installation))?.record
       if (known !== undefined) return this.#pause(tokenId, known, gapAfter(known, verdict))
-      // The record has gone or holds a newer token, so there is nothing more to ask.
+      // The record was deleted or holds a newer token, so there is nothing more to ask.
       this.#pauses.delete(tokenId)
       return null
     } catch (err) {
@@ -185,7 +185,7 @@ export class Introspector {
     }
   }
 
-  /** Begins the next pause of a record, or ends its pauses if it is complete. Returns the gap. */
+  /** Begins the next pause of an incomplete record, or ends the pauses of a complete one. Returns the gap that it was given. */
   #pause (tokenId: string, { complete }: TokenRecord, gap: Gap | null): Gap | null {
     const last = this.#pauses.get(tokenId)
     const length = last === undefined ? firstPause : Math.min(last.length * 2, longestPause)
@@ -195,7 +195,7 @@ export class Introspector {
   }
 }
 
-/** Returns the gap of a record after Webflow's verdict; null if there is nothing more to ask. */
+/** Returns what is still missing in a record after Webflow's verdict; null if there is nothing more to ask. */
 function gapAfter (record: TokenRecord, verdict: Verdict): Gap | null {
   const hasEnded = verdict.kind === 'revoked' && Date.now() - record.createdAt >= newFor
   if (record.complete || hasEnded) return null

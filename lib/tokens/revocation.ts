@@ -49,7 +49,7 @@ export async function revokeToken (parts: TokenParts, token: WebflowToken, { req
  * even records that do not match. Each record has its own result.
  */
 export async function revokeAll (parts: TokenParts, kind: QueryKind, id: string): Promise<TokenRevocation[]> {
-  // Webflow is asked first, so that the search also finds the records that the answers complete.
+  // Incomplete records are completed first, so that the search finds them too.
   const incomplete = await parts.introspector.completeAll(kind)
   const { tokens, unreadable } = await findRecords(parts.records, kind, id)
   const undecided = new Map([...incomplete, ...unreadable])

@@ -4,11 +4,11 @@ import { isNewer, type TokenRecord } from './record.ts'
 import type { FoundTokens, StoredToken, TokenRecords } from './records.ts'
 
 /**
- * Finds the tokens that match a query: one for each authorization, the newest first. Rejects if no token was found and one
- * may have been missed.
+ * Finds the tokens that match a query: one for each authorization, the newest first. Rejects if it finds none
+ * and may have missed one.
  */
 export async function findTokens ({ introspector, records }: TokenParts, kind: QueryKind, id: string): Promise<StoredToken[]> {
-  // Webflow is asked first, so that the search also finds the records that the answers complete.
+  // Incomplete records are completed first, so that the search finds them too.
   const missed = await introspector.completeBeforeSearch()
   const { tokens, unreadable } = await findRecords(records, kind, id)
   const [problem = missed] = unreadable.values()
@@ -32,12 +32,12 @@ export async function * walkTokens ({ records }: TokenParts): AsyncGenerator<Sto
   if (problem !== undefined) throw problem
 }
 
-/** Returns the newest token of each group, the newest of all first. Tokens with the same `nameOf` are one group. */
-export function newestOfEach (tokens: readonly StoredToken[], nameOf: (record: TokenRecord) => string): StoredToken[] {
+/** Returns the newest token of each group, the newest of all first. Tokens for which `groupOf` returns the same are one group. */
+export function newestOfEach (tokens: readonly StoredToken[], groupOf: (record: TokenRecord) => string): StoredToken[] {
   const chosen = new Map<string, StoredToken>()
   for (const token of tokens.toSorted((a, b) => isNewer(a.record, b.record) ? -1 : isNewer(b.record, a.record) ? 1 : 0)) {
-    const name = nameOf(token.record)
-    if (!chosen.has(name)) chosen.set(name, token)
+    const group = groupOf(token.record)
+    if (!chosen.has(group)) chosen.set(group, token)
   }
   return [...chosen.values()]
 }

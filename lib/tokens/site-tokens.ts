@@ -11,24 +11,28 @@ export interface Candidates {
   workspaceId: string | null
 }
 
-/** Finds the tokens that open a site by its id; if there is none, those that were granted the workspace as a whole. */
+/** Finds the tokens that name a site by its id. If there is none, finds those that were granted the workspace as a whole. */
 export async function findCandidates (parts: TokenParts, { siteId, workspaceId }: { siteId: string, workspaceId: string | null }): Promise<Candidates> {
   const bySite = await findTokens(parts, 'siteId', siteId)
   if (bySite.length > 0 || workspaceId === null) return { tokens: bySite, workspaceId: null }
   return { tokens: await findTokens(parts, 'workspaceId', workspaceId), workspaceId }
 }
 
-/** Chooses the newest token that the user has granted and that opens the site, else the one that has resolved the ID token. */
+/**
+ * Chooses the token for the site: the newest that the user has granted and that opens the site, or else `resolving`, the token
+ * that has resolved the ID token.
+ */
 export function chooseToken ({ tokens, workspaceId }: Candidates, resolving: StoredToken, { user, siteWorkspaceId }: { user: DesignerUser, siteWorkspaceId: string | null }): StoredToken {
-  // Webflow has confirmed for the resolving token alone that it opens the site, unless the site is in this very workspace.
-  const isShared = workspaceId === null || siteWorkspaceId === workspaceId
-  const own = isShared ? tokens.find(({ record }) => idsOf(record, 'userId').includes(user.id)) : undefined
+  // Candidates that name the site open it, and so do those for the workspace in which the site is. If the site is in another
+  // workspace, only the resolving token is known to open it.
+  const allOpenSite = workspaceId === null || siteWorkspaceId === workspaceId
+  const own = allOpenSite ? tokens.find(({ record }) => idsOf(record, 'userId').includes(user.id)) : undefined
   return own ?? resolving
 }
 
 /**
- * Returns the workspace through which a token opens the site. The client may have named another workspace that the token opens
- * too, so the one that Webflow has named goes first.
+ * Returns the workspace through which a token opens the site. The workspace that Webflow has named goes first, because the
+ * client may have named another one that the token opens too.
  */
 export function workspaceOf ({ workspaceId }: Candidates, { record }: StoredToken, siteWorkspaceId: string | null): string | null {
   return siteWorkspaceId !== null && idsOf(record, 'workspaceId').includes(siteWorkspaceId) ? siteWorkspaceId : workspaceId

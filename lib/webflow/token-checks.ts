@@ -14,24 +14,24 @@ const maxAtOnce = 8
 export type Verdict =
   | { kind: 'active', installation: Installation }
   | { kind: 'revoked' }
-  /** Webflow accepts the token but does not say what it opens. Asking again soon would not help. */
+  /** Webflow accepts the token but does not say what the token opens. Asking again soon would not help. */
   | { kind: 'refused' }
   | { kind: 'unknown', error: Error }
 
 /** How a question about a token is asked. */
 export interface AskOptions {
-  /** When the answer is needed: without an answer by then, the verdict is `unknown`. */
+  /** When the answer is needed. If there is none by then, the verdict is `unknown`. */
   deadline: Deadline
   /**
-   * How old a remembered answer may be, in milliseconds. If this is more than 0, the new answer is remembered too. Defaults
-   * to 0: Webflow is asked in any case.
+   * How old a remembered answer may be, in milliseconds. If this is more than 0, a new answer is remembered too. Defaults
+   * to 0: no remembered answer is used.
    */
   maxAge?: number
-  /** Shares a question that is already open only if it was asked at this time or later, in Unix milliseconds. Defaults to any time. */
+  /** The earliest time of an unanswered question that may be shared, in Unix milliseconds. Defaults to any time. */
   since?: number
   /**
-   * In which queue the question waits for its turn. Requests that wait for the answer use `none`, checks that the app
-   * asks for use `checks`, and searches use `background`, so that no check waits behind a search. Defaults to `background`.
+   * In which queue the question waits before it is sent. With `none` it is sent at once, because a request waits for the answer.
+   * Checks by the app use `checks` and searches use `background`, so that no check waits behind a search. Defaults to `background`.
    */
   queue?: 'none' | 'checks' | 'background'
 }
@@ -41,13 +41,13 @@ class Question {
   readonly askedAt = Date.now()
   readonly verdict: Promise<Verdict>
   /**
-   * Sends the question and resolves when it is answered. Resolves at once when it was sent before: a question that
-   * waits in two queues is sent once, and then frees its place in the other queue.
+   * Sends the question to Webflow and resolves when it is answered. A question may wait in both queues: the first queue sends it,
+   * and for the second this resolves at once.
    */
   declare send: () => Promise<void>
   readonly #deadlines: Deadline[] = []
 
-  constructor (ask: (first: Deadline) => Promise<Verdict>) {
+  constructor (callWebflow: (deadline: Deadline) => Promise<Verdict>) {
     this.verdict = new Promise((resolve) => {
       let isSent = false
       this.send = async () => {
@@ -55,7 +55,7 @@ class Question {
         isSent = true
         // While the question waited in a queue, all callers may have given up.
         const waiting = this.#deadlines.find(({ isOver }) => !isOver)
-        resolve(waiting === undefined ? tooLate() : await ask(waiting))
+        resolve(waiting === undefined ? tooLate() : await callWebflow(waiting))
       }
     })
   }
@@ -63,8 +63,8 @@ class Question {
   /** Waits for the answer until a deadline. */
   async wait (deadline: Deadline): Promise<Verdict> {
     this.#deadlines.push(deadline)
-    // This waits one more turn of the event loop: at the same deadline, `#ask` may answer without the user, and that answer is
-    // better than a timeout.
+    // At the same deadline, `#callWebflow` may give an answer that lacks only the user. The extra turn of the event loop lets that
+    // answer win over the timeout.
     return await Promise.race([this.verdict, deadline.expired.then(nextTurn).then(tooLate)])
   }
 }
@@ -76,46 +76,48 @@ class Question {
 export class TokenChecks {
   readonly #webflow: WebflowClient
   readonly #queues = { checks: new Limit(maxAtOnce), background: new Limit(maxAtOnce) }
-  readonly #open = new Map<string, Question>()
+  /** The unanswered questions, by the hash of the access token. */
+  readonly #unanswered = new Map<string, Question>()
+  /** Answers that are remembered, by the hash of the access token. */
   readonly #remembered = new BoundedMap<{ askedAt: number, verdict: Verdict }>(maxRemembered)
 
   constructor (webflow: WebflowClient) {
     this.#webflow = webflow
   }
 
-  /** Asks about a token; never rejects. `scope` is the scope that the token has as far as the plugin knows. */
+  /** Asks Webflow about a token. Never rejects. `scope` is the token's scope as far as the plugin knows. */
   async ask (accessToken: string, scope: readonly string[], options: AskOptions): Promise<Verdict> {
     const { deadline, maxAge = 0, since = -Infinity, queue = 'background' } = options
-    const name = nameOf(accessToken)
-    const remembered = this.#remembered.get(name)
+    const key = hashOf(accessToken)
+    const remembered = this.#remembered.get(key)
     if (remembered !== undefined && Date.now() - remembered.askedAt < maxAge) return remembered.verdict
-    const open = this.#open.get(name)
-    const isShared = open !== undefined && open.askedAt >= since
-    const question = isShared ? open : this.#create(name, accessToken, scope)
+    const unanswered = this.#unanswered.get(key)
+    const isShared = unanswered !== undefined && unanswered.askedAt >= since
+    const question = isShared ? unanswered : this.#create(key, accessToken, scope)
     const answer = question.wait(deadline)
     if (queue === 'none') question.send()
     else this.#queues[queue].run(question.send)
     const verdict = await answer
-    // The shared question was sent before this caller came, so it timed out while this caller still has time to ask again.
+    // Another caller asked the shared question earlier. It has timed out, but this caller still has time to ask again.
     if (isShared && isTimeout(verdict) && !deadline.isOver) return await this.ask(accessToken, scope, options)
-    this.#remember(name, { askedAt: question.askedAt, verdict }, maxAge > 0)
+    this.#remember(key, { askedAt: question.askedAt, verdict }, maxAge > 0)
     return verdict
   }
 
   /** Remembers that a token was revoked, for the next question about it. */
   rememberRevoked (accessToken: string): void {
-    this.#remembered.set(nameOf(accessToken), { askedAt: Date.now(), verdict: { kind: 'revoked' } })
+    this.#remembered.set(hashOf(accessToken), { askedAt: Date.now(), verdict: { kind: 'revoked' } })
   }
 
-  #create (name: string, accessToken: string, scope: readonly string[]): Question {
-    const question = new Question((deadline) => this.#ask(accessToken, scope, deadline))
-    this.#open.set(name, question)
-    question.verdict.finally(() => { if (this.#open.get(name) === question) this.#open.delete(name) })
+  #create (key: string, accessToken: string, scope: readonly string[]): Question {
+    const question = new Question((deadline) => this.#callWebflow(accessToken, scope, deadline))
+    this.#unanswered.set(key, question)
+    question.verdict.finally(() => { if (this.#unanswered.get(key) === question) this.#unanswered.delete(key) })
     return question
   }
 
-  /** Never rejects. If Webflow has not named the user by the deadline, answers without the user. */
-  async #ask (accessToken: string, scope: readonly string[], deadline: Deadline): Promise<Verdict> {
+  /** Introspects a token, and asks who granted it. If Webflow has not named the user by the deadline, the user is left out. Never rejects. */
+  async #callWebflow (accessToken: string, scope: readonly string[], deadline: Deadline): Promise<Verdict> {
     const askedAt = Date.now()
     try {
       const answer = await this.#webflow.introspect(accessToken)
@@ -131,12 +133,12 @@ export class TokenChecks {
     }
   }
 
-  /** Remembers an answer. If `wanted` is false, it only replaces an older answer that is remembered already. */
-  #remember (name: string, answer: { askedAt: number, verdict: Verdict }, wanted: boolean): void {
+  /** Remembers an answer. If `mayAdd` is false, the answer may only replace an older one. */
+  #remember (key: string, answer: { askedAt: number, verdict: Verdict }, mayAdd: boolean): void {
     const { askedAt, verdict: { kind } } = answer
     if (kind !== 'active' && kind !== 'revoked') return
-    const known = this.#remembered.get(name)
-    if (known === undefined ? wanted : known.askedAt <= askedAt) this.#remembered.set(name, answer)
+    const known = this.#remembered.get(key)
+    if (known === undefined ? mayAdd : known.askedAt <= askedAt) this.#remembered.set(key, answer)
   }
 }
 
@@ -152,7 +154,7 @@ function tooLate (): Verdict {
   return { kind: 'unknown', error: new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', 'Webflow did not say in time what a token opens.') }
 }
 
-/** Returns the key of a token in the maps: a hash, so that no access token stays in memory with a remembered answer. */
-function nameOf (accessToken: string): string {
+/** Returns the key of a token in the maps. It is a hash, so that no access token stays in memory with a remembered answer. */
+function hashOf (accessToken: string): string {
   return hash('sha256', accessToken, 'base64url')
 }
