@@ -45,11 +45,11 @@ export interface StartAuthorizationOptions {
   popup?: boolean | undefined
 }
 
-/** A webhook as a route of the app has received it. */
+/** A webhook that a route of the app has received. */
 export interface ReceivedWebhook {
   /** The headers as Node gives them, such as `request.headers`. */
   headers: IncomingHttpHeaders
-  /** The body as it was sent. JSON that was parsed and written again does not fit the signature. */
+  /** The body as it was sent. JSON that was parsed and written again does not match the signature. */
   body: Buffer | string
 }
 
@@ -61,11 +61,11 @@ export interface Revocation {
   upstream?: 'revoked' | 'already_revoked' | 'failed'
 }
 
-/** Where an ID token is from, as its sender says. */
+/** The site of an ID token, as the extension has named it. */
 export interface ResolveIdTokenOptions {
   /** The id of the site that is open in the Designer: 24 hexadecimal digits. */
   siteId: string
-  /** The id of the site's workspace. With it, tokens are found too that open the site through a grant of the whole workspace. */
+  /** The id of the site's workspace. If it is given, a token that was granted for the whole workspace can be found too. */
   workspaceId?: string | undefined
 }
 
@@ -83,7 +83,7 @@ export interface ResolvedIdToken {
 export interface WebflowOAuth {
   /**
    * The URL of the Data API in the plugin's `region`, for the option `baseUrl` of Webflow's SDK: `https://api.webflow.com/v2`
-   * or `https://api.eu.webflow.com/v2`. Where the option `endpoints.token` is set, it is `/v2` at the origin of that URL.
+   * or `https://api.eu.webflow.com/v2`. If the option `endpoints.token` is set, this is `/v2` at the origin of that endpoint.
    */
   readonly apiUrl: string
   /**
@@ -136,16 +136,17 @@ export interface WebflowOAuth {
    */
   revoke (target: WebflowToken | TokenReference, options?: { force?: boolean | undefined }): Promise<Revocation>
   /**
-   * Asks Webflow who has opened a site in the Designer, by the ID token from `webflow.getIdToken()`. The request counts for
-   * the limits: ten tries a minute for a client address, and thirty in all, with each access token.
-   * Rejects with `WEBFLOW_OAUTH_ID_TOKEN_INVALID` for any ID token that does not stand for the site, and with
-   * `WEBFLOW_OAUTH_TOKEN_REQUIRED` or `WEBFLOW_OAUTH_SCOPE_MISSING`, both with `authorizeUrl`, if no token can ask.
+   * Asks Webflow who has opened a site in the Designer, by the ID token from `webflow.getIdToken()`. Tries are limited for each
+   * access token: ten a minute for each client address, and thirty for all together.
+   * Rejects with `WEBFLOW_OAUTH_ID_TOKEN_INVALID` if the ID token is not one for this site. Rejects with
+   * `WEBFLOW_OAUTH_TOKEN_REQUIRED` or `WEBFLOW_OAUTH_SCOPE_MISSING` if the plugin has no token with which it can ask. Both errors
+   * have an `authorizeUrl`.
    */
   resolveIdToken (request: AnyRequest, idToken: string, options: ResolveIdTokenOptions): Promise<ResolvedIdToken>
   /**
-   * Verifies a webhook that a route of the app's own has received, by the same checks as the plugin's route, and resolves with
-   * the event. Rejects with `WEBFLOW_OAUTH_WEBHOOK_INVALID`, or with `WEBFLOW_OAUTH_INVALID_OPTION` if the body is neither a
-   * Buffer nor a string. The option `onWebhook` is not needed.
+   * Verifies a webhook that a route of the app has received, and resolves with the event. The checks are those of the plugin's own
+   * route. Rejects with `WEBFLOW_OAUTH_WEBHOOK_INVALID` if a check fails, and with `WEBFLOW_OAUTH_INVALID_OPTION` if the body is
+   * neither a Buffer nor a string. The option `onWebhook` is not needed.
    */
   verifyWebhook (webhook: ReceivedWebhook): Promise<WebhookEvent>
   /** Forgets the caller's token and deletes the session cookie, for the app's own logout. Webflow is not told. */
@@ -267,7 +268,7 @@ export function createApi (parts: Parts): WebflowOAuth {
     },
 
     async endSession (request: FastifyRequest, reply: FastifyReply) {
-      // The token belongs to the site, not to the person who has opened the site in the Designer.
+      // In the Designer, the token does not belong to the person who makes the request, so that person must not end it.
       if (isGuest(request)) return
       const user = await callers.userOf(request)
       const tokenId = user === null ? callers.sessionTokenId(request) : identity.userTokenId(user)

@@ -50,9 +50,9 @@ export interface ErrorDetails {
   cause?: Error | undefined
   /** A status other than the code's usual one, for example 400 when the wrong argument came from a client. */
   statusCode?: number | undefined
-  /** Where a person connects the app, if that is the remedy and the answer must name it. */
+  /** The URL at which a person can connect the app, if that is the remedy. */
   authorizeUrl?: string | undefined
-  /** After how many seconds the request may be sent again. */
+  /** How long the client must wait before it sends the request again, in seconds. */
   retryAfter?: number | undefined
 }
 
@@ -70,7 +70,7 @@ export class WebflowOAuthError extends Error {
   readonly statusCode: number
   /** Which case of the code this is, if the code covers several. */
   declare readonly reason?: string
-  /** The authorize route with `popup=1`, where an extension in the Designer sends a person to connect the app. */
+  /** The URL of the authorize route with `popup=1`. An extension in the Designer sends a person there to connect the app. */
   declare readonly authorizeUrl?: string
   /** Headers of the answer: `retry-after` with `WEBFLOW_OAUTH_TOO_MANY_REQUESTS`. Fastify sends the headers of an error. */
   declare readonly headers?: { readonly 'retry-after': string }

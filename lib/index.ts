@@ -49,8 +49,8 @@ declare module 'fastify' {
      */
     readonly webflowToken: WebflowToken | null
     /**
-     * Who has opened which site in the Designer, on a route with `config: { webflowDesigner: true }` and for a request with a
-     * session token; null for any other request. Reading it throws like `webflowToken`.
+     * Who has opened which site in the Designer. Null unless the request has a session token of the app's Designer Extension and
+     * the route has `config: { webflowDesigner: true }`. Reading it throws the same errors as reading `webflowToken`.
      */
     readonly webflowDesigner: WebflowDesigner | null
   }
@@ -63,8 +63,9 @@ declare module 'fastify' {
 }
 
 /**
- * Connects an app to Webflow. Registers the authorize, callback and revoke routes, and decorates requests with
- * `webflowToken` and the Fastify instance with `webflowOAuth`.
+ * Connects an app to Webflow. Registers the authorize, callback and revoke routes, and with the options `onWebhook` and
+ * `designer` one more route each. Decorates requests with `webflowToken` and `webflowDesigner`, and the Fastify instance with
+ * `webflowOAuth`.
  */
 export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions & Pick<RegisterOptions, 'logLevel' | 'logSerializers'>) => {
   if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice in one scope: register each instance in a scope of its own, with its own `cookieName`')

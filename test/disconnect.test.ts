@@ -728,7 +728,7 @@ t.test('revoking one token', async (t) => {
     await browser.navigate(await webflow.approve(String(location)))
     t.strictSame((await browser.request('/webflow/revoke', { method: 'POST' })).json(), { revoked: true, upstream: 'revoked' })
     t.equal((await browser.get('/token')).json().connected, false)
-    t.match(lines.join(''), 'could not find other sessions with the same token. They end when they are used')
+    t.match(lines.join(''), 'could not find the other sessions with the same token. They stay until the app reports their tokens')
   })
 
   t.test('a deletion that the store carries out so late that there is nothing left to delete tells nobody', async (t) => {

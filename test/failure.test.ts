@@ -90,7 +90,7 @@ const unreachable = 'Webflow cannot be reached right now'
 const wrong = 'Something went wrong'
 /** What a person reads, and what the developer finds in the log. */
 const words: Array<{ code: ErrorCode, reason?: string, title: string, text: string }> = [
-  { code: 'WEBFLOW_OAUTH_INVALID_CALLBACK', title: 'This link is not complete', text: 'It does not look like one that Webflow made.' },
+  { code: 'WEBFLOW_OAUTH_INVALID_CALLBACK', title: 'This link is not complete', text: 'It does not look like a link from Webflow.' },
   { code: 'WEBFLOW_OAUTH_ACCESS_DENIED', title: connectionFailed, text: 'The request for access was declined.' },
   { code: 'WEBFLOW_OAUTH_AUTHORIZATION_FAILED', title: connectionFailed, text: 'Webflow did not grant the access that was asked for.' },
   { code: 'WEBFLOW_OAUTH_CODE_REJECTED', title: connectionFailed, text: 'Webflow no longer accepted this attempt.' },
@@ -104,7 +104,7 @@ const words: Array<{ code: ErrorCode, reason?: string, title: string, text: stri
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', title: wrong, text: 'The request could not be completed.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'toString', title: wrong, text: 'The request could not be completed.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'state_missing', title: connectionFailed, text: 'could not be matched with a request of this browser' },
-  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'malformed', title: 'This link is not one of ours', text: 'does not look like one that this app asked for' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'malformed', title: 'This link is not valid', text: 'does not belong to a request of this app' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'expired', title: 'This took too long', text: 'The attempt to connect has expired.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'already_used', title: 'This link was used before', text: 'The attempt to connect has already ended.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'host_mismatch', title: 'You came back to another address', text: 'Please open the app under its usual address' },

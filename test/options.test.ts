@@ -212,7 +212,7 @@ const wrong: Record<string, readonly Row[]> = {
   callbackPath: [...noPath, ['false', false, /must be a path/]],
   revokePath: [...noPath, ['true', true, /must be a path/], ['null', null, /must be a path/]],
   region: ['EU', 'us-east', '', 5, ['eu']].map((value) => [JSON.stringify(value), value, /must be one of us, eu/]),
-  routeConfig: ['x', 5, [], new Map(), () => ({})].map((value) => [String(value), value, /must be an object whose members may be authorize, callback, revoke/]),
+  routeConfig: ['x', 5, [], new Map(), () => ({})].map((value) => [String(value), value, /must be an object. Its members may be authorize, callback, revoke/]),
   revokeMethod: ['GET', 'post', 'PUT', '', 5, ['POST']].map((value) => [JSON.stringify(value), value, /must be one of POST, DELETE/]),
   successRedirect: [...noTarget, ...ownRoutes],
   failureRedirect: [...noTarget, ...ownRoutes, ['null', null, /must be a path/]],
@@ -220,7 +220,7 @@ const wrong: Record<string, readonly Row[]> = {
   allowedOrigins: [
     ...['https://spa.example.com', null, {}, 5, new Set(['https://spa.example.com'])].map((value, index): Row => [`list ${index}`, value, /must be a list of origins, such as \['https:/]),
     ...['', '*', 'null', 'spa.example.com', '//spa.example.com', 'https://spa.example.com/path', 'https://spa.example.com/?a', 'https://spa.example.com?', 'https://spa.example.com#', 'https://ada@spa.example.com', 'https://spa.example.com\\', 'https://spa.example.com ', 'https://a.example https://b.example', 'ftp://spa.example.com', 'blob:https://spa.example.com', 'file:///', 'https://', 'https://spa.example.com:x', 5, null]
-      .map((value): Row => [JSON.stringify(value), [value], /an origin is only scheme, host and port, such as https:/])
+      .map((value): Row => [JSON.stringify(value), [value], /an origin has only scheme, host and port, such as https:/])
   ],
   onMissingState: ['ignore', '', 'RESTART', true, false].map((value) => [JSON.stringify(value), value, /must be one of restart, reject/]),
   cookieName: ['', 'a b', 'a;b', 'a=b', 'a,b', 'a"b', 'a\n', 'ä', '__Host-webflow', '__host-webflow', '__Secure-webflow', 'webflow_restart', 'webflow_flow', 'webflow_flow_x', 'x'.repeat(65), 5, true]
@@ -233,7 +233,7 @@ const wrong: Record<string, readonly Row[]> = {
   endpoints: ['https://webflow.com', [], 5, true].map((value) => [JSON.stringify(value), value, /must be an object of URLs\. Its members may be authorize, token, revoke, introspect, authorizedBy and resolve/]),
   introspect: [null, 'false', 0, {}].map((value) => [JSON.stringify(value), value, /must be one of true, false/]),
   designer: [
-    ...[null, true, 'https://x.webflow-ext.com', []].map((value): Row => [JSON.stringify(value), value, /must be an object with `origins`/])
+    ...[null, true, 'https://x.webflow-ext.com', []].map((value): Row => [JSON.stringify(value), value, /must be an object with the member `origins`/])
   ],
   identify: noFunction,
   beforeStore: noFunction,

@@ -140,7 +140,7 @@ t.test('an unknown scope causes a warning that suggests a similar one', async (t
     ['::', null]
   ] as const
   const { warnings } = await start(t, { scope: ['sites:read', ...rows.map(([scope]) => scope)] })
-  t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which is not a known scope: Webflow refuses scopes that it does not have with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
+  t.strictSame(warnings, rows.map(([scope, similar]) => `webflow-oauth: \`scope\` holds ${scope}, which is not a known scope: Webflow answers \`invalid_scope\` to a scope that it does not have. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`))
 })
 
 t.test('no known scope of Webflow causes a warning, and the list of known scopes is sorted', async (t) => {

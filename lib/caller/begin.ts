@@ -14,13 +14,14 @@ export interface BeginParts {
   settings: { clientId: string }
 }
 
-/** The details of an authorization that is about to begin. */
+/** The details of an authorization that begins. */
 export interface AuthorizationOptions {
+  /** What begins the flow, for the diagnostics. */
   trigger: FlowTrigger
   /** Where the browser goes in the end, or null for `successRedirect`. */
   returnTo: string | null
   scope: readonly string[]
-  /** The user for whom the app begins the flow. The app gives it when the callback request will not show who the user is. */
+  /** The user for whom the app begins the flow. The app names the user here if the callback request will not show who the user is. */
   user?: string | undefined
   /** Whether the flow ends in a page that closes itself. Defaults to false. */
   popup?: boolean

@@ -14,7 +14,7 @@ import { isOptedOut, stageSlot } from './caller-tokens.ts'
 import { isGuest } from './designer-sessions.ts'
 import { isSamePage, signInUrl, userRequired } from './sign-in.ts'
 
-/** The most scopes that an error message names. */
+/** How many scopes an error message lists at most. */
 const mostListed = 30
 
 /** The options of `requireToken`. */
@@ -56,7 +56,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   const requested = [...new Set([...settings.scope, ...needed])]
   if (onMissing === 'redirect') flows.assertFits(requested)
 
-  /** Lets a request pass, sends the guard's own answer, or throws the error of a request that must not pass. */
+  /** Decides about one request: lets it pass, answers it with a redirect, or throws the error. */
   const decide = async (request: FastifyRequest, reply: FastifyReply): Promise<'passed' | 'answered'> => {
     // If the user has signed in after the token was loaded, this loads the user's token.
     const user = await callers.userOf(request)
@@ -73,7 +73,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     const returnTo = requestedUrl(request, settings.paths.publicPrefix)
     const signIn = user === null ? signInUrl(parts, request, { returnTo, popup: false, resume: 'guard' }) : null
     if (signIn !== null) {
-      if (isSamePage(signIn, new URL(returnTo, settings.returnRules.origin).href)) throw userRequired('The sign-in page is behind a guard that leads to the sign-in page: take the guard off.')
+      if (isSamePage(signIn, new URL(returnTo, settings.returnRules.origin).href)) throw userRequired('The sign-in page has a guard that redirects to the sign-in page: remove that guard.')
       redirect(reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer'), signIn, 302)
       return 'answered'
     }
@@ -81,7 +81,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     return 'answered'
   }
 
-  /** Tells whether the loaded token is enough. Most requests need only this check: it calls neither the store nor `identify`. */
+  /** Tells whether the loaded token is enough. Most requests need only this check, which calls neither the store nor `identify`. */
   const passes = (request: FastifyRequest, reply: FastifyReply): boolean => {
     if (isAnswering(request, reply) || !callers.isLoaded(request)) return false
     try {
@@ -92,11 +92,12 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     }
   }
 
+  /** Tells whether the guard runs too late or too early to decide about the request. */
   const isMisplaced = (request: FastifyRequest, reply: FastifyReply): boolean =>
     isAnswering(request, reply) || (!callers.isLoaded(request) && !isOptedOut(request))
 
   const guardAwaited = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    // A guard for a whole app must not block the plugin's own routes, because they are the way to get a token.
+    // A guard for a whole app must not block the plugin's own routes, because users get their tokens there.
     if (passes(request, reply) || isOwnRoute(request)) return
     if (isMisplaced(request, reply)) throw misplacedError()
     if (await decide(request, reply) === 'passed') return
@@ -112,7 +113,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   function guard (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void
   function guard (request: FastifyRequest, reply: FastifyReply, ...more: unknown[]): Promise<void> | undefined {
     const [done] = more
-    // Only hooks other than `preValidation` and `preHandler` pass `done` in place of the reply, or more than three arguments.
+    // `preValidation` and `preHandler` pass (request, reply, done). Other arguments come from a hook of another kind.
     if (isFunction(reply) || more.length > 1) return refuseMisplaced(request, [reply, ...more])
     if (!isFunction(done)) return guardAwaited(request, reply)
     if (passes(request, reply) || isOwnRoute(request)) return done()
@@ -128,14 +129,14 @@ function isAnswering (request: FastifyRequest, reply: FastifyReply): boolean {
 
 /**
  * Refuses a guard that was added as a hook other than `preValidation` or `preHandler`. In `onError`, `onResponse` and
- * `onRequestAbort` the answer is already decided, so the mistake is only logged. In all other hooks the request fails.
+ * `onRequestAbort` it is too late to change the answer, so the mistake is only logged. In all other hooks the request fails.
  */
 function refuseMisplaced (request: FastifyRequest, [reply, ...more]: readonly unknown[]): Promise<void> | undefined {
   // `onRequestAbort` passes (request, done), `onError` (request, reply, error, done) and `onResponse` (request, reply, done).
-  const isDecided = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
+  const isTooLate = isFunction(reply) || more.at(-2) instanceof Error || (more.length === 1 && request[stageSlot] === 'answering')
   const done = [reply, ...more].find(isFunction)
   if (isOwnRoute(request)) return done?.()
-  if (!isDecided || done === undefined) return Promise.reject(misplacedError())
+  if (!isTooLate || done === undefined) return Promise.reject(misplacedError())
   createSafeLogger(request.log).error({ err: misplacedError() }, 'webflow-oauth: a guard has no effect in this kind of hook')
   return done()
 }
@@ -163,9 +164,9 @@ function listed (scope: readonly string[]): string {
   return shown.length === 0 ? 'none' : shown.join(' ')
 }
 
-/** Makes the error for a request whose session token has ended, or is none of the plugin's. */
+/** Makes the error for a request whose session token has ended, or is not genuine. */
 export function sessionEnded (): WebflowOAuthError {
-  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'The session of the Designer Extension has ended: the extension must send its ID token again.', { reason: 'session_ended' })
+  return new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'The session of the Designer Extension has ended: the extension must send an ID token to get a new session.', { reason: 'session_ended' })
 }
 
 /** Makes the error for a request that has no token. */

@@ -4,8 +4,8 @@ import type { IdTokenRequest } from '../tokens/id-tokens.ts'
 import { isWebflowId } from '../webflow/authorization.ts'
 
 /**
- * Reads what an extension has sent: an ID token and the ids of a site and, perhaps, of a workspace. Throws
- * `WEBFLOW_OAUTH_INVALID_REQUEST` when something is missing or malformed.
+ * Checks what an extension has sent: an ID token, the id of a site and perhaps the id of a workspace. Throws
+ * `WEBFLOW_OAUTH_INVALID_REQUEST` if something is missing or malformed.
  */
 export function readIdTokenRequest (address: string, idToken: unknown, body: unknown): IdTokenRequest {
   if (typeof idToken !== 'string' || !/^[\x21-\x7e]{1,8192}$/.test(idToken)) throw invalidRequest('The ID token is missing or malformed: send the value of `webflow.getIdToken()`.')

@@ -5,24 +5,26 @@ import { isNavigation } from '../http/navigation.ts'
 import { normalizePath } from '../http/return-to.ts'
 import type { Settings } from '../options/resolve.ts'
 
-/** The parts that send a browser to the app's sign-in page. */
+/** The parts of the plugin that send a browser to the app's sign-in page. */
 export interface SignInParts {
   flows: BrowserFlows
   settings: Settings
 }
 
-/** The flow that goes on once the user has signed in. */
+/** What the browser wanted before it was sent to the sign-in page. */
 export interface InterruptedFlow {
   /** Where the browser goes in the end, or null for `successRedirect`. */
   returnTo: string | null
+  /** Whether the flow takes place in a popup. */
   popup: boolean
-  /** What began the flow. A `guard` needs no flow any more if the user turns out to be connected. */
+  /** What sent the browser: `guard` for a guard, `1` for anything else. For a `guard`, a user who is connected needs no flow. */
   resume: '1' | 'guard'
 }
 
 /**
- * Returns the URL of the app's sign-in page for a browser in which nobody is signed in; null without the option
- * `signInRedirect`, and for a program. The URL leads back to the authorize route, and never holds a code or a state.
+ * Returns the URL of the app's sign-in page for a browser in which nobody is signed in. Null without the option
+ * `signInRedirect`, and for a program. The `returnTo` in the URL leads back to the authorize route. It never holds a code or a
+ * state.
  */
 export function signInUrl ({ flows, settings }: SignInParts, request: FastifyRequest, { returnTo, popup, resume }: InterruptedFlow): string | null {
   const { paths, returnRules, signInRedirect } = settings
@@ -37,7 +39,7 @@ export function signInUrl ({ flows, settings }: SignInParts, request: FastifyReq
   return url.href
 }
 
-/** Tells whether two absolute URLs lead to one page, whatever their queries. */
+/** Tells whether two absolute URLs lead to the same page. Their queries do not count. */
 export function isSamePage (one: string, other: string): boolean {
   const [first, second] = [one, other].map((url) => new URL(url)).map(({ origin, pathname }) => origin + normalizePath(pathname))
   return first === second

@@ -31,13 +31,13 @@ export interface Page {
   status: number
   title: string
   text: string
-  /** A small line at the end, such as the code and the reason of the error, which the user can pass on when asking for help. */
+  /** A small line at the end. It holds the code and the reason of an error, which users can pass on when they ask for help. */
   note?: string | undefined
   /** The page's link. Its target is an absolute URL, or the empty string for the URL of this page. */
   link?: { href: string, text: string } | undefined
   /** Whether the page reloads its own URL at once. Defaults to false. */
   reloads?: boolean
-  /** What the page tells the window that has opened it. The page then closes itself. Defaults to nothing. */
+  /** The message to the window that has opened the page. After sending it, the page closes itself. Defaults to no message. */
   news?: PopupNews | undefined
 }
 
@@ -88,7 +88,7 @@ ${news === undefined ? '' : `<script>${popupScript}</script>\n`}</body>
 `
 }
 
-/** Returns the class that marks a page as that of a failure or of a success; a page in between has no mark. */
+/** Returns the CSS class of a failure or of a success. A page that reloads is neither, and has no class. */
 function markOf ({ status, reloads }: Page): string {
   if (status >= 400) return ' class="bad"'
   return reloads === true ? '' : ' class="good"'

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { readOnce } from './query.ts'
 
-/** The message by which the page at the end of a popup tells its opener how the flow ended. */
+/** The message that tells the opener of a popup how the flow ended. */
 export interface PopupMessage {
   source: 'fastify-webflow-oauth'
   outcome: 'connected' | 'failed'
@@ -9,15 +9,15 @@ export interface PopupMessage {
   code?: string
 }
 
-/** What the page at the end of a popup sends to its opener, and the only origins that may receive it. */
+/** The message of the page at the end of a popup, and the only origins that may receive it. */
 export interface PopupNews {
   message: PopupMessage
   origins: readonly string[]
 }
 
 /**
- * The script of the page at the end of a popup. It is the same for every flow, so that one hash in the content security
- * policy allows it. The page's `body` holds the message and the origins.
+ * The script of the page at the end of a popup. It is the same for every flow, so one hash in the content security policy allows
+ * it. The script reads the message and the origins from attributes of `body`.
  */
 export const popupScript = `
 const { message, origins } = document.body.dataset
@@ -31,8 +31,8 @@ export function asksForPopup (query: URLSearchParams): boolean {
 }
 
 /**
- * Keeps the connection between a popup and its opener. @fastify/helmet sets this header to `same-origin`, and one such answer
- * on the way would cut the connection for good.
+ * Sets the header that keeps the connection between a popup and its opener. @fastify/helmet sets the header to `same-origin`. A
+ * single answer with that value would cut the connection for the rest of the flow.
  */
 export function keepOpener (reply: FastifyReply): void {
   reply.header('cross-origin-opener-policy', 'unsafe-none')

@@ -26,7 +26,7 @@ export interface DesignerSettings {
 /** Checks the option `designer`; null when it was left out. */
 export function resolveDesigner (value: DesignerOptions | undefined, { introspect, scope }: { introspect: boolean, scope: readonly string[] }): DesignerSettings | null {
   if (value === undefined) return null
-  if (!isObject(value)) return refuseOption('designer', 'must be an object with `origins`')
+  if (!isObject(value)) return refuseOption('designer', 'must be an object with the member `origins`')
   for (const name of Object.keys(value)) {
     if (!['origins', 'path', 'maxAge'].includes(name)) refuseOption(`designer.${name}`, 'is not an option: the options of `designer` are origins, path and maxAge')
   }
@@ -42,7 +42,7 @@ function resolveOrigins (value: unknown): ReadonlySet<string> {
   return new Set(list.map((origin) => {
     const url = parseOrigin(origin)
     if (url === null || (url.protocol === 'http:' && !isLoopback(url.hostname))) {
-      return refuseOption(option, 'holds an entry that is not an origin of an extension: an origin is only scheme, host and port, without `*`, and https unless its host is a loopback host')
+      return refuseOption(option, 'holds an entry that is not the origin of an extension: an origin has only scheme, host and port, without `*`. It must be https, unless its host is a loopback host')
     }
     return url.origin
   }))

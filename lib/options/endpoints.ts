@@ -17,6 +17,6 @@ export interface Endpoints {
   introspect: string
   /** The endpoint that says who granted a token. Defaults to `/v2/token/authorized_by` at the origin of `token`. */
   authorizedBy: string
-  /** The endpoint that resolves ID tokens of the Designer. Defaults to `/beta/token/resolve` at the origin of `token`. */
+  /** The endpoint that says to whom an ID token of the Designer belongs. Defaults to `/beta/token/resolve` at the origin of `token`. */
   resolve: string
 }

@@ -71,9 +71,9 @@ export interface WebflowOAuthOptions {
   callbackPath?: string | undefined
 
   /**
-   * Fastify's route option `config` for the plugin's routes, for other plugins that read it, such as
-   * `{ authorize: { rateLimit: { max: 10 } } }` for @fastify/rate-limit. Each route gets its own copy of the plain objects and
-   * lists in it; functions and instances of classes are passed as they are. `webflowToken` in it is refused. Defaults to none.
+   * Fastify's route option `config` for the plugin's routes. Other plugins read it: @fastify/rate-limit, for example, reads
+   * `{ authorize: { rateLimit: { max: 10 } } }`. Each route gets its own copy of the plain objects and lists. Functions and
+   * instances of classes are passed as they are. The member `webflowToken` is refused. Defaults to none.
    */
   routeConfig?: RouteConfig | undefined
 
@@ -90,15 +90,15 @@ export interface WebflowOAuthOptions {
   revokeRedirect?: string | undefined
 
   /**
-   * Where a browser goes whose user must sign in to the app before connecting: a path or an http(s) URL, but no route of the
-   * plugin. The plugin adds `returnTo` to its query: the URL to which the sign-in page must lead back. Needs the option
+   * The app's sign-in page: a path or an http(s) URL, but no route of the plugin. A browser in which nobody is signed in goes
+   * there first. The plugin adds `returnTo` to the query: the URL to which the sign-in page must lead back. Needs the option
    * `identify`. Defaults to none: a flow without a user ends with 401 `WEBFLOW_OAUTH_USER_REQUIRED`.
    */
   signInRedirect?: string | undefined
 
   /**
-   * More origins to which `returnTo` may lead, which may call the revoke route, and which a popup may tell how its flow ended.
-   * The origin of `redirectUri` is always allowed. Defaults to none.
+   * Further origins, besides that of `redirectUri`. `returnTo` may lead to them, their pages may call the revoke route, and a
+   * popup may tell them how its flow ended. Defaults to none.
    */
   allowedOrigins?: readonly string[] | undefined
 
@@ -149,8 +149,8 @@ export interface WebflowOAuthOptions {
   introspect?: boolean | undefined
 
   /**
-   * Lets the app's Designer Extension call the app: the plugin adds a route that exchanges the extension's ID token for a
-   * session token. Needs the scope `authorized_user:read`. Defaults to none.
+   * Lets the app's Designer Extension call the app. With this option, the plugin adds a route that exchanges the ID token of the
+   * extension for a session token. Needs the scope `authorized_user:read`. Defaults to none.
    */
   designer?: DesignerOptions | undefined
 
@@ -159,8 +159,8 @@ export interface WebflowOAuthOptions {
 
   /**
    * Handles a webhook whose signature was verified. With this option, the plugin registers the route `POST webhookPath`.
-   * The answer is 200 once the function has resolved. If it throws, the answer is 500, or the status of a
-   * `WebflowOAuthError` with 502, 503 or 504, and Webflow delivers the webhook again. Defaults to none: no such route.
+   * The answer is 200 once the function has resolved. If the function throws, Webflow delivers the webhook again. The answer is
+   * then 500, or 502, 503 or 504 if the error is a `WebflowOAuthError` with that status. Defaults to none: no such route.
    */
   onWebhook?: ((event: WebhookEvent, request: FastifyRequest) => unknown) | undefined
 
@@ -178,7 +178,7 @@ export interface WebflowOAuthOptions {
 
   /**
    * How far the timestamp of a webhook may be from the present, in seconds, in either direction. Defaults to 300.
-   * Webflow repeats failed deliveries after ten minutes. If the repetitions carry the old timestamp, set it to 2400.
+   * Webflow repeats a failed delivery after ten minutes. If the repetitions keep the old timestamp, set this option to 2400.
    */
   webhookMaxAge?: number | undefined
 
@@ -192,8 +192,8 @@ export interface WebflowOAuthOptions {
   onSuccess?: ((token: WebflowToken, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 
   /**
-   * Runs whenever one of the plugin's routes fails. It may send the answer itself, except on the webhook route, where it runs
-   * after the answer and is not told of refused webhooks.
+   * Runs whenever one of the plugin's routes fails. It may send the answer itself. On the webhook route it runs after the answer,
+   * and does not run for a webhook that the plugin has refused.
    */
   onFailure?: ((error: Error, request: FastifyRequest, reply: FastifyReply) => unknown) | undefined
 

@@ -7,7 +7,7 @@ export interface Paths {
   routes: { authorize: string, callback: string, revoke: string | null, designer: string | null, webhook: string | null }
   /** The path of the callback as the app sees it, including the prefix of the scope. */
   callback: string
-  /** The prefix that a proxy removes: public paths begin with it, and the app's paths do not. */
+  /** The prefix that a proxy removes. The paths that browsers see begin with it, and the paths that the app sees do not. */
   publicPrefix: string
   /** The absolute URL of the authorize route. */
   authorizeUrl: string
@@ -15,7 +15,7 @@ export interface Paths {
   own: ReadonlySet<string>
 }
 
-/** The path options as the app gave them; undefined where it left one out. */
+/** What the paths depend on: the app's options, undefined if the app left one out, and the scope of the plugin. */
 export interface PathOptions {
   redirectUri: URL
   /** The prefix of the scope in which the plugin is registered. */
@@ -32,7 +32,7 @@ export interface PathOptions {
   webhookPath: string | undefined
 }
 
-/** Works out the paths of the routes, and their public paths. */
+/** Works out the paths of the routes as the router, the app and browsers see them. */
 export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath, revokePath, hasDesigner, designerPath, hasWebhook, webhookPath }: PathOptions): Paths {
   const callback = callbackPath === undefined ? belowPrefix(redirectUri.pathname, prefix) : checkPath('callbackPath', callbackPath)
   const besideCallback = (option: string, path: unknown, name: string) => path === undefined ? sibling(callback, name) : checkPath(option, path)
@@ -65,6 +65,7 @@ export function resolvePaths ({ redirectUri, prefix, authorizePath, callbackPath
   }
 }
 
+/** Removes the prefix of the scope from a path. */
 function belowPrefix (path: string, prefix: string): string {
   const scope = prefix.replace(/\/$/, '')
   if (path === scope) return ''
@@ -72,6 +73,7 @@ function belowPrefix (path: string, prefix: string): string {
   return refuseOption('redirectUri', `leads to ${path}, but the plugin is registered in a scope with the prefix ${prefix}: register it outside that scope, or set \`callbackPath\` if a proxy rewrites paths`)
 }
 
+/** Replaces the last segment of a path. */
 function sibling (path: string, name: string): string {
   const directory = path.replace(/\/+$/, '').replace(/[^/]*$/, '')
   return `${directory === '' ? '/' : directory}${name}`

@@ -1,4 +1,4 @@
-/** A region in which Webflow hosts its customers. An app registers with each region separately. A token works in one region only. */
+/** A region in which Webflow hosts its customers. An app registers with each region separately, and a token works in one region only. */
 export type Region = 'us' | 'eu'
 
 /** The names of the regions. */
@@ -13,8 +13,8 @@ export interface RegionHosts {
 }
 
 /**
- * The hosts of each region. Webflow does not document where the EU revokes. `eu.webflow.com` is assumed, because the US
- * revokes at `webflow.com`.
+ * The hosts of each region. Webflow does not document the host of the revocation endpoint in the EU. `eu.webflow.com` is assumed,
+ * because the endpoint of the US is at `webflow.com`.
  */
 export const hostsOf: Readonly<Record<Region, RegionHosts>> = {
   us: { site: 'webflow.com', api: 'api.webflow.com' },

@@ -27,7 +27,7 @@ export function resolveRedirectUri (value: unknown): { redirectUri: string, url:
   return { redirectUri: value, url }
 }
 
-/** Tells whether a host name is a loopback name, which leads to this machine. */
+/** Tells whether a host name is a loopback name, which always leads to this machine. */
 export function isLoopback (hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 }
@@ -53,7 +53,7 @@ export function resolveOrigins (value: unknown, own: string): ReadonlySet<string
   const list: readonly unknown[] | null = value === undefined ? [] : Array.isArray(value) ? [...value] : null
   if (list === null) return refuseOption(option, 'must be a list of origins, such as [\'https://spa.example.com\']')
   const origins = list.map((entry) => {
-    return parseOrigin(entry)?.origin ?? refuseOption(option, 'holds an entry that is not an origin: an origin is only scheme, host and port, such as https://spa.example.com')
+    return parseOrigin(entry)?.origin ?? refuseOption(option, 'holds an entry that is not an origin: an origin has only scheme, host and port, such as https://spa.example.com')
   })
   return new Set([own, ...origins])
 }

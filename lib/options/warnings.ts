@@ -40,7 +40,7 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   }
   for (const scope of settings.scope.filter((scope) => !isKnownScope(scope))) {
     const similar = similarScope(scope)
-    lines.push(`\`scope\` holds ${scope}, which is not a known scope: Webflow refuses scopes that it does not have with \`invalid_scope\`. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
+    lines.push(`\`scope\` holds ${scope}, which is not a known scope: Webflow answers \`invalid_scope\` to a scope that it does not have. ${similar === null ? 'Is it misspelled?' : `Is ${similar} meant?`}`)
   }
   if (settings.secrets.some(looksMadeUp)) {
     lines.push('`secret` looks like a placeholder, which others can guess: make a random secret with `openssl rand -base64 32`')

@@ -1,6 +1,6 @@
 import type { Region } from './regions.ts'
 
-/** What a token opens: the sites and workspaces to which the token gives access, according to Webflow. */
+/** What a token *opens*: the sites and workspaces to which the token gives access, according to Webflow. */
 export interface Authorization {
   /** The id of the authorization at Webflow; null when Webflow does not say. */
   readonly id: string | null

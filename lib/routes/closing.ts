@@ -8,10 +8,10 @@ import { failurePage } from './failure.ts'
 import type { Parts } from './parts.ts'
 import { answerRaw } from './raw-answer.ts'
 
-/** The time that closing allows a request beyond its calls to Webflow and to the store, in milliseconds. */
+/** How long closing waits beyond the time that calls to Webflow and to the store may take, in milliseconds. */
 const grace = 5000
 
-/** The plugin's instances by server. Fastify runs their hooks one after another, so the first hook starts the clock for all of them. */
+/** The `Closing` of each instance on a server. Fastify runs their hooks one after another, so the first hook starts the clock of all. */
 const instances = new WeakMap<object, Set<Closing>>()
 
 /**
@@ -21,8 +21,8 @@ const instances = new WeakMap<object, Set<Closing>>()
 export class Closing {
   readonly #parts: Parts
   readonly #instances: Set<Closing>
-  /** The unanswered requests on the plugin's routes, each with a promise that resolves when it is over. */
-  readonly #open = new Map<FastifyReply, Promise<void>>()
+  /** The unanswered requests on the plugin's routes, each with a promise that resolves when the request is over. */
+  readonly #unanswered = new Map<FastifyReply, Promise<void>>()
   /** The requests that get JSON instead of a page, even if they look like a navigation. */
   readonly #withoutPage = new WeakSet<FastifyReply>()
   /** Resolves when the time for closing is over. Null until the app begins to close. */
@@ -44,8 +44,8 @@ export class Closing {
 
   /** Adds the `preClose` and `onClose` hooks. */
   addHooks (fastify: FastifyInstance): void {
-    // Requests are waited for in `preClose`: an `onClose` hook of the app may close Redis, which they still need.
-    // `close()` fails if one `preClose` hook takes longer than `pluginTimeout`, so several hooks share the waiting.
+    // The wait is in `preClose`, because the requests still need Redis, and an `onClose` hook of the app may close Redis.
+    // `close()` fails if one `preClose` hook takes longer than `pluginTimeout`, so several hooks share the wait.
     const hooks = Math.ceil(this.#patience / this.#patiencePerHook)
     for (let i = 0; i < hooks; i++) fastify.addHook('preClose', async () => { await this.#waitForRequests() })
     fastify.addHook('onClose', async () => { await this.#waitForTasks() })
@@ -53,9 +53,9 @@ export class Closing {
 
   /** Counts a request as open until its response has finished or its connection has closed. */
   track (reply: FastifyReply): void {
-    this.#open.set(reply, new Promise((resolve) => {
+    this.#unanswered.set(reply, new Promise((resolve) => {
       finished(reply.raw, () => {
-        this.#open.delete(reply)
+        this.#unanswered.delete(reply)
         resolve()
       })
     }))
@@ -71,12 +71,12 @@ export class Closing {
     for (const instance of this.#instances) instance.#startClock()
     let timer: NodeJS.Timeout | undefined
     const hookExpired = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#patiencePerHook) })
-    const allDone = Promise.all([...this.#open.values(), this.#parts.background.settled()])
+    const allDone = Promise.all([...this.#unanswered.values(), this.#parts.background.settled()])
     await Promise.race([this.#startClock(), allDone, hookExpired])
     clearTimeout(timer)
   }
 
-  /** Waits until the tasks that the last requests have begun are done, or the time for closing is over. Tasks that pause before another try are given up. */
+  /** Waits until the tasks of the last requests are done, or the time for closing is over. Tasks that pause before another try are given up. */
   async #waitForTasks (): Promise<void> {
     this.#parts.background.stop()
     await Promise.race([this.#startClock(), this.#parts.background.settled()])
@@ -96,11 +96,11 @@ export class Closing {
 
   #giveUp (): void {
     const { log, background } = this.#parts
-    for (const reply of this.#open.keys()) this.#refuse(reply)
+    for (const reply of this.#unanswered.keys()) this.#refuse(reply)
     if (background.size > 0) log.error({ tasks: background.size }, 'webflow-oauth: tasks were still running when the app closed, and are abandoned. Does a hook of the app hang?')
   }
 
-  /** Answers an open request over `reply.raw`: inside Fastify, a hook or the handler hangs. */
+  /** Answers an open request over `reply.raw`, because a hook or the handler hangs inside Fastify. */
   #refuse (reply: FastifyReply): void {
     const { raw, request } = reply
     const { method } = request
@@ -110,7 +110,8 @@ export class Closing {
     } catch {
       raw.destroy()
     }
-    // The hanging `onSend` hook may still go on. Fastify would then write a second head, throw an error that nobody catches, and log the URL.
+    // If the hanging `onSend` hook goes on later, Fastify writes the head again. Without this line, Node would throw an error that
+    // nobody catches, and Fastify would log the URL.
     raw.writeHead = () => raw
   }
 
@@ -123,7 +124,7 @@ export class Closing {
       return
     }
     raw.shouldKeepAlive = false
-    // Cookies stay: if the callback has set a session cookie, its token is stored already.
+    // Cookies stay in the answer: if the callback has set a session cookie, its token is stored already.
     const { headers, body } = this.#answerFor(reply)
     answerRaw(reply, 503, headers, body)
   }

@@ -1,14 +1,15 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
-const otherHeaders = ['access-control-allow-credentials', 'access-control-allow-headers', 'access-control-allow-methods', 'access-control-allow-origin', 'access-control-max-age', 'access-control-expose-headers', 'access-control-allow-private-network']
+/** All CORS headers. A plugin for the whole app may have set any of them. */
+const corsHeaders = ['access-control-allow-credentials', 'access-control-allow-headers', 'access-control-allow-methods', 'access-control-allow-origin', 'access-control-max-age', 'access-control-expose-headers', 'access-control-allow-private-network']
 
 /**
- * Makes the hooks that let scripts of these origins, and of no others, call a route. They replace the headers that a plugin for
- * the whole app, such as @fastify/cors, has set. No cookies are allowed: the route knows its caller by a bearer token.
+ * Makes the hooks that let scripts of these origins, and of no others, call a route. The hooks replace the CORS headers of a
+ * plugin for the whole app, such as @fastify/cors. They allow no cookies, because the route knows its caller by a bearer token.
  */
 export function createCors (origins: ReadonlySet<string>) {
   const setHeaders = ({ headers: { origin } }: FastifyRequest, reply: FastifyReply): void => {
-    for (const name of otherHeaders) reply.removeHeader(name)
+    for (const name of corsHeaders) reply.removeHeader(name)
     reply.header('vary', withOrigin(reply.getHeader('vary')))
     if (origin === undefined || !origins.has(origin)) return
     reply.header('access-control-allow-origin', origin)
@@ -25,14 +26,14 @@ export function createCors (origins: ReadonlySet<string>) {
     onSend (request: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void): void {
       setHeaders(request, reply)
       if (request.method !== 'OPTIONS') return done(null, payload)
-      // A plugin for the whole app may have answered the preflight, which carries no credentials, with an error or a body.
+      // A plugin for the whole app may have answered the preflight with an error, because a preflight carries no credentials.
       reply.code(204).removeHeader('content-type').removeHeader('content-length')
       done(null, null)
     }
   }
 }
 
-/** Adds `Origin` to the header `Vary`. */
+/** Returns the value of the header `Vary` with `Origin` added. */
 function withOrigin (vary: unknown): string {
   const names = [vary ?? []].flat().join(', ')
   return names === '' ? 'Origin' : /(?:^|,)\s*(?:origin|\*)\s*(?:,|$)/i.test(names) ? names : `${names}, Origin`

@@ -4,7 +4,7 @@ import { parseJson } from '../collections/json.ts'
 import { setHeadersOf } from './error-handler.ts'
 import type { Parts } from './parts.ts'
 
-/** The longest body of a request, in bytes. It holds two ids. */
+/** The longest body that the route reads, in bytes. A body holds two ids. */
 export const maxBodyLength = 4096
 
 /** Exchanges the ID token of the app's Designer Extension for a session token. */
@@ -15,10 +15,10 @@ export async function designer (parts: Parts, request: FastifyRequest, reply: Fa
   try {
     const resolved = await idTokens.resolve(readIdTokenRequest(request.ip, idToken, body))
     const { sessionToken, expiresAt } = sessions.issue(resolved)
-    // Sent as a string, so that no serializer of the app changes the answer.
+    // The answer is sent as a string, so that no serializer of the app changes it.
     return reply.type('application/json; charset=utf-8').send(JSON.stringify({ sessionToken, expiresAt: new Date(expiresAt).toISOString(), user: { id: resolved.user.id }, siteId: resolved.siteId }))
   } catch (error) {
-    // Fastify's own error handler sends the headers of an error, but one of the app need not.
+    // An error handler of the app may ignore the headers of an error, such as `retry-after`.
     setHeadersOf(error, reply)
     throw error
   }

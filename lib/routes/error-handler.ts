@@ -9,9 +9,9 @@ import type { Route } from './popup.ts'
 type Handler = (parts: Parts, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 
 /**
- * Answers errors on the plugin's routes: those of the handlers, and those of the app's hooks.
- * The first error of a request goes to `answerFailure`. If that sends no answer, and for any further error of the
- * request, the error handler of the surrounding instance answers.
+ * Answers errors on the plugin's routes: errors of the handlers and of the app's hooks.
+ * `answerFailure` answers the first error of a request. If it sends nothing, the error handler of the surrounding instance
+ * answers. That handler also answers every further error of the request.
  */
 export class RouteFailures {
   readonly #parts: Parts
@@ -28,7 +28,7 @@ export class RouteFailures {
       try {
         return await handler(this.#parts, request, reply)
       } catch (thrown) {
-        // Fastify's `handlerTimeout` has already failed the request, and that error is being answered.
+        // Fastify's `handlerTimeout` has failed the request before, and the error of the timeout is being answered.
         if (this.#failed.has(request)) return reply
         const error = toError(thrown)
         if (await this.#answer(route, error, request, reply)) return reply
@@ -56,17 +56,17 @@ export class RouteFailures {
 }
 
 /**
- * Passes errors from the scope of the routes to the error handler of the surrounding instance, even to one that the app sets
- * after it has registered the plugin.
+ * Passes errors from the scope of the routes to the error handler of the surrounding instance. This works even for a handler
+ * that the app sets after it has registered the plugin.
  */
 export function passErrorsOn (fastify: FastifyInstance, surrounding: FastifyInstance): void {
   // A scope inherits the error handler that the surrounding instance had when the scope was made. The app may set another one later.
   const registered = fastify.errorHandler
   fastify.setErrorHandler((thrown: unknown, request, reply) => {
-    // The gate remembers the error that is sent, for `withDetails`.
+    // The gate remembers the error that is sent. `withDetails` reads it there.
     gateOf(reply)
-    // If the app has set no other handler, throwing makes Fastify call the inherited one, and after it those of outer scopes.
-    // Fastify does so only for Error objects.
+    // If the app has set no other handler, throwing makes Fastify call the inherited one, and then those of the outer scopes.
+    // Fastify does this only for Error objects.
     if (surrounding.errorHandler === registered && thrown instanceof Error) throw thrown
     return surrounding.errorHandler(thrown, request, reply)
   })
@@ -94,7 +94,7 @@ export function setHeadersOf (thrown: unknown, reply: FastifyReply): void {
   for (const name of Object.keys(headers)) reply.header(name, readMember(headers, name))
 }
 
-/** Makes an Error of anything thrown. Some plugins throw plain objects with a status and a message. */
+/** Turns any thrown value into an Error. Some plugins throw plain objects with a status and a message. */
 export function errorFrom (thrown: unknown): Error {
   const error = toError(thrown)
   if (error === thrown) return error

@@ -16,7 +16,7 @@ interface Words {
 const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
 const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Please try again in a moment.' }
 const pageWords: Partial<Record<ErrorCode, Words>> = {
-  WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like one that Webflow made. Please start again from the app.' },
+  WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like a link from Webflow. Please start again from the app.' },
   WEBFLOW_OAUTH_ACCESS_DENIED: { title: 'Webflow was not connected', text: 'The request for access was declined. Nothing was changed; you can try again whenever you like.' },
   WEBFLOW_OAUTH_AUTHORIZATION_FAILED: { title: 'Webflow was not connected', text: 'Webflow did not grant the access that was asked for.' },
   WEBFLOW_OAUTH_CODE_REJECTED: { title: 'Webflow was not connected', text: 'Webflow no longer accepted this attempt. Please connect once more.' },
@@ -29,19 +29,19 @@ const pageWords: Partial<Record<ErrorCode, Words>> = {
 }
 const stateWords: Record<StateReason, Words> = {
   state_missing: { title: 'Webflow was not connected', text: 'The answer from Webflow could not be matched with a request of this browser. Please start again from the app.' },
-  malformed: { title: 'This link is not one of ours', text: 'It does not look like one that this app asked for. Please start again from the app.' },
+  malformed: { title: 'This link is not valid', text: 'It does not belong to a request of this app. Please start again from the app.' },
   expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
   host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
-  cookie_missing: { title: 'Your browser sent no cookies', text: 'They are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'Cookies are needed to connect safely. Please allow them for this site, open the app under its usual address, and connect once more.' },
   other_browser: { title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address. Please connect once more and stay in one place.' },
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
 
 /**
- * Answers a failed request by `onFailure`, else by `failureRedirect`, else by a page. The last two are for browsers only. A
- * popup gets the page in any case, because a redirect would tell its opener nothing.
- * Resolves to false if none of them has answered. The app's error handler answers then.
+ * Answers a failed request: by `onFailure`, or else by `failureRedirect`, or else by a page. Only browsers get the redirect and
+ * the page. A popup never gets the redirect, because a redirect would tell its opener nothing.
+ * Resolves to false if none of the three has answered. Then the app's error handler answers.
  */
 export async function answerFailure (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
   if (reply.sent) return true
@@ -52,7 +52,7 @@ export async function answerFailure (parts: FlowParts, route: Route, error: Erro
 
   const code = codeOf(error)
   const reason = reasonOf(error)
-  // The page and `failureRedirect` leave out the error message, so it is logged for the developer.
+  // Neither the page nor the redirect holds the message of the error, so it is logged for the developer.
   const message = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
   if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${message}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
@@ -70,7 +70,7 @@ export async function answerFailure (parts: FlowParts, route: Route, error: Erro
   return true
 }
 
-/** Describes the page for a person whose request has failed. */
+/** Makes the content of the page for a person whose request has failed. */
 export function failurePage (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
   const status = statusOf(error)
   const flow = route === 'callback' ? flowOf(parts, request) : null
@@ -80,7 +80,7 @@ export function failurePage (parts: FlowParts, route: Route, error: Error, reque
   return {
     title,
     text: popup ? `${text} You can also close this window.` : text,
-    // As in Fastify, a status that a hook has set counts if the error has none of its own.
+    // As in Fastify, if the error has no status, the status that a hook has set counts.
     status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
     note: note.length === 0 ? undefined : note.join(' · '),
     link: isReloadable(error) ? { href: '', text: 'Try again' } : linkOf(parts, route, flow, popup),
@@ -88,12 +88,12 @@ export function failurePage (parts: FlowParts, route: Route, error: Error, reque
   }
 }
 
-/** Returns the page's link "Try again", which keeps the `returnTo` of this browser's flow. Undefined if only the app can begin a flow. */
+/** Makes the page's link "Try again", which keeps the `returnTo` of the flow. Undefined if only the app can begin the flow again. */
 function linkOf (parts: FlowParts, route: Route, flow: OwnFlow | null, popup: boolean): Page['link'] {
   const { paths, revokeRedirect } = parts.settings
   const text = 'Try again'
   if (route === 'revoke') return { href: revokeRedirect, text }
-  // The app named the user in `startAuthorization`. The authorize route does not know the user, so a flow from there would fail.
+  // The app named the user in `startAuthorization`. The authorize route does not know this user, so a flow that begins there would fail.
   if (flow !== null && flow.cookie.owner !== null) return popup ? { href: parts.flows.destination(flow), text: 'Back to the app' } : undefined
   const url = new URL(paths.authorizeUrl)
   const returnTo = flow === null ? null : returnToOf(parts, flow)
@@ -102,7 +102,7 @@ function linkOf (parts: FlowParts, route: Route, flow: OwnFlow | null, popup: bo
   return { href: url.href, text }
 }
 
-/** Returns the URL that a flow leads to; null if the flow has no `returnTo`. */
+/** Returns the absolute URL of a flow's `returnTo`; null if the flow has none. */
 function returnToOf ({ flows }: FlowParts, flow: OwnFlow): string | null {
   return flow.cookie.returnTo === '' ? null : flows.destination(flow)
 }
@@ -111,7 +111,7 @@ function reasonOf (error: Error): string | null {
   return error instanceof WebflowOAuthError ? error.reason ?? null : null
 }
 
-/** Tells whether the same callback succeeds once the user has signed in: the link "Try again" then reloads the page. */
+/** Tells whether "Try again" reloads the page: the same callback succeeds once the user has signed in. */
 function isReloadable (error: Error): boolean {
   return error instanceof WebflowOAuthError && error.code === 'WEBFLOW_OAUTH_USER_REQUIRED'
 }

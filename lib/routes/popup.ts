@@ -9,15 +9,16 @@ import type { Settings } from '../options/resolve.ts'
 /** The routes of the plugin. */
 export type Route = 'authorize' | 'callback' | 'revoke' | 'webhook' | 'designer'
 
-/** The parts that find the flow of a callback. */
+/** The parts of the plugin that find the flow of a callback. */
 export interface FlowParts {
   flows: BrowserFlows
   settings: Settings
 }
 
+/** What `isPopup` has returned for each request. */
 const popups = new WeakMap<FastifyRequest, boolean>()
 
-/** Tells whether a request is part of a flow in a popup. At the callback, only a verified flow cookie can say so. */
+/** Tells whether a request is part of a flow in a popup. At the callback, only the verified cookie of the flow counts, not the URL. */
 export function isPopup (parts: FlowParts, route: Route, request: FastifyRequest): boolean {
   const known = popups.get(request)
   if (known !== undefined) return known
@@ -28,14 +29,14 @@ export function isPopup (parts: FlowParts, route: Route, request: FastifyRequest
   return answer
 }
 
-/** Returns the flow of a callback; null if the browser has no cookie of the flow. */
+/** Returns the flow of a callback; null if the browser did not send the cookie of the flow. */
 export function flowOf ({ flows }: FlowParts, request: FastifyRequest): OwnFlow | null {
   const state = readOnce(readQuery(request), 'state')
   const flow = state === null ? null : flows.recognise(request, state)
   return flow === null || flow.cookie === null ? null : { ...flow, cookie: flow.cookie }
 }
 
-/** Makes what the page at the end of a popup tells its opener. */
+/** Makes the message that the page at the end of a popup sends to its opener. */
 export function popupNews ({ settings }: FlowParts, outcome: PopupMessage['outcome'], code: string | null): PopupNews {
   return {
     message: { source: 'fastify-webflow-oauth', outcome, ...(code === null ? {} : { code }) },
@@ -43,7 +44,7 @@ export function popupNews ({ settings }: FlowParts, outcome: PopupMessage['outco
   }
 }
 
-/** Answers a callback that has connected: by a redirect to the flow's `returnTo`, or in a popup by the page that closes itself. */
+/** Answers a callback that has connected the user: by a redirect to `returnTo`, or in a popup by the page that closes itself. */
 export function answerConnected (parts: FlowParts, flow: OwnFlow, reply: FastifyReply): FastifyReply {
   const destination = parts.flows.destination(flow)
   if (!flow.cookie.popup) return redirect(reply, destination, 303)

@@ -4,12 +4,12 @@ import { privacyHeaders } from '../http/privacy.ts'
 import { gateOf } from '../http/reply-gate.ts'
 
 /**
- * Writes an answer to `reply.raw`, past all hooks and the error handler of the app. Whatever the handler or a hook sends later
- * is dropped. Headers that were set before stay, unless they describe another body.
+ * Writes an answer to `reply.raw`, so that it bypasses all hooks and the error handler of the app. Any answer that the handler
+ * or a hook sends later is dropped. Headers that were set before stay, except those that describe another body.
  */
 export function answerRaw (reply: FastifyReply, statusCode: number, headers: Record<string, string>, body: string): void {
   const { raw } = reply
-  // After `hijack`, the gate drops every answer that is sent later.
+  // The gate drops every answer that is sent after `hijack`. Without a gate, Fastify would log it with the URL of the request.
   gateOf(reply)
   reply.hijack()
   for (const name of ['content-encoding', 'location', 'transfer-encoding']) reply.removeHeader(name)

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { inspect } from 'node:util'
 
-/** Returns a text without secrets. */
+/** Removes the secrets from a text. */
 export type Cleaner = (text: string) => string
 
 const hidden = '[hidden]'
@@ -34,7 +34,7 @@ export function createCleaner (request: RawParts): Cleaner {
     let clean = text
     if (text.length >= shortestSecret) {
       known ??= { queries: findQueries(request), secrets: findSecrets(request) }
-      // The request's own query first: it may contain characters that end a URL in other texts.
+      // The request's own query is removed as a whole: it may contain characters that end a URL in other texts.
       for (const query of known.queries) clean = clean.replaceAll(query, '')
       for (const secret of known.secrets) clean = clean.replaceAll(secret, hidden)
     }
@@ -49,15 +49,16 @@ function findQueries ({ url = '', originalUrl = '' }: RawParts): readonly string
   return [url, originalUrl].flatMap((text) => /\?.*$/s.exec(text)?.[0] ?? []).filter((query) => query.length >= shortestSecret)
 }
 
-/** Finds `code` and `state` in the URLs of a request, decoded and as they were written, and the signature of a webhook. */
+/** Finds the values of `code` and `state` in the URLs of a request, and the signature of a webhook. */
 function findSecrets (request: RawParts): readonly string[] {
   const signatures = [request.headers?.['x-webflow-signature'] ?? []].flat().flatMap((value) => value.split(', '))
   return [...new Set([...findCodes(request), ...signatures])].filter((value) => value.length >= shortestSecret)
 }
 
+/** Finds the values of `code` and `state`: decoded, encoded again, and as they were written. */
 function findCodes ({ url = '', originalUrl = '' }: RawParts): readonly string[] {
   const text = `${url}&${originalUrl}`
-  // Most URLs have neither. A name may be percent-encoded.
+  // Most URLs have neither parameter. The name of a parameter may be percent-encoded.
   if (!/code|state|%/.test(text)) return []
   const query = new URLSearchParams(text.replaceAll(/[?;#]/g, '&'))
   const decoded = [...query.getAll('code'), ...query.getAll('state')]
@@ -85,8 +86,9 @@ const plains = new WeakMap<object, object>()
  * Removes secrets from the arguments of one log line.
  *
  * Plain objects, arrays and errors are copied deeply, because loggers clone and print them. An instance of any other class
- * becomes a view: a Proxy that reads a member of the original only when somebody reads that member. So the app's serializers and formatters find
- * every member, however deep. Their writes stay in the copy or the view and never reach the request.
+ * becomes a view: a Proxy that reads a member of the original only when somebody reads that member. So the serializers and
+ * formatters of the app find every member, however deep. What they write stays in the copy or the view, and never reaches the
+ * request.
  */
 export class Redaction {
   readonly #clean: Cleaner
@@ -101,7 +103,7 @@ export class Redaction {
   show (value: unknown): unknown {
     if (typeof value === 'string') return this.#clean(value)
     if (typeof value !== 'object' || value === null || value instanceof Date) return value
-    // Bytes are a part of the body.
+    // Bytes may be a part of the body.
     if (ArrayBuffer.isView(value)) return hidden
     const known = this.#shown.get(value)
     if (known !== undefined) return known
@@ -129,8 +131,8 @@ export class Redaction {
   #describe (owner: object, key: PropertyKey): PropertyDescriptor {
     const { value, get, set, enumerable = false }: PropertyDescriptor = Object(Reflect.getOwnPropertyDescriptor(owner, key))
     if (get === undefined) return { value: this.#showMember(key, value, owner), writable: true, enumerable, configurable: true }
-    // The original's own setter would change the original. So a write replaces the getter in the copy instead, for example
-    // that of an error's `stack`, which is a getter from Node 24 on.
+    // The setter of the original would change the original. So a write to the copy replaces the getter with the written value.
+    // From Node 24 on, the `stack` of an error is such a getter.
     const write = function (this: object, written: unknown): void {
       Object.defineProperty(this, key, { value: written, writable: true, enumerable, configurable: true })
     }
@@ -140,7 +142,7 @@ export class Redaction {
   #copyList (list: readonly unknown[]): unknown[] {
     const copy: unknown[] = []
     this.#shown.set(list, copy)
-    // Node's `rawHeaders` is an array of name, value, name, value. So the element before counts as the name.
+    // Node's `rawHeaders` is an array of name, value, name, value. So the previous element counts as the name of an element.
     for (const [i, value] of list.entries()) copy.push(this.#showMember(list[i - 1], value, list))
     return copy
   }

@@ -10,15 +10,15 @@ import { errorFrom, setHeadersOf } from './error-handler.ts'
 import type { Parts } from './parts.ts'
 import { answerRaw } from './raw-answer.ts'
 
-/** The maximum length of a webhook, in bytes. */
+/** The longest body that the route reads, in bytes. */
 const maxLength = 1024 * 1024
-/** How long the route waits for the end of a webhook, in milliseconds. */
+/** How long the route waits for the end of a body, in milliseconds. */
 const patience = 10_000
 
-/** The bodies by their requests. They are not kept as `request.body`, because a serializer of the app's logger may print that. */
+/** The body of each request. It is not in `request.body`, because a serializer of the app's logger may print that property. */
 const bodies = new WeakMap<FastifyRequest, CollectedBody>()
 
-/** Reads the bytes of a webhook. Registered for every content type. `request.body` stays undefined. */
+/** The parser of the route, for every content type. It keeps the bytes in `bodies`, and leaves `request.body` undefined. */
 export function readWebhook (request: FastifyRequest, payload: Readable, done: (error: null) => void): void {
   if (Number(request.headers['content-length']) > maxLength) {
     bodies.set(request, 'too_long')
@@ -30,7 +30,7 @@ export function readWebhook (request: FastifyRequest, payload: Readable, done: (
   })
 }
 
-/** Returns the body of a request, and forgets it. Fastify calls no parser for a request without a body. */
+/** Removes the body of a request from `bodies` and returns it. A request without a body has none there: Fastify calls no parser for it. */
 function takeBody (request: FastifyRequest): CollectedBody {
   const body = bodies.get(request) ?? Buffer.alloc(0)
   bodies.delete(request)
@@ -41,8 +41,8 @@ type RouteParts = Pick<Parts, 'background' | 'settings'>
 type Handler = (event: WebhookEvent, request: FastifyRequest) => unknown
 
 /**
- * The route that receives webhooks. It writes its answers past the hooks and the error handler of the app: Webflow delivers a
- * webhook again only if the answer is not 200, so nothing may turn a failure into a success.
+ * The route that receives webhooks. Its answers bypass the hooks and the error handler of the app, because nothing may turn a
+ * failure into a success: Webflow delivers a webhook again only if the answer is not 200.
  */
 export class WebhookRoute {
   readonly #parts: RouteParts
@@ -56,7 +56,7 @@ export class WebhookRoute {
   /** Verifies a webhook and hands it to `onWebhook`. */
   readonly handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const body = takeBody(request)
-    // The client may never send the rest of the body, and would keep the server from closing.
+    // A client that never sends the rest of the body would keep the server from closing.
     if (typeof body === 'string') reply.raw.shouldKeepAlive = false
     const verified = this.#verify(request, body)
     if (verified.kind === 'refused') return this.#refuse(verified.error, request, reply)
@@ -68,12 +68,12 @@ export class WebhookRoute {
     return send(reply, 200, {})
   }
 
-  /** Answers when a hook of the app has refused the request, such as a rate limiter. */
+  /** Answers when a hook of the app, such as a rate limiter, has refused the request. */
   readonly errorHandler = async (thrown: unknown, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     setHeadersOf(thrown, reply)
     const error = errorFrom(thrown)
     const status = statusOf(error)
-    // As in Fastify, a status that a hook has set counts if the error has none of its own.
+    // As in Fastify, if the error has no status, the status that a hook has set counts.
     return this.#answer(error, status === 500 && reply.statusCode >= 400 ? reply.statusCode : status, request, reply)
   }
 
@@ -82,7 +82,7 @@ export class WebhookRoute {
     try {
       if (body === 'too_long') throw tooLong()
       const event = body === 'incomplete'
-        // A body that has not arrived in full fits no key.
+        // Without secrets, every signature is wrong: a body that did not arrive in full gets the answer of a wrong signature.
         ? verifyWebhook({ webhookSecrets: [], webhookMaxAge }, request.headers, Buffer.alloc(0), Date.now())
         : verifyWebhook({ webhookSecrets, webhookMaxAge }, request.headers, body, Date.now())
       return { kind: 'verified', event }
@@ -91,7 +91,7 @@ export class WebhookRoute {
     }
   }
 
-  /** Refuses a webhook. Strangers cause this, so `onFailure` is not told. */
+  /** Refuses a webhook. `onFailure` does not run, because strangers could make it run as often as they like. */
   #refuse (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     createSafeLogger(request.log).info({ code: codeOf(error), reason: Reflect.get(error, 'reason') }, `webflow-oauth: a webhook was refused: ${error.message}`)
     return sendError(reply, error, statusOf(error))
@@ -102,9 +102,9 @@ export class WebhookRoute {
     return this.#answer(error, status, request, reply)
   }
 
-  /** Answers first, and tells `onFailure` once the response has finished. */
+  /** Answers a failed webhook. `onFailure` runs once the response has finished. */
   #answer (error: Error, status: number, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    // Fastify's `handlerTimeout` or the closing of the app has already answered.
+    // Fastify's `handlerTimeout` or the closing app has already answered.
     if (reply.sent) return reply
     const log = createSafeLogger(request.log)
     // The message of an app's error may hold the payload.
@@ -113,37 +113,37 @@ export class WebhookRoute {
     else log.info({ err }, 'webflow-oauth: a hook of the app refused a webhook')
     const { background, settings: { onFailure } } = this.#parts
     if (onFailure !== undefined && status !== 401) {
-      const tell = async () => {
+      const run = async () => {
         try {
           await onFailure(error, request, reply)
         } catch (thrown) {
           log.error({ err: describeForeign(thrown) }, 'webflow-oauth: `onFailure` threw an error')
         }
       }
-      finished(reply.raw, () => { background.add(tell()) })
+      finished(reply.raw, () => { background.add(run()) })
     }
     return sendError(reply, error, status)
   }
 }
 
-/** Makes the error that Fastify has for a body that is too long. */
+/** Makes the same error that Fastify makes for a body that is too long. */
 function tooLong (): Error {
   return Object.assign(new Error(`The body is longer than ${maxLength} bytes.`), { statusCode: 413, code: 'FST_ERR_CTP_BODY_TOO_LARGE' })
 }
 
 function sendError (reply: FastifyReply, error: Error, statusCode: number): FastifyReply {
   const text = STATUS_CODES[statusCode] ?? 'Error'
-  const own = error instanceof WebflowOAuthError
+  const isOwn = error instanceof WebflowOAuthError
   return send(reply, statusCode, {
     statusCode,
     code: codeOf(error) ?? undefined,
     error: text,
-    message: own ? error.message : text,
-    reason: own ? error.reason : undefined
+    message: isOwn ? error.message : text,
+    reason: isOwn ? error.reason : undefined
   })
 }
 
-/** Answers so that no hook and no error handler of the app changes the answer. */
+/** Sends an answer that no hook and no error handler of the app can change. */
 function send (reply: FastifyReply, statusCode: number, content: object): FastifyReply {
   if (reply.sent || reply.raw.headersSent) return reply
   answerRaw(reply, statusCode, { 'content-type': 'application/json; charset=utf-8' }, JSON.stringify(content))

@@ -16,7 +16,7 @@ export async function findHolders (records: TokenRecords, accessToken: string): 
  */
 export async function forgetHolders ({ log, records }: TokenParts, token: WebflowToken, onGone: (gone: WebflowToken) => Promise<void>): Promise<void> {
   const holders = await findHolders(records, token.accessToken).catch((err: unknown): WebflowToken[] => {
-    log.warn({ tokenId: token.id, err }, 'webflow-oauth: the store could not find other sessions with the same token. They end when they are used')
+    log.warn({ tokenId: token.id, err }, 'webflow-oauth: the store could not find the other sessions with the same token. They stay until the app reports their tokens')
     return []
   })
   const own = holders.find(({ id }) => id === token.id) ?? token

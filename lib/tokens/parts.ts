@@ -5,7 +5,7 @@ import type { TokenChecks } from '../webflow/token-checks.ts'
 import type { Introspector } from './introspector.ts'
 import type { TokenRecords } from './records.ts'
 
-/** The parts of the plugin with which the functions of this folder work. */
+/** The parts of the plugin that the functions of this folder use. */
 export interface TokenParts {
   records: TokenRecords
   introspector: Introspector

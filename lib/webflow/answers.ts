@@ -16,9 +16,9 @@ export interface Grant {
 /** How a revocation ended at Webflow. A token that Webflow does not know counts as `already_revoked`. */
 export type Upstream = 'revoked' | 'already_revoked'
 
-/** An answer from Webflow. */
+/** An answer of Webflow, before it is read. */
 export interface WebflowAnswer {
-  /** The endpoint that answered, by its name in the option `endpoints`. */
+  /** The name of the endpoint that answered, as in the option `endpoints`. */
   endpoint: string
   status: number
   /** The parsed body, or undefined when the body is not JSON or is too long. */
@@ -46,8 +46,8 @@ export function readRevocation (answer: WebflowAnswer, { clientId }: Client): Up
 }
 
 /**
- * The result of an introspection. `active`: the token works, and this is what it opens. `revoked`: Webflow no longer accepts
- * the token. `refused`: Webflow accepts the token but does not answer the question.
+ * The result of an introspection. `active`: the token works, and `authorization` is what it opens. `revoked`: Webflow no longer
+ * accepts the token. `refused`: Webflow accepts the token but does not say what it opens.
  */
 export type Introspection = { kind: 'active', authorization: Authorization } | { kind: 'revoked' } | { kind: 'refused' }
 

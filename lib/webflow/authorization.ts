@@ -72,7 +72,7 @@ export function isWebflowId (value: unknown): value is string {
   return typeof value === 'string' && /^[\da-f]{24}$/i.test(value)
 }
 
-/** Returns an id of Webflow's in lower case, the spelling by which tokens are found; null for anything that is no id. */
+/** Returns an id of Webflow's in lower case, because searches use lower case; null for anything that is not an id. */
 function idOf (value: unknown): string | null {
   return typeof value === 'string' && /^[\w-]{1,64}$/.test(value) ? value.toLowerCase() : null
 }

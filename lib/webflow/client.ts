@@ -28,13 +28,13 @@ const maxInstallationLength = 256 * 1024
 const keepAlive = 4000
 // These codes mean that no connection was opened, so no byte of the request was sent.
 const neverSent = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
-// Node's code for one address of a host that did not answer in time, see `isNeverSent`.
+// Node's code for one address of a host that did not answer in time, see `wasNeverSent`.
 const addressTimeout = new Set(['ETIMEDOUT'])
 // Our own Agent never reports these, but a dispatcher of the app may have timers of its own.
 const timeouts = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT'])
 const decoder = new TextDecoder()
 
-/** A request to Webflow. */
+/** A request to one of Webflow's endpoints. */
 interface WebflowRequest {
   endpoint: keyof Endpoints | 'site'
   url: string
@@ -44,10 +44,11 @@ interface WebflowRequest {
   maxLength: number
 }
 
-/** Calls Webflow's endpoints. Every call has a deadline. */
+/** Sends requests to Webflow's endpoints. Each must be answered within `timeout`. */
 export class WebflowClient {
   readonly #options: ClientOptions
   #undici: Promise<typeof import('undici')> | undefined
+  /** The client's own Agent. It is made for the first request, unless the app has given a dispatcher. */
   #own: Agent | null = null
 
   constructor (options: ClientOptions) {
@@ -105,7 +106,7 @@ export class WebflowClient {
     return await (this.#undici ??= import('undici'))
   }
 
-  /** Closes the client's own Agent once its running calls have ended. A dispatcher of the app stays open. */
+  /** Closes the client's own Agent once its running requests have ended. A dispatcher of the app stays open. */
   async close (): Promise<void> {
     await this.#own?.close()
   }
@@ -135,25 +136,26 @@ export class WebflowClient {
     return this.#call({ endpoint, url: this.#options.endpoints[endpoint], method: 'GET', headers: bearer(accessToken), body: null, maxLength: maxInstallationLength })
   }
 
-  async #call (call: WebflowRequest): Promise<WebflowAnswer> {
+  /** Sends a request within `timeout`. Sends it a second time only if no connection was opened. */
+  async #call (request: WebflowRequest): Promise<WebflowAnswer> {
     const { timeout } = this.#options
-    // undici takes an EventEmitter, too, which is much cheaper than an AbortController.
+    // undici accepts an EventEmitter as a signal. It costs much less than an AbortController.
     const signal = new EventEmitter()
     let isOver = false
     return await new Promise((resolve, reject) => {
       const cancel = startDeadline(timeout, () => {
-        reject(timedOut(call, timeout))
+        reject(timedOut(request, timeout))
         isOver = true
         signal.emit('abort')
       })
-      this.#send(call, signal)
+      this.#send(request, signal)
         .catch((error: unknown) => {
-          if (!isNeverSent(error) || isOver) throw error
-          return this.#send(call, signal)
+          if (!wasNeverSent(error) || isOver) throw error
+          return this.#send(request, signal)
         })
         .then(resolve, (thrown: unknown) => {
           const error = toError(thrown)
-          reject(error instanceof WebflowOAuthError ? error : unreachable(error, call, timeout))
+          reject(error instanceof WebflowOAuthError ? error : unreachable(error, request, timeout))
         })
         .finally(cancel)
     })
@@ -217,8 +219,8 @@ function readBody (body: ResponseBody, maxLength: number): Promise<string | null
   })
 }
 
-/** Tells whether a call failed before a connection was opened. A second try then cannot send the request twice. */
-function isNeverSent (error: unknown): boolean {
+/** Tells whether a request failed before a connection was opened. A second try then cannot send the request twice. */
+function wasNeverSent (error: unknown): boolean {
   const errors = readMember(error, 'errors')
   // If Node has tried several addresses of the host, the error holds one error for each. A timeout of a single address, after
   // a quarter of a second, also means that no connection was opened.
@@ -230,9 +232,9 @@ function hasCode (error: unknown, codes: ReadonlySet<string>): boolean {
   return isError(error) && codes.has(codeOf(error) ?? '')
 }
 
-function unreachable (error: Error, call: WebflowRequest, timeout: number): WebflowOAuthError {
-  if (hasCode(error, timeouts)) return timedOut(call, timeout)
-  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${call.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name? Does a firewall block the connection?`, { cause: describeForeign(error) })
+function unreachable (error: Error, request: WebflowRequest, timeout: number): WebflowOAuthError {
+  if (hasCode(error, timeouts)) return timedOut(request, timeout)
+  return new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', `Webflow's endpoint \`${request.endpoint}\` could not be reached, or the connection broke. Can this machine resolve the host name? Does a firewall block the connection?`, { cause: describeForeign(error) })
 }
 
 function timedOut ({ endpoint }: WebflowRequest, timeout: number): WebflowOAuthError {

@@ -9,20 +9,20 @@ export interface DesignerUser extends WebflowUser {
 }
 
 /**
- * Why Webflow did not do what an access token asked for. `unauthorized`: a 401, after which the token may be dead.
- * `scope_missing`: the token lacks the scope. `rate_limited`: the token has asked too often.
+ * Why Webflow refused a call with an access token. `unauthorized`: a 401, which may mean that the token has ended.
+ * `scope_missing`: the token lacks the scope. `rate_limited`: the token was used too often.
  */
 export type Refusal = { kind: 'unauthorized' | 'scope_missing' | 'rate_limited' }
 
-/** Whose ID token it is. `invalid`: Webflow accepts the access token and refuses the ID token. */
+/** Whose ID token it is, and for which site. `invalid`: Webflow accepts the access token but refuses the ID token. */
 export type Resolution = { kind: 'resolved', user: DesignerUser, siteId: string } | { kind: 'invalid' } | Refusal
 
-/** Whether a token opens a site, and in which workspace the site is. `inaccessible`: the token does not open it. */
+/** Whether a token opens a site, and in which workspace the site is. `inaccessible`: the token does not open the site. */
 export type SiteLookup = { kind: 'accessible', workspaceId: string | null } | { kind: 'inaccessible' } | Refusal
 
 /**
- * Reads the answer to an ID token. An answer without a user's id or without a site is not understood: it must never be taken
- * for an answer about the site that was asked for.
+ * Reads the answer to an ID token. An answer must name a user and a site. Otherwise this throws, so that the caller cannot mistake
+ * it for an answer about the requested site.
  */
 export function readResolution (answer: WebflowAnswer): Resolution {
   const { status, body } = answer
@@ -35,7 +35,7 @@ export function readResolution (answer: WebflowAnswer): Resolution {
   return { kind: 'resolved', user: Object.freeze({ ...user, id: user.id }), siteId: body.siteId }
 }
 
-/** Reads the answer to the question for one site. Only an answer with the id of that site counts. */
+/** Reads the answer to a request for one site. Only an answer with the id of that site counts. */
 export function readSite (answer: WebflowAnswer, siteId: string): SiteLookup {
   const { status, body } = answer
   const refusal = readRefusal(answer)

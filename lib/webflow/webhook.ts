@@ -15,8 +15,8 @@ export interface WebhookRules {
 
 const messages: Record<WebhookReason, string> = {
   signature_missing: 'The webhook is not signed: `x-webflow-timestamp` or `x-webflow-signature` is missing. Webflow does not sign webhooks that were made in its dashboard.',
-  signature_invalid: 'The signature of the webhook is wrong. If Webflow has sent it, it was signed with another secret, or something has changed its body on the way.',
-  stale: 'The webhook is signed, but its timestamp is too far from the present. It was repeated, it was delayed, or the clock of this machine is wrong.',
+  signature_invalid: 'The signature of the webhook is wrong. If the webhook is from Webflow, it was signed with a secret that the plugin does not know, or something changed its body on the way.',
+  stale: 'The webhook is signed, but its timestamp is too far from the present. The webhook was repeated or delayed, or the clock of this machine is wrong.',
   body_invalid: 'The webhook is signed, but its body is not a JSON object in UTF-8 with a string `triggerType`.'
 }
 
@@ -25,11 +25,11 @@ function webhookInvalid (reason: WebhookReason): WebflowOAuthError {
 }
 
 /**
- * Verifies a webhook and parses it. Throws `WEBFLOW_OAUTH_WEBHOOK_INVALID` if it is not signed by Webflow, or is old.
- * The body is parsed only after the signature was verified.
+ * Verifies a webhook and parses it. Throws `WEBFLOW_OAUTH_WEBHOOK_INVALID` if Webflow did not sign it, or if it is too old.
+ * The body is parsed only after the signature was verified. `now` is in Unix milliseconds.
  */
 export function verifyWebhook ({ webhookSecrets, webhookMaxAge }: WebhookRules, headers: IncomingHttpHeaders, body: Buffer, now: number): WebhookEvent {
-  // A queue between Webflow and the app may write null for a missing header.
+  // The app may get its webhooks from a queue, which may write null for a missing header.
   const [timestamp, signature] = [headers['x-webflow-timestamp'] ?? '', headers['x-webflow-signature'] ?? '']
   if (timestamp.length === 0 || signature.length === 0) throw webhookInvalid('signature_missing')
   // A header that was sent twice is a list, or one text that holds a comma.
@@ -54,16 +54,16 @@ export function verifyWebhook ({ webhookSecrets, webhookMaxAge }: WebhookRules, 
   }
 }
 
-/** Returns the index of the secret that a webhook was signed with, or -1. It always tries all secrets, so the time that it takes tells nothing. */
+/** Returns the index of the secret that a webhook was signed with, or -1. All secrets are tried in any case, so that the time does not reveal which one matches. */
 function findSecret (secrets: readonly string[], timestamp: string, body: Buffer, signature: Buffer): number {
   return secrets.map((secret) => timingSafeEqual(createHmac('sha256', secret).update(`${timestamp}:`).update(body).digest(), signature)).indexOf(true)
 }
 
-/** Parses bytes as JSON in UTF-8; undefined when they are not. */
+/** Parses bytes as JSON in UTF-8; undefined if they are something else. */
 function parseBody (body: Buffer): unknown {
   try {
-    // Visitors of a site can choose names of form fields. An own member `__proto__` would replace the prototype of an object into
-    // which the app copies it.
+    // A visitor of a site may name a form field `__proto__`. If the app copied that member into an object, it would replace the
+    // prototype of the object.
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body), (key, value: unknown) => key === '__proto__' ? undefined : value)
   } catch {
     return undefined
