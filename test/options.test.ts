@@ -699,7 +699,7 @@ t.test('a wrong member of designer fails register by name', async (t) => {
   }
   for (const value of [undefined, null, [], 'https://x.webflow-ext.com', {}]) await refuse({ origins: value }, 'designer.origins', /must be a list of at least one origin/)
   for (const value of ['*', 'null', 'http://x.webflow-ext.com', 'https://*.webflow-ext.com', 'https://x.webflow-ext.com/path', 'https://a@x.webflow-ext.com', 'ftp://x', 5, null, 'https://x:99999']) {
-    await refuse({ origins: [...origins, value] }, 'designer.origins', /holds an entry that is not an origin of an extension/)
+    await refuse({ origins: [...origins, value] }, 'designer.origins', /holds an entry that is not the origin of an extension/)
   }
   for (const maxAge of [0, -1, 1.5, '900', NaN]) await refuse({ origins, maxAge }, 'designer.maxAge', /must be a whole number of seconds/)
   for (const path of ['designer', '/a?b', true, false]) await refuse({ origins, path }, 'designer.path', /must be a path/)

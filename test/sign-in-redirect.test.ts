@@ -161,7 +161,7 @@ t.test('an outage of the store is not taken for a user who is not connected', as
 
 t.test('a guard on the sign-in page itself is an error instead of a loop', async (t) => {
   const { browser } = await open(t)
-  t.match((await browser.navigate('/login?returnTo=/')).body, 'The sign-in page is behind a guard that leads to the sign-in page')
+  t.match((await browser.navigate('/login?returnTo=/')).body, 'The sign-in page has a guard that redirects to the sign-in page')
   const elsewhere = await open(t, { signInRedirect: 'https://login.example.com/login' })
   t.equal((await elsewhere.browser.navigate('/login')).statusCode, 302)
 })

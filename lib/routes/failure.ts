@@ -33,7 +33,7 @@ const stateWords: Record<StateReason, Words> = {
   expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
   host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
-  cookie_missing: { title: 'Your browser sent no cookies', text: 'Cookies are needed to connect safely. Please allow them for this site, open the app under its usual address, and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'Cookies are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
   other_browser: { title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address. Please connect once more and stay in one place.' },
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }

@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import Fastify, { type FastifyBaseLogger } from 'fastify'
-import { createParts } from '../../lib/parts.ts'
-import { loadCookieCodec } from '../../lib/http/cookies.ts'
+import type { FastifyBaseLogger } from 'fastify'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { resolveOptions } from '../../lib/options/resolve.ts'
+import { createSecondInstance } from './second-instance.ts'
 import { sessionIdOf } from './setup.ts'
 
 const writtenAtOnce = 200
 
 /** Writes sealed tokens to a store as the plugin does, with installation data unless `introspect` is false; `createdAt` may shift some of them. */
 export async function fill (options: WebflowOAuthOptions, tokens: number, log: FastifyBaseLogger, createdAt: (number: number) => number = Date.now): Promise<void> {
-  // The parts of a second instance, of which the API keeps its own to itself.
-  const { identity, records, webflow } = createParts(resolveOptions(options, ''), log, await loadCookieCodec(Fastify()))
+  const { identity, records, webflow } = await createSecondInstance(options, log)
   const write = async (number: number): Promise<void> => {
     const grant = { accessToken: randomBytes(32).toString('hex'), tokenType: 'bearer', scope: null, expiresIn: null }
     const record = records.create(grant, ['sites:read'], createdAt(number))

@@ -12,13 +12,11 @@ import { randomBytes } from 'node:crypto'
 import { mock } from 'node:test'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { createParts } from '../../lib/parts.ts'
-import { loadCookieCodec } from '../../lib/http/cookies.ts'
 import webflowOAuth, { MemoryStore, type TokenStore, type WebflowOAuthOptions } from '../../lib/index.ts'
-import { resolveOptions } from '../../lib/options/resolve.ts'
 import { RedisStore } from '../../stores/redis.ts'
 import { freePort } from '../support/free-port.ts'
 import { startRedis } from '../support/redis-server.ts'
+import { createSecondInstance } from './second-instance.ts'
 
 // Many short rounds: other work on the machine spoils some of them, and medians leave those out.
 const rounds = 25
@@ -63,8 +61,7 @@ async function createSubject (name: keyof typeof callsOf, size: number) {
   }
   const app = Fastify()
   await app.register(webflowOAuth, options)
-  // The parts of a second instance, of which the API keeps its own to itself.
-  const { records, webflow } = createParts(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
+  const { records, webflow } = await createSecondInstance(options, app.log)
   cleanups.push(() => app.close(), () => webflow.close())
 
   const write = async (number: number, siteId: string, tokenId = randomBytes(32).toString('base64url')) => {

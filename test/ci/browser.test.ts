@@ -1,13 +1,13 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { Browser, BrowserContext, BrowserContextOptions } from 'playwright-core'
+import type { BrowserContext, BrowserContextOptions } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { createSimulator, type Simulator } from '../../lib/simulator/index.ts'
+import { createSimulator } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
-import { findChromium, newPerson, type Person, press, screenshotFolder, startChromium, takeScreenshot, takesScreenshots } from '../support/chromium.ts'
+import { createPlay, findChromium, type PlayOptions, press, screenshotFolder, takeScreenshot, takesScreenshots } from '../support/chromium.ts'
 import { freePort } from '../support/free-port.ts'
-import { logged, rememberSecrets } from '../support/logs.ts'
+import { logged } from '../support/logs.ts'
 import { Traffic } from '../support/traffic.ts'
 
 const callbackPath = '/webflow/callback'
@@ -43,39 +43,13 @@ const tooPale = `(() => {
   return [...document.body.querySelectorAll('*')].filter((element) => speaks(element) && contrast(element) < 4.5).map((element) => element.textContent)
 })()`
 
-/** An app at localhost, a Webflow at 127.0.0.1, which is another site, and a person in front of them. */
-interface Stage extends Person {
-  readonly home: string
-  readonly webflow: Simulator
-  /** What reaches the app. */
-  readonly traffic: Traffic
-  /** What reaches Webflow. */
-  readonly upstream: Traffic
-}
-
 /** What is special about a stage. */
-interface StageOptions {
+interface StageOptions extends PlayOptions {
   readonly options?: Partial<WebflowOAuthOptions>
-  readonly profile?: BrowserContextOptions
-  /** The answers with 5xx that are part of the play. */
-  readonly expected?: readonly string[]
 }
 
 if (findChromium() !== null) {
-  // At the same time, in one browser: much of the time each person waits for a page.
-  t.jobs = 3
-  let browser: Browser
-  t.before(async () => { browser = await startChromium() })
-  t.teardown(() => browser.close())
-
-  /** Runs a test on a stage of its own, on which nothing may go wrong that is not expected. */
-  const play = (title: string, { options = {}, profile = {}, expected = [] }: StageOptions, act: (t: Test, stage: Stage) => Promise<void>) => t.test(title, async (t) => {
-    const { home, webflow, traffic, upstream } = await startServers(t, options)
-    const person = await newPerson(t, browser, profile)
-    await act(t, { ...person, home, webflow, traffic, upstream })
-    t.strictSame((await person.troubles()).sort(), [...expected].sort(), 'nothing went wrong in the browser')
-    for (const { value } of await person.context.cookies()) rememberSecrets(value)
-  })
+  const play = createPlay(t, startServers)
 
   play('a person connects, and nothing of it can be seen afterwards', {}, async (t, { context, home, page, traffic, upstream, webflow }) => {
     await page.goto(home)
@@ -479,8 +453,8 @@ if (findChromium() !== null) {
   t.plan(0, 'No chromium on PATH: the tests in a browser were left out')
 }
 
-/** Starts a Webflow at 127.0.0.1 and an app at localhost, each on a free port. */
-async function startServers (t: Test, options: Partial<WebflowOAuthOptions>) {
+/** Starts an app at localhost and a Webflow at 127.0.0.1, which is another site. `traffic` is what reaches the app, `upstream` what reaches Webflow. */
+async function startServers (t: Test, { options = {} }: StageOptions) {
   const port = await freePort()
   const home = `http://localhost:${port}`
   const redirectUri = home + callbackPath

@@ -1,28 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import helmet from '@fastify/helmet'
 import Fastify from 'fastify'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { createSimulator, type Simulator } from '../../lib/simulator/index.ts'
+import { createSimulator } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
-import { findChromium, newPerson, type Person, press, startChromium, takeScreenshot } from '../support/chromium.ts'
+import { createPlay, findChromium, type PlayOptions, press, takeScreenshot } from '../support/chromium.ts'
 import { freePort } from '../support/free-port.ts'
-import { rememberSecrets } from '../support/logs.ts'
 
-/** An app at localhost with helmet's defaults, a page on another origin that opens the popup, and a Webflow on another site. */
-interface Stage extends Person {
-  readonly home: string
-  /** The origin of the page that opens the popup. */
-  readonly spa: string
-  readonly webflow: Simulator
-}
-
-interface StageOptions {
+interface StageOptions extends PlayOptions {
   readonly options?: Partial<WebflowOAuthOptions>
-  readonly profile?: BrowserContextOptions
-  /** The answers with 5xx that are part of the play. */
-  readonly expected?: readonly string[]
   /** The `Cross-Origin-Opener-Policy` of helmet. Defaults to helmet's own default. */
   readonly openerPolicy?: 'same-origin-allow-popups'
 }
@@ -35,18 +23,7 @@ const isRefusedFrame = (line: string) => line.includes('frame-ancestors \'none\'
 const [, snippet = ''] = /<!-- opener -->\n```js\n([^]*?)```/.exec(await readFile(new URL('../../docs/flow.md', import.meta.url), 'utf8')) ?? []
 
 if (findChromium() !== null) {
-  t.jobs = 3
-  let browser: Browser
-  t.before(async () => { browser = await startChromium() })
-  t.teardown(() => browser.close())
-
-  const play = (title: string, { profile = {}, expected = [], ...rest }: StageOptions, act: (t: Test, stage: Stage) => Promise<void>) => t.test(title, async (t) => {
-    const { home, spa, webflow } = await startServers(t, rest)
-    const person = await newPerson(t, browser, profile)
-    await act(t, { ...person, home, spa, webflow })
-    t.strictSame((await person.troubles()).filter((line) => !isMismatch(line) && !isRefusedFrame(line)), expected, 'nothing went wrong in the browser')
-    for (const { value } of await person.context.cookies()) rememberSecrets(value)
-  })
+  const play = createPlay(t, startServers, (trouble) => isMismatch(trouble) || isRefusedFrame(trouble))
 
   play('a page on an allowed origin learns from the popup, which closes itself, that Webflow is connected', {}, async (t, { page, spa, home }) => {
     await page.goto(spa)
@@ -201,7 +178,7 @@ async function openPopup (page: Page): Promise<Page> {
   return popup
 }
 
-/** Starts a Webflow at 127.0.0.1, an app at localhost, and a server of the page that opens the popup. */
+/** Starts an app at localhost with helmet, a page on another origin (`spa`) that opens the popup, and a Webflow at 127.0.0.1, which is another site. */
 async function startServers (t: Test, { options = {}, openerPolicy }: StageOptions) {
   const port = await freePort()
   const home = `http://localhost:${port}`

@@ -2,8 +2,9 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
-import type { Test } from 'tap'
+import type { TAP, Test } from 'tap'
 import { findProgram } from './find-program.ts'
+import { rememberSecrets } from './logs.ts'
 
 /** Whether the tests keep pictures of the pages: `SCREENSHOTS=1`. Pictures take more time than all else in a browser. */
 export const takesScreenshots = process.env['SCREENSHOTS'] === '1'
@@ -68,6 +69,33 @@ export async function newPerson (t: Test, browser: Browser, options: BrowserCont
       return found
     }
   }
+}
+
+/** What is special about one play. */
+export interface PlayOptions {
+  readonly profile?: BrowserContextOptions
+  /** What goes wrong in the browser as a part of the play, such as an answer with a 5xx. */
+  readonly expected?: readonly string[]
+}
+
+/**
+ * Starts one browser for the tests of a file and returns `play`, which defines a test. In it a person stands in front of
+ * servers of the test's own, and nothing may go wrong in the browser that is neither expected nor harmless.
+ */
+export function createPlay<Options extends PlayOptions, Servers extends object> (t: TAP, startServers: (t: Test, options: Options) => Promise<Servers>, isHarmless: (trouble: string) => boolean = () => false) {
+  // Each person waits for pages most of the time, so several tests run at once.
+  t.jobs = 3
+  let browser: Browser
+  t.before(async () => { browser = await startChromium() })
+  t.teardown(() => browser.close())
+  return (title: string, options: Options, act: (t: Test, stage: Person & Servers) => Promise<void>) => t.test(title, async (t) => {
+    const servers = await startServers(t, options)
+    const person = await newPerson(t, browser, options.profile)
+    await act(t, { ...person, ...servers })
+    const troubles = (await person.troubles()).filter((trouble) => !isHarmless(trouble))
+    t.strictSame(troubles.sort(), [...options.expected ?? []].sort(), 'nothing went wrong in the browser')
+    for (const { value } of await person.context.cookies()) rememberSecrets(value)
+  })
 }
 
 /** Presses the button or follows the link of this name, and waits for the page that it leads to in the end. */

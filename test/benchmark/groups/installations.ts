@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { createParts } from '../../../lib/parts.ts'
-import { loadCookieCodec } from '../../../lib/http/cookies.ts'
 import webflowOAuth, { type WebflowOAuthOptions } from '../../../lib/index.ts'
-import { resolveOptions } from '../../../lib/options/resolve.ts'
 import { RedisStore } from '../../../stores/redis.ts'
 import { startRedis } from '../../support/redis-server.ts'
 import { startChild } from '../child.ts'
 import type { Bench } from '../measure.ts'
 import { limitRow, type Findings } from '../report.ts'
+import { createSecondInstance } from '../second-instance.ts'
 import { credentials, redirectUri, secret } from '../setup.ts'
 
 const sessions = 1000
@@ -32,8 +30,7 @@ export async function revokeAll (bench: Bench): Promise<Findings> {
   const app = Fastify()
   try {
     await app.register(webflowOAuth, options)
-    // The parts of a second instance, because the API keeps its own to itself.
-    const { identity, records } = createParts(resolveOptions(options, ''), app.log, await loadCookieCodec(app))
+    const { identity, records } = await createSecondInstance(options, app.log)
     const seconds: number[] = []
     for (let round = 0; round < (bench.quick ? 2 : 5); round++) {
       await Promise.all(Array.from({ length: sessions }, async (_, number) => {
