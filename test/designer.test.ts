@@ -60,14 +60,14 @@ t.test('the simulator', async (t) => {
     t.throws(() => webflow.mintIdToken({ siteId: ids.engine, clientId: 'nobody' }), /has no app/)
   })
 
-  t.test('resolvingToken any, resolveNamesSite false and idTokenErrorStatus 401 give the other answers', async (t) => {
+  t.test('answers differently with resolvingToken any, resolveNamesSite false and idTokenErrorStatus 401', async (t) => {
     const { webflow, connect, resolve } = await start(t, { resolvingToken: 'any', resolveNamesSite: false, idTokenErrorStatus: 401 })
     const accessToken = await connect({ siteIds: [ids.engine] })
     t.strictSame(await resolve(accessToken, webflow.mintIdToken({ siteId: ids.gardens })), { status: 200, body: ada })
     t.match(await resolve(accessToken, 'made up'), { status: 401, body: { code: 'not_authorized' } })
   })
 
-  t.test('resolveNeedsScope: a token without authorized_user:read is refused, or not', async (t) => {
+  t.test('refuses a token without authorized_user:read only if resolveNeedsScope is true', async (t) => {
     for (const resolveNeedsScope of [true, false]) {
       const { webflow, authorizeUrl, exchange, resolve } = await start(t, { resolveNeedsScope })
       const code = new URL(await webflow.approve(authorizeUrl({ scope: 'sites:read' }))).searchParams.get('code')
@@ -137,7 +137,7 @@ t.test('resolveIdToken', async (t) => {
     t.equal(webflow.requests.site.length, 0, 'Webflow need not confirm a site that the token names')
   })
 
-  t.test('has one and the same answer for every ID token that does not stand for the site', async (t) => {
+  t.test('gives the same answer to every ID token that is not one for the site', async (t) => {
     for (const idTokenErrorStatus of [400, 401, 404, 422] as const) {
       const { install, mint, who, webflow } = await startResolving(t, { behavior: { idTokenErrorStatus, resolvingToken: idTokenErrorStatus === 404 ? 'any' : 'site' } })
       await install({ siteIds: [ids.engine] })
@@ -148,7 +148,7 @@ t.test('resolveIdToken', async (t) => {
     }
   })
 
-  t.test('fails closed when the answer lacks the user or the site, or is none of Webflow\'s', async (t) => {
+  t.test('accepts no answer that lacks the user or the site, or that has another form than Webflow\'s', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t)
     await install({ siteIds: [ids.engine] })
     for (const body of [{}, { siteId: ids.engine }, { id: '', siteId: ids.engine }, { id: ids.ada }, { id: ids.ada, siteId: null }, 'html', [], { error: 'x', id: ids.ada, siteId: ids.engine }]) {
@@ -159,7 +159,7 @@ t.test('resolveIdToken', async (t) => {
     t.match(await who(mint()), { statusCode: 502 })
   })
 
-  t.test('refuses what is missing or malformed', async (t) => {
+  t.test('refuses an ID token or an id that is missing or malformed', async (t) => {
     const { install, mint, who, asked } = await startResolving(t)
     await install({ siteIds: [ids.engine] })
     for (const idToken of [undefined, '', 5, 'two words', 'ä', 'x'.repeat(8193)]) t.match(await who(idToken), { statusCode: 400, code: 'WEBFLOW_OAUTH_INVALID_REQUEST' })
@@ -170,7 +170,7 @@ t.test('resolveIdToken', async (t) => {
     t.equal(asked(), 0)
   })
 
-  t.test('needs to know what tokens open', async (t) => {
+  t.test('is refused with `introspect: false`', async (t) => {
     const { mint, who } = await startResolving(t, { options: { introspect: false } })
     t.match(await who(mint()), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`introspect` is false/ })
   })
@@ -197,7 +197,7 @@ t.test('resolveIdToken', async (t) => {
     t.equal(webflow.requests.site.length, 0)
   })
 
-  t.test('tries an older token only when a newer one is dead or lacks the scope, and at most three', async (t) => {
+  t.test('tries an older token only when a newer one has ended or lacks the scope, and at most three tokens', async (t) => {
     const { install, mint, who, webflow, asked } = await startResolving(t)
     const tokens = []
     for (let i = 0; i < 5; i++) tokens.push((await install({ siteIds: [ids.engine] })).token)
@@ -215,7 +215,7 @@ t.test('resolveIdToken', async (t) => {
     t.equal(asked(), 7)
   })
 
-  t.test('takes no token for dead by a 401 alone: introspection must confirm it, and is remembered for a minute', async (t) => {
+  t.test('does not believe that a token has ended by a 401 alone: introspection must confirm it, and is remembered for a minute', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t)
     await install({ siteIds: [ids.engine] })
     const before = webflow.requests.introspect.length
@@ -234,7 +234,7 @@ t.test('resolveIdToken', async (t) => {
     }
   })
 
-  t.test('passes on that Webflow fails, answers too often or too late, or that the store fails', async (t) => {
+  t.test('rejects when Webflow fails, limits the rate or answers too late, and when the store fails', async (t) => {
     const store = watchStore(new MemoryStore())
     const { install, mint, who, webflow } = await startResolving(t, { options: { store } })
     await install({ siteIds: [ids.engine] })
@@ -246,7 +246,7 @@ t.test('resolveIdToken', async (t) => {
     t.match(await who(mint()), { statusCode: 503, code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' })
   })
 
-  t.test('keeps to one timeout in all', async (t) => {
+  t.test('needs at most one timeout for all calls together', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t, { options: { timeout: 300 } })
     await install({ workspaceId: ids.studio })
     webflow.fail('site', { delay: 100 })
@@ -254,7 +254,7 @@ t.test('resolveIdToken', async (t) => {
     t.match(await who(mint(), { siteId: ids.engine, workspaceId: ids.studio }), { statusCode: 504, code: 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT', message: /did not resolve the ID token in time/ }, 'the second call does not get a whole timeout of its own')
   })
 
-  t.test('asks about the same good ID token once a minute, while the token is there', async (t) => {
+  t.test('asks about a good ID token only once a minute, as long as the access token is stored', async (t) => {
     const { install, mint, who, asked, connected, app } = await startResolving(t)
     await install({ siteIds: [ids.engine] })
     stopClock(t)
@@ -295,7 +295,7 @@ t.test('a site whose workspace was granted as a whole', async (t) => {
     t.equal(webflow.requests.resolve.length, 2)
   })
 
-  t.test('is not believed when Webflow answers with another site, or not at all', async (t) => {
+  t.test('is refused when Webflow answers with another site, or not at all', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t)
     await install({ workspaceId: ids.studio })
     for (const [fault, expected] of [
@@ -312,7 +312,7 @@ t.test('a site whose workspace was granted as a whole', async (t) => {
     t.equal(webflow.requests.resolve.length, 0)
   })
 
-  t.test('leads to the newest token of the person, if the site is in this very workspace', async (t) => {
+  t.test('leads to the newest token of the person, if the site is in the requested workspace', async (t) => {
     for (const [workspaceId, isOwn] of [[ids.studio, true], [ids.park, false], [undefined, false]] as const) {
       const { install, mint, who, webflow } = await startResolving(t)
       const { token: own } = await install({ workspaceId: ids.studio })
@@ -327,7 +327,7 @@ t.test('a site whose workspace was granted as a whole', async (t) => {
 t.test('a site that several people have connected', async (t) => {
   const pick: Pick = { siteIds: [ids.engine] }
 
-  t.test('leads to the newest token that the person has granted, else to the one that has resolved', async (t) => {
+  t.test('leads to the newest token that the person has granted, or else to the one that has resolved the ID token', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t)
     const { token: own } = await install(pick)
     webflow.signIn(charles)
@@ -433,7 +433,7 @@ t.test('the designer route', async (t) => {
     t.equal(webflow.requests.resolve.length, 1)
   })
 
-  t.test('tells apart what the extension can do: connect, consent, or send another ID token', async (t) => {
+  t.test('says what the extension can do: connect, ask for consent, or send another ID token', async (t) => {
     const { install, mint, post, webflow, open } = await startDesigner(t)
     const popup = { authorizeUrl: 'https://app.example.com/webflow/authorize?popup=1' }
     t.match((await post(mint())).json(), { statusCode: 401, code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED', error: 'Unauthorized', ...popup })
@@ -460,7 +460,7 @@ t.test('the designer route', async (t) => {
     t.strictSame(codes, ['WEBFLOW_OAUTH_INVALID_REQUEST'])
   })
 
-  t.test('is at a path of the app\'s, and nowhere without the option', async (t) => {
+  t.test('is at the path that the app has chosen, and does not exist without the option', async (t) => {
     const { mint, post } = await startDesigner(t, { options: { designer: { origins: [extension], path: '/api/session' } } })
     t.equal((await post(mint(), {}, { url: '/webflow/designer' })).statusCode, 404)
     t.equal((await post(mint(), {}, { url: '/api/session' })).statusCode, 400)
@@ -510,7 +510,7 @@ t.test('CORS', async (t) => {
 })
 
 t.test('a session token', async (t) => {
-  t.test('counts only on routes that say so: elsewhere its bearer is nobody, whatever cookies it has', async (t) => {
+  t.test('counts only on routes that admit it: on other routes the request has no token, whatever cookies it has', async (t) => {
     const { install, open, get } = await startDesigner(t)
     const { browser, token } = await install({ siteIds: [ids.engine] })
     const sessionToken = await open()
@@ -526,7 +526,7 @@ t.test('a session token', async (t) => {
     t.strictSame(await get('/open', 'of the app'), nobody)
   })
 
-  t.test('decides before identify, which is not asked', async (t) => {
+  t.test('goes before `identify`, which is not called', async (t) => {
     const named: string[] = []
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers, url }) => { named.push(url); return headers['x-user'] === 'ada' ? 'ada' : null } } })
     await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
@@ -577,7 +577,7 @@ t.test('a session token', async (t) => {
     }
   })
 
-  t.test('may rest on a grant of the whole workspace', async (t) => {
+  t.test('may be bound to a token for the whole workspace', async (t) => {
     const { install, open, get, app, webflow } = await startDesigner(t)
     const { token } = await install({ workspaceId: ids.studio })
     const sessionToken = await open({ siteId: ids.engine, workspaceId: ids.studio })
@@ -587,7 +587,7 @@ t.test('a session token', async (t) => {
     t.match(await get('/panel', sessionToken), ended)
   })
 
-  t.test('rests on the workspace of the site, whichever workspace of the token the extension has named', async (t) => {
+  t.test('is bound to the workspace of the site, even if the extension has named another workspace of the token', async (t) => {
     const { install, open, get, app, webflow } = await startDesigner(t)
     await install({ workspaceId: ids.park })
     const { token } = await install({ workspaceId: ids.studio })
@@ -599,7 +599,7 @@ t.test('a session token', async (t) => {
     }
   })
 
-  t.test('is none of another instance, and none once the app has no extension', async (t) => {
+  t.test('does not count for another instance, nor for an app without the option `designer`', async (t) => {
     const store = new MemoryStore()
     const { install, open } = await startDesigner(t, { options: { store } })
     await install({ siteIds: [ids.engine] })
@@ -610,7 +610,7 @@ t.test('a session token', async (t) => {
     }
   })
 
-  t.test('forgets nothing: revoke answers 403, and endSession does nothing', async (t) => {
+  t.test('disconnects nobody: revoke answers 403, and endSession does nothing', async (t) => {
     const { install, open, app, get } = await startDesigner(t, { options: { allowedOrigins: [extension] } })
     await install({ siteIds: [ids.engine] })
     const sessionToken = await open()
@@ -623,7 +623,7 @@ t.test('a session token', async (t) => {
     t.match(await get('/panel', sessionToken), { statusCode: 200 })
   })
 
-  t.test('is not mistaken for ended while the store is down', async (t) => {
+  t.test('does not seem to have ended while the store is down', async (t) => {
     const store = watchStore(new MemoryStore())
     const { install, open, get } = await startDesigner(t, { options: { store } })
     await install({ siteIds: [ids.engine] })
@@ -640,18 +640,18 @@ t.test('a session token', async (t) => {
     t.match(await get('/off', await open()), { statusCode: 500, body: { code: 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED' } })
   })
 
-  t.test('begins nobody\'s flow as the app\'s user', async (t) => {
+  t.test('begins no flow in the name of a user of the app', async (t) => {
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers }) => String(headers['x-user'] ?? '') } })
     await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
     t.match(await get('/webflow/authorize', await open(), { 'x-user': 'ada' }), { statusCode: 302 })
   })
 })
 
-t.test('a stranger spends no tenant\'s rate limit', async (t) => {
+t.test('a stranger cannot use up the rate limit of a tenant', async (t) => {
   const address = (index: number) => `203.0.113.${index}`
   const tooMany = { statusCode: 429, code: 'WEBFLOW_OAUTH_TOO_MANY_REQUESTS' }
 
-  t.test('ten tries a minute are one client address\'s, and Retry-After says when there are more', async (t) => {
+  t.test('one client address has ten tries a minute, and Retry-After says when it has another', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     stopClock(t)
@@ -679,7 +679,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.equal(refused.headers['retry-after'], '60')
   })
 
-  t.test('thirty are everybody\'s, but for those who had a good answer within the hour', async (t) => {
+  t.test('all addresses together have thirty, and those with a good answer within the last hour are exempt', async (t) => {
     const { install, mint, post } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     stopClock(t)
@@ -694,7 +694,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.match((await post(mint(), undefined, { address: address(1) })).json(), tooMany, 'an hour later it is a newcomer again')
   })
 
-  t.test('a dead newest token locks nobody out: a good answer by an older one gives its tries back, too', async (t) => {
+  t.test('a newest token that has ended locks nobody out: a good answer by an older token gives its tries back too', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     const { token: newest } = await install({ siteIds: [ids.engine] })
@@ -705,7 +705,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.equal((await post(mint(), undefined, { address: address(1) })).statusCode, 200, 'who had a good answer is exempt')
   })
 
-  t.test('an ID token that is good by now is not refused, although it waited behind others', async (t) => {
+  t.test('an ID token that is accepted while it waits behind others is not refused', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     for (let i = 0; i < 9; i++) await post(`made-up-${i}`)
@@ -720,7 +720,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.strictSame([answers[0]?.statusCode, answers[2]?.statusCode], [200, 200])
   })
 
-  t.test('a good answer that comes after the time of its request gives the try back', async (t) => {
+  t.test('a good answer that comes after the timeout of its request gives the try back', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t, { options: { timeout: 500 } })
     await install({ workspaceId: ids.studio })
     const payload = { siteId: ids.engine, workspaceId: ids.studio }
@@ -730,7 +730,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.ok(await eventually(async () => (await post(mint(), payload)).statusCode === 200))
   })
 
-  t.test('a hundred wait for a try, and more are refused at once', async (t) => {
+  t.test('a hundred requests wait for a try, and any further one is refused at once', async (t) => {
     const limits = new ResolveLimits()
     const deadline = { isOver: false, expired: new Promise<void>(() => {}) }
     const begin = async () => await limits.begin('token', address(1), deadline)
@@ -759,7 +759,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.match((await post(mint())).json(), tooMany, 'a 429 of Webflow\'s and a strange answer give nothing back')
   })
 
-  t.test('lookups of a site count', async (t) => {
+  t.test('asking whether a token opens a site counts as a try', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ workspaceId: ids.studio })
     stopClock(t)
@@ -768,7 +768,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.equal(webflow.requests.site.length, 10)
   })
 
-  t.test('tries count by the access token: another site is not concerned', async (t) => {
+  t.test('tries are counted for each access token, so another site is not affected', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     webflow.signIn(charles)
@@ -779,7 +779,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     t.equal((await post(mint(ids.gardens), { siteId: ids.gardens })).statusCode, 200)
   })
 
-  t.test('those beyond wait while tries are under way that may be given back', async (t) => {
+  t.test('requests beyond the limit wait while tries are under way that may be given back', async (t) => {
     const limits = new ResolveLimits(() => 1_000_000)
     const within = <T>(task: (deadline: Deadline) => Promise<T>) => withDeadline(5000, task)
     const begin = (client: number) => within((deadline) => limits.begin('token', address(client), deadline))
@@ -795,7 +795,7 @@ t.test('a stranger spends no tenant\'s rate limit', async (t) => {
     await t.rejects(last, { code: tooMany.code, headers: { 'retry-after': '60' } }, 'nothing was left to wait for')
   })
 
-  t.test('waiting ends with the time of the request', async (t) => {
+  t.test('waiting ends with the timeout of the request', async (t) => {
     const limits = new ResolveLimits()
     for (let i = 0; i < 10; i++) await withDeadline(1000, (deadline) => limits.begin('token', 'a', deadline))
     await t.rejects(withDeadline(20, (deadline) => limits.begin('token', 'a', deadline)), { code: tooMany.code })

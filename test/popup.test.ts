@@ -109,7 +109,7 @@ t.test('an app begins a flow in a popup by `startAuthorization`', async (t) => {
   t.match((await browser.get('/wrong')).json(), { statusCode: 500, code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: '`popup` must be true or false.' })
 })
 
-t.test('a popup learns that the user declined, with the status of the error and in place of `failureRedirect`', async (t) => {
+t.test('a popup in which the user declines gets the page with the status of the error, and not `failureRedirect`', async (t) => {
   const { browser, webflow } = await open(t, { failureRedirect: '/failed' })
   const url = await webflow.deny(String((await browser.navigate(`${popup}&returnTo=/sites`)).location))
   for (const answer of [await browser.navigate(url), await browser.navigate(url)]) {
@@ -121,7 +121,7 @@ t.test('a popup learns that the user declined, with the status of the error and 
   }
 })
 
-t.test('a popup learns that the exchange failed, and the same again from a repeated callback', async (t) => {
+t.test('a popup gets the page when the exchange fails, and the same page for a repeated callback', async (t) => {
   const { browser, webflow } = await open(t)
   const url = await webflow.approve(String((await browser.navigate(popup)).location))
   webflow.fail('token', { status: 503 })
@@ -132,7 +132,7 @@ t.test('a popup learns that the exchange failed, and the same again from a repea
   t.equal(webflow.requests.token.length, 1)
 })
 
-t.test('a popup learns of a failure of the store, and of a hook of the app', async (t) => {
+t.test('a popup gets the page when the store or a hook of the app fails', async (t) => {
   let isDown = false
   const store = new MemoryStore()
   const { app, browser, webflow } = await open(t, {
@@ -150,7 +150,7 @@ t.test('a popup learns of a failure of the store, and of a hook of the app', asy
   t.strictSame(perform(failed), told({ outcome: 'failed', code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' }))
 })
 
-t.test('a failure without the verified cookie of its flow is no popup', async (t) => {
+t.test('a failure without the verified cookie of its flow does not count as a popup', async (t) => {
   const { app, browser, webflow } = await open(t, { failureRedirect: '/failed' })
   const url = await webflow.approve(String((await browser.navigate(popup)).location))
   for (const [path, visitor] of [[url, new Browser(app)], [`${url}&popup=1`, new Browser(app)], ['/webflow/callback?error=access_denied&popup=1', browser], ['/webflow/callback', browser]] as const) {
@@ -173,7 +173,7 @@ t.test('a popup that fails at the authorize route tells its opener, and stays a 
   t.match(answer.body, 'href="https://app.example.com/webflow/authorize?popup=1"')
 })
 
-t.test('the answer of `onSuccess` or `onFailure` stands', async (t) => {
+t.test('the answer of `onSuccess` or `onFailure` is sent instead of the page', async (t) => {
   const { app, browser, webflow } = await open(t, {
     onSuccess: (_token, _request, reply) => reply.send('welcome'),
     onFailure: (_error, _request, reply) => reply.code(418).send('sorry')
@@ -187,13 +187,13 @@ t.test('the answer of `onSuccess` or `onFailure` stands', async (t) => {
   t.equal(sorry.headers[openerHeader], 'unsafe-none')
 })
 
-t.test('a program gets JSON also where the flow has a popup', async (t) => {
+t.test('a program gets JSON even if the flow is in a popup', async (t) => {
   const { browser, webflow } = await open(t)
   const answer = await browser.get(await webflow.deny(String((await browser.navigate(popup)).location)))
   t.match(answer.json(), { statusCode: 403, code: 'WEBFLOW_OAUTH_ACCESS_DENIED' })
 })
 
-t.test('a popup that only the app can begin again leads back to the app', async (t) => {
+t.test('the page of a flow that only the app can begin again leads back to the app', async (t) => {
   const { browser, webflow } = await open(t, { identify: () => null }, (app) => {
     app.get('/connect', async (request, reply) => reply.redirect(await app.webflowOAuth.startAuthorization(request, reply, { popup: true, user: 'ada', returnTo: '/done' })))
   })
@@ -201,7 +201,7 @@ t.test('a popup that only the app can begin again leads back to the app', async 
   t.match(answer.body, '<a href="https://app.example.com/done">Back to the app</a>')
 })
 
-t.test('a popup whose user has signed out learns that a user is required', async (t) => {
+t.test('a popup whose user has signed out gets the page of WEBFLOW_OAUTH_USER_REQUIRED', async (t) => {
   let user: string | null = 'ada'
   const { browser, webflow } = await open(t, { identify: () => user })
   const url = await webflow.approve(String((await browser.navigate(popup)).location))
@@ -217,7 +217,7 @@ t.test('a popup whose user has signed out learns that a user is required', async
   t.strictSame(perform(await browser.navigate(url)), told({ outcome: 'connected' }), 'the code was not spent')
 })
 
-t.test('an answer of another plugin\'s hook keeps the opener too', async (t) => {
+t.test('the answer of another plugin\'s hook keeps the opener too', async (t) => {
   const { browser } = await open(t)
   const limited = await createApp(t, {
     before: (app) => {
@@ -237,7 +237,7 @@ t.test('the flow cookie of a popup never has more than 4,096 bytes', async (t) =
   }
 })
 
-t.test('no scope fits only while nobody opens a popup', async (t) => {
+t.test('a scope with which the app starts leaves room in the cookie for a popup', async (t) => {
   const scopeOf = (length: number) => Array.from({ length: Math.ceil(length / 100) }, (_, index) => `${index}:`.padEnd(Math.min(100, length - index * 100), 'x'))
   const fits = async (length: number, popup: boolean) => {
     try {

@@ -43,7 +43,7 @@ function leadTo (t: Test, simulators: Partial<Record<Region, Simulator>>) {
   }
 }
 
-t.test('with `region: \'eu\'` a whole flow and a revocation take place at the hosts of the EU', async (t) => {
+t.test('with `region: \'eu\'` a whole flow and a revocation use the hosts of the EU', async (t) => {
   const webflow = await startEu(t)
   const { called, dispatcher } = leadTo(t, { eu: webflow })
   const app = await createApp(t, { options: { ...euOptions, scope: ['sites:read', 'authorized_user:read'], dispatcher } })
@@ -60,7 +60,7 @@ t.test('with `region: \'eu\'` a whole flow and a revocation take place at the ho
   ])
 })
 
-t.test('without `region` the same takes place at the hosts of the US', async (t) => {
+t.test('without `region` a whole flow and a revocation use the hosts of the US', async (t) => {
   const webflow = await startWebflow(t)
   const { called, dispatcher } = leadTo(t, { us: webflow })
   const browser = new Browser(await createApp(t, { options: { dispatcher } }))
@@ -71,7 +71,7 @@ t.test('without `region` the same takes place at the hosts of the US', async (t)
   t.strictSame([...called].sort(), ['api.webflow.com /oauth/access_token', 'api.webflow.com /v2/token/introspect', 'webflow.com /oauth/revoke_authorization'])
 })
 
-t.test('where the EU revokes at another host, the token is kept until `endpoints.revoke` names that host', async (t) => {
+t.test('if the EU revokes at another host, the token is kept until `endpoints.revoke` names that host', async (t) => {
   const webflow = await startEu(t, { euRevocationHost: 'api.eu.webflow.com' })
   const { dispatcher } = leadTo(t, { eu: webflow })
   const revocationWith = async (options: Partial<WebflowOAuthOptions>) => {
@@ -84,7 +84,7 @@ t.test('where the EU revokes at another host, the token is kept until `endpoints
   t.strictSame(await revocationWith({ endpoints: { revoke: 'https://api.eu.webflow.com/oauth/revoke_authorization' } }), { statusCode: 200, connected: false })
 })
 
-t.test('an app that gives the wrong region is unknown there: at the consent page, at the token endpoint and to the Data API', async (t) => {
+t.test('with the wrong region the app is unknown at the consent page, at the token endpoint and to the Data API', async (t) => {
   const webflow = await startEu(t)
   const { dispatcher } = leadTo(t, { us: webflow })
   const browser = new Browser(await createApp(t, { options: { ...euOptions, region: 'us', dispatcher } }))
@@ -232,7 +232,7 @@ t.test('every hook gets a token with its region', async (t) => {
   t.strictSame(regions, { beforeStore: 'eu', onSuccess: 'eu', onRevoke: 'eu' })
 })
 
-t.test('`apiUrl` is the Data API of the region, or that at the origin of `endpoints.token`', async (t) => {
+t.test('`apiUrl` is the Data API of the region, or the one at the origin of `endpoints.token`', async (t) => {
   const apiUrlWith = async (options: Partial<WebflowOAuthOptions>) => (await createApp(t, { options })).webflowOAuth.apiUrl
   t.equal(await apiUrlWith({}), 'https://api.webflow.com/v2')
   t.equal(await apiUrlWith({ region: 'us' }), 'https://api.webflow.com/v2')

@@ -42,7 +42,7 @@ t.test('with @fastify/rate-limit each route has a limit of its own, and so has H
   t.equal((await browser.get('/token')).statusCode, 200, 'the routes of the app have no limit')
 })
 
-t.test('`rateLimit: false` takes a route out of a limit for the whole app', async (t) => {
+t.test('`rateLimit: false` exempts a route from a limit for the whole app', async (t) => {
   const app = await createApp(t, {
     options: { routeConfig: { authorize: { rateLimit: false } } },
     before: async (app) => { await app.register(rateLimit, { max: 1 }) }
@@ -134,7 +134,7 @@ t.test('a handler sees the config of its route, and the mark of the plugin\'s ro
   t.strictSame(seen, [['begin', true], ['begin', true], [undefined, true], [undefined, false]])
 })
 
-t.test('a config of no route, of no object, or with `webflowToken` fails register by name', async (t) => {
+t.test('`register` refuses a config for an unknown route, a config that is no object, and one with `webflowToken`, and names it', async (t) => {
   const rows: ReadonlyArray<readonly [routeConfig: unknown, message: RegExp]> = [
     [{ callbacks: {} }, /^`routeConfig\.callbacks` is not a route of the plugin: the routes are authorize, callback, revoke, webhook, designer\.$/],
     [{ toString: {} }, /^`routeConfig\.toString` is not a route/],

@@ -72,7 +72,7 @@ t.test('a sign-in page on another origin gets an absolute URL, and keeps its own
   t.strictSame([...url.searchParams], [['app', '5'], ['returnTo', `${home}/webflow/authorize?resume=1`]])
 })
 
-t.test('the way through the sign-in page leads through a proxy that takes a prefix off', async (t) => {
+t.test('the `returnTo` of the sign-in page has the prefix that a proxy removes', async (t) => {
   const { browser } = await open(t, { redirectUri: `${home}/api/webflow/callback`, callbackPath: '/webflow/callback' })
   t.equal(nextOf(await browser.navigate('/webflow/authorize')).pathname, '/api/webflow/authorize')
 })
@@ -89,7 +89,7 @@ t.test('a popup stays a popup through the sign-in page', async (t) => {
   t.match(body, 'Webflow is connected')
 })
 
-t.test('a `returnTo` that may not be followed is left out on the way to the sign-in page', async (t) => {
+t.test('a `returnTo` that the plugin does not allow is left out of the URL of the sign-in page', async (t) => {
   const { browser } = await open(t)
   for (const returnTo of ['https://evil.example/', '/webflow/authorize', '%2F%2Fevil.example']) {
     t.equal(nextOf(await browser.navigate(`/webflow/authorize?returnTo=${returnTo}`)).search, '?resume=1', returnTo)
@@ -112,7 +112,7 @@ t.test('a browser that comes back from the sign-in page without a user gets 401,
   }
 })
 
-t.test('installs whose state gets lost begin a few flows and then end, although nobody is signed in at the callback', async (t) => {
+t.test('installs that lose their state end after a few flows, even if nobody is signed in at the callback', async (t) => {
   const { browser, webflow, signIn } = await open(t)
   let answers = 0
   for (; answers < 10; answers++) {
@@ -153,7 +153,7 @@ t.test('a guard sends a signed-in user who is not connected straight to Webflow'
   t.ok(begins(await browser.navigate('/sites'), webflow))
 })
 
-t.test('an outage of the store is not taken for a user who is not connected', async (t) => {
+t.test('an outage of the store is not mistaken for a user who is not connected', async (t) => {
   const { browser, signIn } = await open(t, { store: Object.assign(new MemoryStore(), { get: () => Promise.reject(new Error('down')), getSync: undefined }) })
   signIn('ada')
   t.equal((await browser.navigate('/webflow/authorize?resume=guard')).statusCode, 503)
@@ -185,7 +185,7 @@ t.test('an install without a state signs in first: the code is dropped, and the 
   t.equal((await strict.browser.navigate(await strict.webflow.install())).statusCode, 400)
 })
 
-t.test('a callback without a user leads to the sign-in page in place of 401, without code and state', async (t) => {
+t.test('a callback without a user leads to the sign-in page instead of 401, without code and state', async (t) => {
   const { browser, webflow, signIn } = await open(t)
   signIn('ada')
   for (const [query, expected] of [['?returnTo=/sites', '?returnTo=%2Fsites&resume=1'], ['?popup=1', '?popup=1&resume=1']]) {
@@ -213,7 +213,7 @@ t.test('a flow that the app began for a user needs no sign-in', async (t) => {
   t.match(await connect(new Browser(app), webflow, { path: '/connect' }), { statusCode: 303, location: `${home}/` })
 })
 
-t.test('where `identify` names nobody at the callback, the third round within a minute ends in 401', async (t) => {
+t.test('if `identify` names nobody at the callback, the third round within a minute ends in 401', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)

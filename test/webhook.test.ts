@@ -28,7 +28,7 @@ async function listen (app: FastifyInstance): Promise<number> {
   return address === undefined || typeof address === 'string' ? 0 : address.port
 }
 
-t.test('a webhook that Webflow has signed reaches `onWebhook`, and the answer is exactly 200 and an empty object', async (t) => {
+t.test('a webhook that Webflow has signed reaches `onWebhook`, and the answer is 200 with an empty object', async (t) => {
   const webflow = await startWebflow(t)
   const { app, events } = await createReceiver(t, { webflow })
   t.strictSame(await webflow.deliver(app, submission), { statusCode: 200, attempts: 1 })
@@ -47,7 +47,7 @@ t.test('without `onWebhook` there is no route, and `webhookPath` is refused', as
   await t.rejects(createApp(t, { options: { webhookPath: '/hooks' } }), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`webhookPath` needs `onWebhook`/ })
 })
 
-t.test('`webhookPath` moves the route, which shares its path with no other route and is no place to return to', async (t) => {
+t.test('`webhookPath` moves the route, and must not be the path of another route or the target of a redirect', async (t) => {
   const { app } = await createReceiver(t, { options: { webhookPath: '/hooks/:all' } })
   t.equal((await post(app, body, sign(body), '/hooks/:all')).statusCode, 200)
   t.equal((await app.inject({ method: 'POST', url: webhookPath })).statusCode, 404)
@@ -106,7 +106,7 @@ for (const [name, before] of Object.entries(parsers)) {
   })
 }
 
-t.test('the event tells the site, the time and the secret, and its ids tell a repetition from another webhook', async (t) => {
+t.test('the event names the site, the time and the secret, and its ids distinguish a repetition from another webhook', async (t) => {
   const keys = ['k'.repeat(64), 'an-old-client-secret']
   const { app, events } = await createReceiver(t, { options: { webhookSecret: keys } })
   const timestamp = String(Date.now() - 60_000)
@@ -196,7 +196,7 @@ for (const [title, reason, change] of refusals) {
   })
 }
 
-t.test('a webhook that is signed with a secret of nobody reaches no hook', async (t) => {
+t.test('a webhook that is signed with an unknown secret reaches no hook', async (t) => {
   const { app, events } = await createReceiver(t, { options: { webhookSecret: 'a-key-of-a-webhook' } })
   for (const guess of ['', 'undefined', clientId, secret, clientSecret.toUpperCase(), 'a-key-of-a-webhook ']) {
     t.match(await post(app, body, sign(body, { secret: guess })), { statusCode: 401, json: { reason: 'signature_invalid' } })
@@ -238,7 +238,7 @@ t.test('a webhook is stale when its timestamp is more than `webhookMaxAge` from 
   }
 })
 
-t.test('a repetition that is signed anew is accepted, and one with the first timestamp once `webhookMaxAge` allows it', async (t) => {
+t.test('a repetition with a new signature is accepted, and one with the first signature only if `webhookMaxAge` allows it', async (t) => {
   const tenMinutesAgo = Date.now() - 10 * 60_000
   for (const [webhookRetries, webhookMaxAge, expected] of [
     ['signed-anew', 300, { statusCode: 200, attempts: 2 }],
@@ -283,7 +283,7 @@ t.test('a signed body that is not a JSON object in UTF-8 with a string `triggerT
   t.strictSame(events, [])
 })
 
-t.test('a body of 1 MiB is read, and a longer one is 413', async (t) => {
+t.test('a body of 1 MiB is read, and a longer one gets 413', async (t) => {
   const failures: Error[] = []
   const { app, events } = await createReceiver(t, { options: { onFailure: (error) => { failures.push(error) } } })
   const padded = (length: number) => body + ' '.repeat(length - Buffer.byteLength(body))
@@ -304,7 +304,7 @@ t.test('a body of 1 MiB is read, and a longer one is 413', async (t) => {
   await once(answer, 'end')
 })
 
-t.test('a body that is too long keeps no connection, so that the app can close', async (t) => {
+t.test('the connection of a body that is too long is closed, so that the app can close', async (t) => {
   for (const headers of [{ 'transfer-encoding': 'chunked' }, { 'content-length': '99999999' }]) {
     const { app } = await createReceiver(t)
     const port = await listen(app)
@@ -319,7 +319,7 @@ t.test('a body that is too long keeps no connection, so that the app can close',
   }
 })
 
-t.test('a header that a hook has set and HTTP does not allow is left out of the answer', async (t) => {
+t.test('the answer leaves out a header that a hook has set and that HTTP does not allow', async (t) => {
   const { app } = await createReceiver(t, { before: (app) => { app.addHook('onRequest', async (_request, reply) => { reply.header('x-locale', '\u20ac').header('x-other', 'kept') }) } })
   const port = await listen(app)
   const answer = await fetch(`http://127.0.0.1:${port}${webhookPath}`, { method: 'POST', body, headers: sign(body) })
@@ -328,7 +328,7 @@ t.test('a header that a hook has set and HTTP does not allow is left out of the 
   t.equal(answer.headers.get('x-locale'), null)
 })
 
-t.test('a body that is broken off is refused, and reaches nobody', async (t) => {
+t.test('a body that is broken off is refused, and reaches no hook', async (t) => {
   const { app, events } = await createReceiver(t)
   const port = await listen(app)
   const before = logged().length
@@ -343,7 +343,7 @@ t.test('a body that is broken off is refused, and reaches nobody', async (t) => 
   t.notMatch(logged().slice(before), /"level":50/, 'which is no error')
 })
 
-t.test('a slow body has ten seconds, and what does not end by then is refused', async (t) => {
+t.test('a body has ten seconds to arrive, and is refused after that', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => { mock.timers.reset() })
   const { app, events } = await createReceiver(t)
@@ -447,7 +447,7 @@ const thrown: Array<[string, unknown, number]> = [
 ]
 
 for (const [title, error, statusCode] of thrown) {
-  t.test(`when \`onWebhook\` throws ${title}, the answer is ${statusCode}, and \`onFailure\` is told afterwards`, async (t) => {
+  t.test(`when \`onWebhook\` throws ${title}, the answer is ${statusCode}, and \`onFailure\` runs afterwards`, async (t) => {
     const told: Array<{ error: Error, sent: boolean }> = []
     const failing: Partial<WebflowOAuthOptions> = {
       failureRedirect: '/failed',
@@ -520,7 +520,7 @@ t.test('hooks of the app change no answer: not the payload, not the status, not 
   t.equal(events.length, 1)
 })
 
-t.test('a hook of the app may refuse a webhook, with its status and headers, and never as a success', async (t) => {
+t.test('a hook of the app may refuse a webhook with a status and headers, but never with a success', async (t) => {
   const failures: Error[] = []
   const refuse = (error: unknown, status = 200) => createReceiver(t, {
     options: { onFailure: (error) => { failures.push(error) } },
@@ -549,7 +549,7 @@ t.test('a hook of the app may refuse a webhook, with its status and headers, and
   t.equal(failures.length, 5, '`onFailure` is not told of a 401')
 })
 
-t.test('an `onWebhook` that ends after the time for its handler changes nothing, however it ends', async (t) => {
+t.test('an `onWebhook` that ends after `handlerTimeout` changes nothing, whether it resolves or throws', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => { mock.timers.reset() })
   const failures: Error[] = []
@@ -572,7 +572,7 @@ t.test('an `onWebhook` that ends after the time for its handler changes nothing,
   }
 })
 
-t.test('a webhook that is under way while the app closes is finished first, and gets 503 when that takes too long', async (t) => {
+t.test('closing waits for a webhook that is under way, and answers 503 if the webhook takes too long', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => { mock.timers.reset() })
   for (const isSlow of [false, true]) {
@@ -591,7 +591,7 @@ t.test('a webhook that is under way while the app closes is finished first, and 
   }
 })
 
-t.test('an answer that a hook of the app has begun is left alone', async (t) => {
+t.test('an answer that a hook of the app has begun stays as it is', async (t) => {
   const { app, events } = await createReceiver(t, {
     before: (app) => {
       app.addHook('preHandler', async ({ headers }, reply) => {
@@ -608,7 +608,7 @@ t.test('an answer that a hook of the app has begun is left alone', async (t) => 
   t.equal(events.length, 1)
 })
 
-t.test('`verifyWebhook` verifies what a route of the app has received', async (t) => {
+t.test('`verifyWebhook` verifies a webhook that a route of the app has received', async (t) => {
   const app = await createApp(t, {
     options: { webhookSecret: 'a-key-of-a-webhook' },
     after: async (app) => {
