@@ -284,7 +284,7 @@ t.test('checking a token', async (t) => {
 })
 
 t.test('reporting a token that Webflow refused', async (t) => {
-  t.test('forgets it once that is confirmed, tells the app once, and asks the user to connect again', async (t) => {
+  t.test('deletes the token once Webflow has confirmed it, runs `onDisconnect` once, and asks the user to connect again', async (t) => {
     const { app, disconnected, found, install, webflow } = await startBench(t)
     const { browser, token } = await install()
     t.equal(await app.webflowOAuth.checkToken(token), 'active')
@@ -888,7 +888,7 @@ t.test('connecting again', async (t) => {
     t.ok(await eventually(async () => (await app.webflowOAuth.getToken(first.id))?.authorization?.siteIds.length === 2))
   })
 
-  t.test('a token that Webflow does not tell of then is kept', async (t) => {
+  t.test('an earlier token is kept if Webflow does not say that it has ended', async (t) => {
     for (const fault of silences.map(([, fault]) => fault)) {
       const { app, disconnected, install, webflow } = await startBench(t, { options: { timeout: 200 } })
       const { token: old } = await install()

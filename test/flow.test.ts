@@ -203,7 +203,7 @@ t.test('a browser holds at most five flows: the oldest is ended', async (t) => {
   t.equal((await browser.get(await webflow.approve(third))).statusCode, 303)
 })
 
-t.test('finished flows make room before pending ones, and long ones for each other', async (t) => {
+t.test('finished flows make room before pending ones, and long flows make room for each other', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)
@@ -307,7 +307,7 @@ t.test('a flow can be finished until `flowMaxAge` and not after', async (t) => {
   t.equal(webflow.requests.token.length, 1)
 })
 
-t.test('a stranger who knows the state learns why it is refused and uses nothing up', async (t) => {
+t.test('a stranger who knows the state learns why it is refused, and cannot use up the flow', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow })
   const browser = new Browser(app)
@@ -334,7 +334,7 @@ t.test('a stranger who knows the state learns why it is refused and uses nothing
   t.equal((await stranger.get(good)).json().reason, 'already_used')
 })
 
-t.test('a cookie without its state opens nothing, nor does a state under another flow\'s cookie', async (t) => {
+t.test('a flow cookie is worthless without its state, and a state is worthless with the cookie of another flow', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const first = await browser.navigate('/webflow/authorize')
@@ -389,7 +389,7 @@ t.test('an error is not believed without a state, nor without the flow\'s cookie
   t.equal((await new Browser(app).get(`${callbackPath}?error=access_denied&state=${state}`)).json().reason, 'cookie_missing')
 })
 
-t.test('an install that began at Webflow is begun again with a state of ours', async (t) => {
+t.test('an install that began at Webflow is begun again with a state of the app', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { successRedirect: '/hello' } }))
   const installed = await webflow.install()
@@ -447,7 +447,7 @@ t.test('with `onMissingState: reject` a callback without a state is refused', as
   t.strictSame(answer.cookies, [])
 })
 
-t.test('connecting anew gives a new session and drops what the old one held', async (t) => {
+t.test('connecting again gives a new session and deletes the token of the old one', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   await connect(browser, webflow)
@@ -459,7 +459,7 @@ t.test('connecting anew gives a new session and drops what the old one held', as
   t.equal(webflow.requests.revoke.length, 0, 'nothing is revoked by itself')
 })
 
-t.test('a session id that was planted before is not taken over', async (t) => {
+t.test('a session id that was planted before the flow is not used', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const planted = 'A'.repeat(43)
@@ -490,7 +490,7 @@ t.test('granted scope and lifetime are taken from Webflow when it tells them', a
   t.equal((await browser.get('/life')).json().life, 60_000)
 })
 
-t.test('our routes log their path without the query', async (t) => {
+t.test('the plugin\'s routes log their path without the query', async (t) => {
   const lines: string[] = []
   const app = await createApp(t, { server: { logger: { level: 'trace', stream: { write: (line: string) => lines.push(line) } } } })
   await new Browser(app).get(`${callbackPath}?code=very-secret-code&state=very-secret-state`)

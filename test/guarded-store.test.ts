@@ -449,14 +449,14 @@ t.test('sealing', async (t) => {
     t.not(sealer.seal(place, 'text'), sealer.seal(place, 'text'), 'no two sealed values are the same')
   })
 
-  t.test('a text opens under no other place, purpose or client', async (t) => {
+  t.test('a sealed text cannot be opened under another place, purpose or client', async (t) => {
     const sealed = sealer.seal(place, 'text')
     t.strictSame(sealer.open('token:another', sealed), { kind: 'foreign' })
     t.strictSame(createSealer(keyringOf('old')('derive session id')).open(place, sealed), { kind: 'foreign' }, 'another purpose')
     t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'another client')
   })
 
-  t.test('a text with any changed character does not open', async (t) => {
+  t.test('a sealed text with any changed character cannot be opened', async (t) => {
     // With the tag 27 bytes, so that every character of the base64url counts.
     const sealed = sealer.seal(place, 'eleven char')
     const [, id = '', iv = '', data = ''] = sealed.split('.')
@@ -691,7 +691,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await records.read('id'), null)
   })
 
-  t.test('a renewal resurrects nothing and overwrites nothing newer', async (t) => {
+  t.test('a renewal brings back no deleted value and overwrites no newer value', async (t) => {
     useClock(t)
     const { records } = createStores(keyringOf('old'))
     await records.write('id', records.create(grant, ['sites:read'], Date.now()))

@@ -377,7 +377,7 @@ t.test('what a token opens', async (t) => {
     })
   })
 
-  t.test('a token is shown to no other origin than the one that issued it', async (t) => {
+  t.test('a token is sent to no other origin than the one that issued it', async (t) => {
     const { webflow } = await startBench(t)
     const accessToken = 'token-of-a-gateway-1b2c3d'
     const gateway = await startHttp(t, (response, { url }) => {
@@ -488,7 +488,7 @@ t.test('finding tokens', async (t) => {
     t.equal(key, `token:${token.id}`)
   })
 
-  t.test('a store that names a token that does not match is not believed', async (t) => {
+  t.test('a token that the store returns by mistake is left out', async (t) => {
     const inner = new MemoryStore()
     const tags = new Set<string>()
     const { found, install } = await startBench(t, {
@@ -522,7 +522,7 @@ t.test('finding tokens', async (t) => {
     }
   })
 
-  t.test('a query that is none is refused before it reaches the store', async (t) => {
+  t.test('a malformed query is refused before it reaches the store', async (t) => {
     const store = watchStore(new MemoryStore())
     const { app } = await startBench(t, { options: { store } })
     const noId = ['', 'x', ids.engine.slice(1), `${ids.engine}0`, 'g'.repeat(24), ` ${ids.engine}`, `${ids.engine}\n`, null, undefined, 5, {}, [ids.engine], '../../../../../../../../']

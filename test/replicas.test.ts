@@ -55,7 +55,7 @@ if (present) {
     t.equal(webflow.requests.token.length, 1)
   })
 
-  t.test('what a reader of the Redis sees is no token, no cookie and no state', async (t) => {
+  t.test('a reader of the Redis sees no token, no cookie and no state', async (t) => {
     const reader = new Redis(redis.port)
     t.teardown(() => reader.disconnect())
     // The tokens of other tests are unknown to this Webflow, and would be forgotten while the keys are read.

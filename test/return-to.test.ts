@@ -241,7 +241,7 @@ t.test('a returnTo that leads elsewhere, or back into the flow, ends at successR
   for (const returnTo of refused) t.equal(await to(returnTo), fallback, JSON.stringify(returnTo))
 })
 
-t.test('a returnTo that only looks as if it led elsewhere is sent as the absolute URL it is', async (t) => {
+t.test('a returnTo that only looks like a foreign URL is sent as an absolute URL of the app', async (t) => {
   const { to } = await createGuide(t)
   for (const [returnTo, expected] of defused) {
     const location = await to(returnTo)

@@ -173,7 +173,7 @@ const refusals: readonly Refusal[] = [
   ['304', 304, '', invalid, /status 304/]
 ]
 
-t.test('what is no token is told apart by the error member first, then by the status', async (t) => {
+t.test('an answer without a token is judged by its member `error` first, then by its status', async (t) => {
   for (const [title, status, body, expected, message] of refusals) {
     const server = await answering(t, status, typeof body === 'string' ? body : JSON.stringify(body), { 'content-type': typeof body === 'string' ? 'text/html' : 'application/json' })
     const error = await failureOf(t, createClient(t, server.url).exchange(code))
@@ -253,7 +253,7 @@ t.test('what comes beside the token is read when it makes sense', async (t) => {
   t.equal((await createClient(t, marked.url).exchange(code)).accessToken, accessToken, 'a byte order mark')
 })
 
-t.test('a redirect is not followed: the credentials stay with whom they were meant for', async (t) => {
+t.test('a redirect is not followed, so the credentials go to no other server', async (t) => {
   const elsewhere = await answering(t, 200, JSON.stringify(token))
   for (const status of [301, 302, 303, 307, 308]) {
     const server = await answering(t, status, '', { location: elsewhere.url })
@@ -341,7 +341,7 @@ t.test('half a body is a connection that broke, and no reason to try again', asy
   t.equal(server.requests.length, 1)
 })
 
-t.test('a code that may have left is not sent again', async (t) => {
+t.test('a code that may have been sent is not sent again', async (t) => {
   const resetting = await startHttp(t, (response) => response.socket?.resetAndDestroy())
   t.equal((await failureOf(t, createClient(t, resetting.url).exchange(code))).code, unavailable, 'a reset after the request')
   t.equal(resetting.requests.length, 1)

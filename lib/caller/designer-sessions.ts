@@ -14,7 +14,7 @@ interface DesignerSession {
   /** The id of the record. */
   readonly tokenId: string
   /** The tag of all records that hold the access token. The session ends when its record holds another access token. */
-  readonly holders: string
+  readonly holdersTag: string
   readonly userId: string
   readonly siteId: string
   /** The workspace through which the token opens the site; null if the token names the site itself. */
@@ -61,17 +61,17 @@ export class DesignerSessions {
   }
 
   /** Tells whether a session goes on: its record must still hold the same access token, and that token must still open the site. */
-  isAlive ({ holders, siteId, workspaceId }: DesignerSession, { accessToken, authorization }: TokenRecord): boolean {
-    if (authorization === null || this.#tags.holders(accessToken) !== holders) return false
+  isAlive ({ holdersTag, siteId, workspaceId }: DesignerSession, { accessToken, authorization }: TokenRecord): boolean {
+    if (authorization === null || this.#tags.holders(accessToken) !== holdersTag) return false
     return authorization.siteIds.includes(siteId) || (workspaceId !== null && authorization.workspaceIds.includes(workspaceId))
   }
 
   #read (sessionToken: string): DesignerSession | null {
     const opened = this.#sealer.open(place, `v1.${sessionToken.slice(prefix.length)}`)
     if (opened.kind !== 'opened') return null
-    const [tokenId = '', holders = '', userId = '', siteId = '', workspaceId = '', issuedAt] = opened.text.split(' ')
+    const [tokenId = '', holdersTag = '', userId = '', siteId = '', workspaceId = '', issuedAt] = opened.text.split(' ')
     if (Date.now() >= Number(issuedAt) + this.#maxAge) return null
-    return { tokenId, holders, userId, siteId, workspaceId: workspaceId === '' ? null : workspaceId }
+    return { tokenId, holdersTag, userId, siteId, workspaceId: workspaceId === '' ? null : workspaceId }
   }
 }
 

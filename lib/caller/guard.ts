@@ -5,6 +5,7 @@ import type { AnyReply, AnyRequest } from '../http/any-server.ts'
 import { requestedUrl } from '../http/requested-url.ts'
 import { isNavigation, isPrefetch } from '../http/navigation.ts'
 import { isOwnRoute } from '../http/own-route.ts'
+import { privacyHeaders } from '../http/privacy.ts'
 import { redirect } from '../http/redirect.ts'
 import { resolveScope, type Settings } from '../options/resolve.ts'
 import { isScope, type Scope } from '../options/scopes.ts'
@@ -74,7 +75,7 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
     const signIn = user === null ? signInUrl(parts, request, { returnTo, popup: false, resume: 'guard' }) : null
     if (signIn !== null) {
       if (isSamePage(signIn, new URL(returnTo, settings.returnRules.origin).href)) throw userRequired('The sign-in page has a guard that redirects to the sign-in page: remove that guard.')
-      redirect(reply.header('cache-control', 'no-store').header('referrer-policy', 'no-referrer'), signIn, 302)
+      redirect(reply.headers(privacyHeaders), signIn, 302)
       return 'answered'
     }
     redirect(reply, await beginAuthorization(parts, request, reply, { trigger: 'guard', returnTo, scope: requested }), 302)
@@ -113,7 +114,8 @@ export function createGuard (parts: GuardParts, options: RequireTokenOptions): R
   function guard (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void
   function guard (request: FastifyRequest, reply: FastifyReply, ...more: unknown[]): Promise<void> | undefined {
     const [done] = more
-    // `preValidation` and `preHandler` pass (request, reply, done). Other arguments come from a hook of another kind.
+    // `preValidation` and `preHandler` pass (request, reply, done), and an app that awaits the guard passes (request, reply). Any
+    // other arguments come from a hook of another kind.
     if (isFunction(reply) || more.length > 1) return refuseMisplaced(request, [reply, ...more])
     if (!isFunction(done)) return guardAwaited(request, reply)
     if (passes(request, reply) || isOwnRoute(request)) return done()

@@ -30,7 +30,7 @@ export function readWebhook (request: FastifyRequest, payload: Readable, done: (
   })
 }
 
-/** Removes the body of a request from `bodies` and returns it. A request without a body has none there: Fastify calls no parser for it. */
+/** Removes the body of a request from `bodies` and returns it. Without one, returns an empty body: Fastify calls no parser for a request without a body. */
 function takeBody (request: FastifyRequest): CollectedBody {
   const body = bodies.get(request) ?? Buffer.alloc(0)
   bodies.delete(request)

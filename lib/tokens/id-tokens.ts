@@ -104,7 +104,7 @@ export class IdTokens {
       const verdict = await this.#ask(candidate, request, candidates, deadline, endTry)
       switch (verdict.kind) {
         case 'invalid': throw invalid()
-        case 'rate_limited': throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the token of this site has asked too often. This is usually temporary: try again later.')
+        case 'rate_limited': throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the app\'s token for this site was used too often. This is usually temporary: try again later.')
         case 'inaccessible': break
         case 'dead':
           dead.add(candidate)
@@ -133,6 +133,7 @@ export class IdTokens {
     const known = this.#good.get(key)
     if (known === undefined || Date.now() - known.answeredAt >= goodFor) return null
     const { user, workspaceId } = known
+    // If the token named the site then and opens only the workspace now, Webflow must confirm again that the token opens the site.
     const token = candidates.tokens.find(({ record }) => hashOf(record.accessToken) === known.tokenHash)
     return token !== undefined && (workspaceId !== null || candidates.workspaceId === null) ? { user, siteId, workspaceId, token } : null
   }

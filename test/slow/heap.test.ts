@@ -9,7 +9,7 @@ import { findRedis, startRedis } from '../support/redis-server.ts'
 
 const beforeStore = 3000
 
-t.test('a heap snapshot holds the token, the code and the state of what is under way, and nothing of what is done', async (t) => {
+t.test('a heap snapshot holds the token, the code and the state of requests under way, and nothing of finished ones', async (t) => {
   if (findRedis() === null) {
     t.comment('no redis-server on PATH: heap snapshots were left out')
     t.not(process.env.REQUIRE_REDIS, '1', 'a redis-server is not required')
