@@ -3,8 +3,7 @@ import { isObject, parseJson } from '../collections/json.ts'
 import { isError, readMember, toError } from '../errors.ts'
 import { gateOf, lastSentThrough, openGate } from '../http/reply-gate.ts'
 import { answerFailure } from './failure.ts'
-import type { Parts } from './parts.ts'
-import type { Route } from './popup.ts'
+import type { Parts, Route } from './parts.ts'
 
 type Handler = (parts: Parts, request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
 

@@ -6,7 +6,8 @@ import { sendPage, type Page } from '../http/page.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
 import { runAnsweringHook } from './answering-hook.ts'
-import { flowOf, isPopup, popupNews, type FlowParts, type Route } from './popup.ts'
+import type { Route } from './parts.ts'
+import { flowOf, isPopup, popupNews, type FlowParts } from './popup.ts'
 
 interface Words {
   title: string

@@ -13,6 +13,9 @@ import type { Introspector } from '../tokens/introspector.ts'
 import type { WebflowClient } from '../webflow/client.ts'
 import type { TokenChecks } from '../webflow/token-checks.ts'
 
+/** The routes of the plugin. */
+export type Route = 'authorize' | 'callback' | 'revoke' | 'webhook' | 'designer'
+
 /** The parts of one instance of the plugin. Each function takes from it only the parts that it needs. */
 export interface Parts {
   settings: Settings

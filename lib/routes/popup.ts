@@ -5,9 +5,7 @@ import { asksForPopup, type PopupMessage, type PopupNews } from '../http/popup.t
 import { readOnce, readQuery } from '../http/query.ts'
 import { redirect } from '../http/redirect.ts'
 import type { Settings } from '../options/resolve.ts'
-
-/** The routes of the plugin. */
-export type Route = 'authorize' | 'callback' | 'revoke' | 'webhook' | 'designer'
+import type { Route } from './parts.ts'
 
 /** The parts of the plugin that find the flow of a callback. */
 export interface FlowParts {
