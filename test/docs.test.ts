@@ -30,6 +30,12 @@ const preambles: Readonly<Record<string, string>> = {
     'const fastify = Fastify()',
     'declare const options: WebflowOAuthOptions',
     'declare function currentUser (request: FastifyRequest): Promise<{ id: string } | null>'
+  ].join('; '),
+  // For whole programs, which make the instance themselves.
+  options: [
+    'import type { FastifyRequest } from \'fastify\'',
+    'import webflowOAuth, { type WebflowOAuthOptions } from \'fastify-webflow-oauth\'',
+    'declare const options: WebflowOAuthOptions'
   ].join('; ')
 }
 

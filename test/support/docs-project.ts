@@ -14,7 +14,7 @@ export function createDocsProject (programs: Record<string, string>): string {
     'package.json': JSON.stringify({ private: true, type: 'module' }),
     'tsconfig.json': JSON.stringify({
       extends: join(root, 'test/tsconfig.json'),
-      compilerOptions: { rootDir: root, noUnusedLocals: false, allowJs: true, noPropertyAccessFromIndexSignature: false },
+      compilerOptions: { rootDir: root, noUnusedLocals: false, allowJs: true, noPropertyAccessFromIndexSignature: false, experimentalDecorators: true },
       include: [],
       files: Object.keys(programs)
     }),

@@ -26,6 +26,12 @@ export class Visitor {
   /** Every URL that was asked for, oldest first. */
   readonly trail: string[] = []
   page: Page = { url: 'about:blank', status: 0, headers: {}, html: '', text: '' }
+  readonly #headers: Record<string, string>
+
+  /** With `reconnects` each request has a connection of its own, so that any of several workers may get it. */
+  constructor ({ reconnects = false }: { reconnects?: boolean } = {}) {
+    this.#headers = reconnects ? { connection: 'close' } : {}
+  }
 
   /** Opens a URL as if it were typed in. */
   async open (url: string): Promise<Page> {
@@ -66,6 +72,7 @@ export class Visitor {
       const { statusCode, headers, body } = await request(url, {
         method: visit.method,
         headers: {
+          ...this.#headers,
           ...visit.script
             ? { accept: '*/*', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }
             : { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' },

@@ -42,7 +42,8 @@ function transpile (url, source) {
   const ts = require('typescript')
   const { outputText, sourceMapText } = ts.transpileModule(source, {
     fileName: fileURLToPath(url),
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true, sourceMap: true }
+    // The decorators of NestJS, in the documentation, are the experimental ones.
+    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true, sourceMap: true, experimentalDecorators: true }
   })
   const map = JSON.stringify({ ...JSON.parse(sourceMapText), sources: [url] })
   return outputText.replace(/\/\/# sourceMappingURL=.*\s*$/, `//# sourceMappingURL=data:application/json;base64,${Buffer.from(map).toString('base64')}\n`)
