@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -496,23 +497,59 @@ t.test('the app with users of its own', async (t) => {
   })
 })
 
-t.test('the example with metrics counts flows and times calls', async (t) => {
-  const { home, env } = await startWebflow(t, credentials)
+t.test('the example with metrics', async (t) => {
+  const { webflow, home, env } = await startWebflow(t, credentials)
   await startExample(t, 'examples/metrics.ts', { env, up: listening })
   const visitor = new Visitor()
-  await visitor.open(`${home}/webflow/authorize`)
-  const page = await visitor.press('Approve')
-  t.equal(page.url, `${home}/metrics`)
+  t.equal((await connectAt(home, visitor)).url, `${home}/metrics`)
   await new Visitor().open(`${home}/webflow/callback?state=forged&code=forged`)
-  const { html } = await visitor.open(`${home}/metrics`)
-  for (const line of [
-    'webflow_flows_started_total{trigger="authorize"} 1',
-    'webflow_flows_ended_total{outcome="connected",code="",reason=""} 1',
-    'webflow_flows_ended_total{outcome="failed",code="WEBFLOW_OAUTH_STATE_INVALID",reason="malformed"} 1',
-    'webflow_call_seconds_count{call="exchange",outcome="issued"} 1'
-  ]) t.ok(html.includes(`${line}\n`), line)
-  const [, seconds = ''] = /webflow_call_seconds_sum\{call="exchange",outcome="issued"\} (\S+)/.exec(html) ?? []
-  t.ok(Number(seconds) > 0 && Number(seconds) < 10, 'in seconds')
+  webflow.fail('revoke', { status: 503 })
+  for (let tries = 0; tries < 2; tries++) await (await fetch(`${home}/webflow/revoke`, { method: 'POST', headers: visitor.cookiesFor(home) })).text()
+  const { html: scraped } = await visitor.open(`${home}/metrics`)
+
+  t.test('counts flows and times calls', async (t) => {
+    for (const line of [
+      'webflow_flows_started_total{trigger="authorize"} 1',
+      'webflow_flows_started_total{trigger="install"} 0',
+      'webflow_flows_ended_total{outcome="connected",code="",reason=""} 1',
+      'webflow_flows_ended_total{outcome="failed",code="WEBFLOW_OAUTH_STATE_INVALID",reason="malformed"} 1',
+      'webflow_call_seconds_count{call="exchange",outcome="issued",code=""} 1',
+      'webflow_call_seconds_count{call="revoke",outcome="failed",code="WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE"} 1',
+      'webflow_call_seconds_count{call="revoke",outcome="revoked",code=""} 1'
+    ]) t.ok(scraped.includes(`${line}\n`), line)
+    const [, seconds = ''] = /webflow_call_seconds_sum\{call="exchange",outcome="issued",code=""\} (\S+)/.exec(scraped) ?? []
+    t.ok(Number(seconds) > 0 && Number(seconds) < 10, 'in seconds')
+  })
+
+  t.test('has a dashboard that asks for metrics, labels and values that it exports, and leaves none out', async (t) => {
+    // Each series as the names and values of its labels: `webflow_disconnects_total`, `reason`, `revoked`.
+    const exported = new Map<string, Set<string>>()
+    for (const [, metric = '', labels = ''] of scraped.matchAll(/^(\w+)\{(.*)\} /gm)) {
+      const known = exported.get(metric) ?? new Set()
+      for (const [pair, label = ''] of labels.matchAll(/(\w+)="[^"]*"/g)) known.add(label).add(pair)
+      exported.set(metric, known)
+    }
+    const used = new Set<string>()
+    const dashboard: { panels: Array<{ title: string, targets?: Array<{ expr: string, legendFormat: string }> }> } = JSON.parse(await readFile(new URL('../examples/grafana-dashboard.json', import.meta.url), 'utf8'))
+    const targets = dashboard.panels.flatMap(({ title, targets = [] }) => targets.map((target) => ({ title, ...target })))
+    t.ok(targets.length > 10)
+    for (const { title, expr, legendFormat } of targets) {
+      const [, by = ''] = /\bby \(([^)]*)\)/.exec(expr) ?? []
+      const labels = by.split(', ').filter(Boolean)
+      for (const [, label = ''] of legendFormat.matchAll(/\{\{(\w+)\}\}/g)) t.ok(labels.includes(label), `${title}: the legend shows a label that the expression keeps`)
+      const metrics = [...expr.matchAll(/(webflow_\w+)(?:\{([^}]*)\})?/g)]
+      t.ok(metrics.length > 0, title)
+      for (const [, metric = '', matchers = ''] of metrics) {
+        const known = exported.get(metric) ?? new Set()
+        const wanted = [...labels, ...[...matchers.matchAll(/(\w+)!?="[^"]*"/g)].map(([pair]) => pair.replace('!=', '='))]
+        t.equal(matchers.replace(/\w+!?="[^"]*"(?:, )?/g, ''), '', `${title}: every matcher is understood`)
+        t.strictSame(wanted.filter((name) => !known.has(name)), [], `${title}: ${metric}`)
+        for (const name of ['', ...wanted]) used.add(`${metric.replace(/_(?:bucket|count|sum)$/, '')} ${name.replace(/=.*/, '')}`)
+      }
+    }
+    const offered = [...exported].flatMap(([metric, labels]) => ['', ...labels].filter((label) => !label.includes('=')).map((label) => `${metric.replace(/_(?:bucket|count|sum)$/, '')} ${label}`))
+    t.strictSame([...used].sort(), [...new Set(offered)].sort())
+  })
 })
 
 t.test('the example with traces prints a span for each call', async (t) => {

@@ -63,6 +63,11 @@ export class Visitor {
     return this.#go(new URL(path, this.page.url).href, { method, from: this.page.url, script: true })
   }
 
+  /** The header by which a program takes this person's cookies along. */
+  cookiesFor (url: string): { cookie: string } {
+    return { cookie: [...this.#cookies.get(new URL(url).hostname) ?? []].map((pair) => pair.join('=')).join('; ') }
+  }
+
   async #go (url: string, visit: Visit): Promise<Page> {
     for (let redirects = 0; redirects < 10; redirects++) {
       this.trail.push(url)
@@ -77,7 +82,7 @@ export class Visitor {
             ? { accept: '*/*', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' }
             : { accept: 'text/html', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' },
           'sec-fetch-site': visit.from === undefined ? 'none' : new URL(visit.from).origin === new URL(url).origin ? 'same-origin' : 'cross-site',
-          cookie: [...jar].map((pair) => pair.join('=')).join('; '),
+          ...this.cookiesFor(url),
           ...(visit.body !== undefined && { 'content-type': 'application/x-www-form-urlencoded' })
         },
         body: visit.body ?? null,
