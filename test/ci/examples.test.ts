@@ -530,7 +530,7 @@ t.test('the example with metrics', async (t) => {
       exported.set(metric, known)
     }
     const used = new Set<string>()
-    const dashboard: { panels: Array<{ title: string, targets?: Array<{ expr: string, legendFormat: string }> }> } = JSON.parse(await readFile(new URL('../examples/grafana-dashboard.json', import.meta.url), 'utf8'))
+    const dashboard: { panels: Array<{ title: string, targets?: Array<{ expr: string, legendFormat: string }> }> } = JSON.parse(await readFile(new URL('../../examples/grafana-dashboard.json', import.meta.url), 'utf8'))
     const targets = dashboard.panels.flatMap(({ title, targets = [] }) => targets.map((target) => ({ title, ...target })))
     t.ok(targets.length > 10)
     for (const { title, expr, legendFormat } of targets) {
