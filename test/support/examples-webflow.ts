@@ -28,7 +28,7 @@ export async function startWebflow (t: Test, credentials: Credentials, behavior:
   const port = await freePort()
   const home = `http://localhost:${port}`
   const redirectUri = `${home}/webflow/callback`
-  const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read'] }, behavior })
+  const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read', 'authorized_user:read'] }, behavior })
   t.teardown(() => webflow.close())
   const url = await webflow.listen()
   return {
