@@ -6,7 +6,7 @@ import type {} from '@fastify/swagger'
 import type {} from '@fastify/under-pressure'
 import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import { WebSocket } from 'undici'
+import { request, WebSocket } from 'undici'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
 import { createSimulator, type Simulator } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, startWebflow } from '../support/app.ts'
@@ -15,7 +15,7 @@ import { findChromium, newPerson, startChromium } from '../support/chromium.ts'
 import { Visitor } from '../support/examples-visitor.ts'
 import { freePort } from '../support/free-port.ts'
 import { recordingLogger, rememberSecrets } from '../support/logs.ts'
-import { read } from '../support/readme-project.ts'
+import { read, type Program } from '../support/readme-project.ts'
 import { findRedis, startRedis } from '../support/redis-server.ts'
 import { runHere, runProgram, snippetsUnder, type Surroundings } from '../support/snippets.ts'
 
@@ -284,6 +284,18 @@ async function startSurroundings (t: Test, mount = '') {
   return { port, home, redirectUri, webflow, options: { ...baseOptions(webflow), redirectUri } }
 }
 
+/** What every host of the plugin has to pass on as it is: the bytes of a webhook, and the form of a person who disconnects. */
+async function disconnectsAndHearsWebhooks (t: Test, home: string, webflow: Simulator, visitor: Visitor, program: Program): Promise<void> {
+  t.match(await webflow.deliver(`${home}/webflow/webhook`, { triggerType: 'form_submission', payload: { text: 'ä ✓' } }), { statusCode: 200 })
+  await program.prints(/webhook: form_submission/)
+  t.match(await webflow.deliver(`${home}/webflow/webhook`, { triggerType: 'forged', payload: {} }, { secret: 'x'.repeat(64) }), { statusCode: 401 })
+  const headers = { ...visitor.cookiesFor(home), ...navigation, 'sec-fetch-site': 'same-origin', 'content-type': 'application/x-www-form-urlencoded' }
+  const revoked = await request(`${home}/webflow/revoke`, { method: 'POST', headers, body: 'a=b' })
+  await revoked.body.dump()
+  t.equal(revoked.statusCode, 303)
+  t.equal(webflow.requests.revoke.length, 1)
+}
+
 /** Asks until the program answers. */
 async function untilUp (url: string, program: { printed: () => string }): Promise<void> {
   for (let tries = 0; tries < 300; tries++) {
@@ -297,8 +309,8 @@ async function untilUp (url: string, program: { printed: () => string }): Promis
 }
 
 t.test('NestJS: a guard for all controllers leads to Webflow and back, and errors keep their status', async (t) => {
-  const { port, home, options } = await startSurroundings(t)
-  const program = runProgram(t, snippetOf('NestJS', { edits: { 3000: String(port) } }), { options })
+  const { port, home, options, webflow } = await startSurroundings(t)
+  const program = runProgram(t, snippetOf('NestJS', { edits: { 3000: String(port) } }), options)
   await untilUp(`${home}${authorizePath}`, program)
   const visitor = new Visitor()
   await visitor.open(`${home}/report`)
@@ -310,11 +322,12 @@ t.test('NestJS: a guard for all controllers leads to Webflow and back, and error
   const refused = await fetch(`${home}/report`)
   t.equal(refused.status, 401)
   t.match(await refused.json(), { statusCode: 401, message: /not connected/i })
+  await disconnectsAndHearsWebhooks(t, home, webflow, visitor, program)
 })
 
 t.test('Express: Fastify under a path leads to Webflow and back to the mounted URL', async (t) => {
-  const { port, home, options } = await startSurroundings(t, '/api')
-  const program = runProgram(t, snippetOf('Express', { edits: { 3000: String(port), 'https://app.example.com/api': home } }), { options })
+  const { port, home, options, webflow } = await startSurroundings(t, '/api')
+  const program = runProgram(t, snippetOf('Express', { edits: { 3000: String(port), 'https://app.example.com/api': home, 'app.listen': `app.use('/parsed', express.json(), (request, response) => fastify.routing(request, response))\napp.listen` } }), options)
   await untilUp(`${home}${authorizePath}`, program)
   const visitor = new Visitor()
   t.match((await visitor.open(`${home}/report`)).text, 'Approve')
@@ -323,13 +336,15 @@ t.test('Express: Fastify under a path leads to Webflow and back to the mounted U
   t.strictSame(JSON.parse(page.text), { scope: ['sites:read', 'cms:read'] })
   t.equal((await fetch(`${home}/report`)).status, 401)
   t.equal((await fetch(`${home.replace('/api', '')}/report`)).status, 404, 'nothing of it is outside the path')
+  await disconnectsAndHearsWebhooks(t, home, webflow, visitor, program)
+  t.match(await webflow.deliver(`${home.replace('/api', '/parsed')}/webflow/webhook`, { triggerType: 'form_submission', payload: {} }), { statusCode: 401 }, 'a body parser before it takes the body away')
 })
 
 if (findRedis() !== null) {
   t.test('Serverless: a function whose instances share a Redis connects, and ends on SIGTERM', async (t) => {
     const redis = await startRedis()
     t.teardown(() => redis.stop())
-    const { port, home, options } = await startSurroundings(t)
+    const { port, home, options, webflow } = await startSurroundings(t)
     // In place of Lambda's runtime: an HTTP server that turns each request into an event of version 2.0, for one instance after the other.
     const runtime = `
       const { createServer } = await import('node:http')
@@ -348,11 +363,12 @@ if (findRedis() !== null) {
         response.end(Buffer.from(answer.body, answer.isBase64Encoded ? 'base64' : 'utf8'))
       }).listen(Number(process.env.PORT))
       process.once('SIGTERM', () => { fastify.ready(() => setTimeout(() => process.exit(0), 400)) })`
-    const start = (port: number) => runProgram(t, `${snippetOf('Serverless')}${runtime}`, { options }, { REDIS_URL: redis.url, PORT: String(port) })
-    const second = await freePort()
-    const instances = [start(port), start(second)]
-    await untilUp(`${home}/webflow/callback`, { printed: () => instances.map((one) => one.printed()).join('') })
-    await untilUp(`http://localhost:${second}/webflow/callback`, { printed: () => instances.map((one) => one.printed()).join('') })
+    const start = (port: number) => runProgram(t, `${snippetOf('Serverless')}${runtime}`, options, { REDIS_URL: redis.url, PORT: String(port) })
+    const first = start(port)
+    const otherPort = await freePort()
+    const second = start(otherPort)
+    await untilUp(`${home}/webflow/callback`, first)
+    await untilUp(`http://localhost:${otherPort}/webflow/callback`, second)
 
     const visitor = new Visitor()
     await visitor.open(`${home}${authorizePath}?returnTo=/report?of=1,2`)
@@ -361,9 +377,10 @@ if (findRedis() !== null) {
     t.strictSame(JSON.parse(page.text), { scope: ['sites:read', 'cms:read'] })
     const denied = await fetch(`${home}${callbackPath}?error=access_denied&error_description=No,%20thanks&state=forged`)
     t.match(await denied.json(), { code: 'WEBFLOW_OAUTH_STATE_INVALID' }, 'a comma does not make two parameters out of one')
-    t.equal((await visitor.open(`http://localhost:${second}/report`)).status, 200, 'the other instance knows the session')
+    t.equal((await visitor.open(`http://localhost:${otherPort}/report`)).status, 200, 'the other instance knows the session')
     t.equal((await new Visitor().open(`${home}/report`)).status, 401)
-    for (const instance of instances) {
+    await disconnectsAndHearsWebhooks(t, home, webflow, visitor, first)
+    for (const instance of [first, second]) {
       instance.kill('SIGTERM')
       t.equal(await instance.exited, 0, instance.printed())
     }
@@ -373,7 +390,7 @@ if (findRedis() !== null) {
     const redis = await startRedis()
     t.teardown(() => redis.stop())
     const { port, home, options } = await startSurroundings(t)
-    const program = runProgram(t, snippetOf('Cluster mode', { edits: { 3000: String(port), 'availableParallelism()': '2' } }), { options }, { REDIS_URL: redis.url })
+    const program = runProgram(t, snippetOf('Cluster mode', { edits: { 3000: String(port), 'availableParallelism()': '2' } }), options, { REDIS_URL: redis.url })
     await untilUp(`${home}/report`, program)
     const visitor = new Visitor({ reconnects: true })
     const ask = async (): Promise<{ worker: number, connected: boolean }> => JSON.parse((await visitor.open(`${home}/report`)).text)

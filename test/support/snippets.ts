@@ -10,8 +10,7 @@ import { read, run, type Program } from './readme-project.ts'
 /** What a snippet of the documentation finds around it. */
 export interface Surroundings {
   options: WebflowOAuthOptions
-  /** Only for snippets that do not make the instance themselves. */
-  fastify?: FastifyInstance
+  fastify: FastifyInstance
   currentUser?: (request: { headers: Record<string, unknown> }) => Promise<{ id: string } | null>
 }
 
@@ -21,7 +20,7 @@ const place = Symbol.for('snippets')
 /** What is put before a snippet, by the name in its comment `<!-- with: name -->`: the same names that its types are checked with. */
 const preambles: Readonly<Record<string, string>> = {
   app: 'import webflowOAuth from \'fastify-webflow-oauth\'; const { fastify, options, currentUser } = globalThis[Symbol.for(\'snippets\')]',
-  options: 'import webflowOAuth from \'fastify-webflow-oauth\'; const { options } = globalThis[Symbol.for(\'snippets\')] ?? { options: JSON.parse(process.env.OPTIONS) }'
+  options: 'import webflowOAuth from \'fastify-webflow-oauth\'; const options = { ...JSON.parse(process.env.OPTIONS), onWebhook: ({ triggerType }) => console.log(\'webhook:\', triggerType) }'
 }
 
 /** The snippets of a page under a heading, as modules that run. */
@@ -46,8 +45,8 @@ export async function runHere (t: Test, text: string, surroundings: Surroundings
   }
 }
 
-/** Runs a snippet that is a whole program, as one. */
-export function runProgram (t: Test, text: string, { options }: Surroundings, env: Record<string, string> = {}): Program {
+/** Runs a snippet that is a whole program, as one. It prints the webhooks that it receives. */
+export function runProgram (t: Test, text: string, options: WebflowOAuthOptions, env: Record<string, string> = {}): Program {
   const folder = t.testdir({ 'snippet.ts': text })
   return run(t, [...loader, join(folder, 'snippet.ts')], { env: { OPTIONS: JSON.stringify(options), ...env } })
 }
