@@ -327,7 +327,7 @@ t.test('NestJS: a guard for all controllers leads to Webflow and back, and error
 
 t.test('Express: Fastify under a path leads to Webflow and back to the mounted URL', async (t) => {
   const { port, home, options, webflow } = await startSurroundings(t, '/api')
-  const program = runProgram(t, snippetOf('Express', { edits: { 3000: String(port), 'https://app.example.com/api': home, 'app.listen': `app.use('/parsed', express.json(), (request, response) => fastify.routing(request, response))\napp.listen` } }), options)
+  const program = runProgram(t, snippetOf('Express', { edits: { 3000: String(port), 'https://app.example.com/api': home, 'app.listen': 'app.use(\'/parsed\', express.json(), (request, response) => fastify.routing(request, response))\napp.listen' } }), options)
   await untilUp(`${home}${authorizePath}`, program)
   const visitor = new Visitor()
   t.match((await visitor.open(`${home}/report`)).text, 'Approve')
