@@ -10,6 +10,9 @@ import t, { type Test } from 'tap'
 import { SqliteStore, type SqliteStatement, type SqliteStoreOptions } from '../stores/sqlite.ts'
 import { assertNothingLeaked, connect, createApp, startWebflow } from './support/app.ts'
 import { Browser } from './support/browser.ts'
+import { startExample } from './support/examples-process.ts'
+import { Visitor } from './support/examples-visitor.ts'
+import { freePort } from './support/free-port.ts'
 import { loader, root, spawnNode } from './support/node-process.ts'
 import { hasNodeSqlite, openDatabase, provideSqlite, rowsOf, type TestDatabase } from './support/sqlite.ts'
 import { testStore } from './support/strict-store-tests.ts'
@@ -614,6 +617,26 @@ if (hasNodeSqlite) {
       t.ok(lines.length > 20)
       const store = open(t, { path })
       t.strictSame(await store.getMany(lines), lines.map((key) => `${key} `.repeat(200)))
+    })
+
+    t.test('the demo remembers a visitor over a restart', async (t) => {
+      const env = { PORT: String(await freePort()), DEMO_FOLDER: newFolder(t) }
+      const start = () => startExample(t, 'examples/demo/main.ts', { env, up: /^Open (http:\S+)/m })
+      const visitor = new Visitor()
+      const before = await start()
+      await visitor.open(before.found)
+      await visitor.click('Connect Webflow')
+      t.match((await visitor.press('Approve')).text, 'Connected Your Webflow sites')
+      t.equal(await before.stop(), 0)
+
+      const after = await start()
+      const page = await visitor.open(after.found)
+      t.match(page.text, /Connected Your Webflow sites .*Difference Engine/)
+      t.match(page.text, 'Tokens are kept in a file')
+      await after.printed(/^Tokens are kept in \/.*\.db$/m)
+      t.match((await visitor.press('Disconnect')).text, 'Webflow is disconnected')
+      t.equal(await after.stop(), 0)
+      t.match(after.output.stderr, /^$/)
     })
 
     t.test('many processes may open a new file at once', async (t) => {
