@@ -62,8 +62,8 @@ async function start (): Promise<void> {
   if (remembers && simulator !== undefined) await restoreTokens(app, simulator)
   await app.listen({ port, host: 'localhost' })
   const { origin } = new URL(registration.redirectUri)
-  console.log(`Open ${origin}${free === null ? ` (port ${wanted} is taken)` : ''}`)
   if (redis === null) console.log(remembers ? `Tokens are kept in ${path}` : 'Tokens are kept in memory: with Node 22.13 or later, the demo remembers you over a restart')
+  console.log(`Open ${origin}${free === null ? ` (port ${wanted} is taken)` : ''}`)
 }
 
 /** Finds the app that the environment names, or registers one with a Webflow on this machine. */

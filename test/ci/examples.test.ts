@@ -225,7 +225,7 @@ t.test('the demo', async (t) => {
   })
 
   t.test('prints nothing but the URL and where tokens are kept', async (t) => {
-    t.equal(demo.output.stdout, `Open ${home}\n${kept}\n`)
+    t.equal(demo.output.stdout, `${kept}\nOpen ${home}\n`)
     t.equal(demo.output.stderr, '')
   })
 
@@ -252,7 +252,7 @@ t.test('the demo', async (t) => {
 
   t.test('ends cleanly', async (t) => {
     t.equal(await demo.stop(), 0)
-    t.equal(demo.output.stdout, `Open ${home}\n${kept}\n`)
+    t.equal(demo.output.stdout, `${kept}\nOpen ${home}\n`)
     const complaints = demo.output.stderr.trim().split('\n').map((line) => String(JSON.parse(line).msg))
     t.match(complaints, [/^Webflow did not list the sites: Status code: 503/, 'webflow-oauth: a request failed'], 'and has logged the outage alone')
     t.equal(complaints.length, 2)
@@ -268,7 +268,7 @@ t.test('the demo talks to the real Webflow when the environment has credentials'
 t.test('the demo takes another port when 3000 is taken, and asks the real Webflow', async (t) => {
   await holdPort3000(t)
   const demo = await startExample(t, 'examples/demo/main.ts', { env: { DEMO_FOLDER: t.testdir(), ...credentials }, up: opened })
-  t.match(demo.output.stdout, /^Open http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\nTokens are kept .*\n$/)
+  t.match(demo.output.stdout, /^Tokens are kept .*\nOpen http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
   const { body } = await request(demo.found)
   const page = await body.text()
   t.match(page, 'This talks to the real Webflow')
