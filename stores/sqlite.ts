@@ -86,14 +86,14 @@ export class SqliteStore implements TokenStore {
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {
     const { expiresAt, tags = [] } = options
     assertExpiresAt(expiresAt)
-    const row = [encode(key), encode(value), JSON.stringify(tags.map(encode)), expiresAt] as const
+    const row = [encode(value), JSON.stringify(tags.map(encode)), expiresAt] as const
     const condition = options.if
     return await this.#write((statements) => {
       const now = Date.now()
       dropExpired(statements, now)
-      if (condition === undefined) return statements.set.run(...row)
-      if (condition === null) return statements.setIfUnknown.run(...row, now)
-      return statements.setIfEqual.run(...row, now, encode(condition))
+      if (condition === undefined) return statements.set.run(encode(key), ...row)
+      if (condition === null) return statements.setIfUnknown.run(encode(key), ...row, now)
+      return statements.setIfEqual.run(...row, encode(key), now, encode(condition))
     })
   }
 
@@ -116,7 +116,7 @@ export class SqliteStore implements TokenStore {
     assertCursor(cursor, /^\d{1,16}$/)
     const size = Math.min(limit, LARGEST_PAGE)
     // One row more than the page shows whether there is a next page.
-    const rows = await this.#call(({ find }) => find.all(encode(tag), Number(cursor), Date.now(), size + 1).map(valuesOf))
+    const rows = await this.#call(({ find }) => find.all(Date.now(), encode(tag), Number(cursor), size + 1).map(valuesOf))
     const page = rows.slice(0, size)
     return {
       keys: page.flatMap(([, key, isLiving]) => Number(isLiving) === 1 ? [decode(key)] : []),

@@ -6,7 +6,7 @@ import type { OwnDatabase, SqliteStatement } from '../../stores/sqlite-database.
 
 /** A connection with what the tests use besides. */
 export interface TestDatabase extends OwnDatabase {
-  readonly isTransaction: boolean
+  readonly isTransaction?: boolean
 }
 
 // As `import` it has no named exports that Node would find.
