@@ -39,7 +39,6 @@ const LARGEST_PAGE = 1000
  * A promise rejects with an error that says what is wrong with the file: it is locked, read-only, full, damaged.
  * It starts no timers but for a locked file: expired rows are dropped when something else is written.
  */
-// There is no `getSync`: SQLite may have to read from the disk, and `getSync` must not wait for a disk.
 export class SqliteStore implements TokenStore {
   readonly #database: SqliteDatabase
   /** The connection that `close` must close. Null if it is the app's, or closed. */
@@ -69,6 +68,7 @@ export class SqliteStore implements TokenStore {
     }
   }
 
+  // There is no `getSync`: SQLite may have to read from the disk, and `getSync` must never wait for a disk.
   /** Resolves with the value, or with null when the key is unknown or expired. */
   async get (key: string): Promise<string | null> {
     return await this.#call(({ get }) => read(get, key))
