@@ -3,7 +3,7 @@ import { dts } from 'rollup-plugin-dts'
 import ts from 'typescript'
 
 // Each entry point becomes one file, with its map and its declarations.
-const entries = ['lib/index', 'lib/simulator/index', 'lib/simulator/bin', 'stores/memory', 'stores/redis', 'stores/conformance']
+const entries = ['lib/index', 'lib/simulator/index', 'lib/simulator/bin', 'stores/memory', 'stores/redis', 'stores/sqlite', 'stores/conformance']
 // Imported from their own file instead of being copied into others, so that a class is the same wherever it is imported from.
 const shared = new Map([
   ['stores/memory.ts', 'stores/memory'],

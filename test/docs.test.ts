@@ -292,6 +292,13 @@ t.test('the simulator is described in full', (t) => {
   t.end()
 })
 
+t.test('every code of SqliteStore has its row', (t) => {
+  const codes = ['stores/sqlite.ts', 'stores/sqlite-database.ts', 'stores/sqlite-failure.ts'].flatMap((file) => names(read(file), /'(SQLITE_[A-Z_]+)'/g))
+  const rows = rowsOf(sectionOf(read('docs/stores.md'), 'A file, by SqliteStore')).flatMap(({ names }) => names).filter((name) => name.startsWith('SQLITE_'))
+  t.strictSame(rows.sort(), [...new Set(codes)].sort())
+  t.end()
+})
+
 t.test('every warning at start-up has its row', (t) => {
   const warnings = read('lib/options/warnings.ts').match(/lines\.push\(|return `/g)
   t.equal(sectionOf(read('docs/observing.md'), 'Warnings at start-up').match(/^\| (?!Warning )/gm)?.length, warnings?.length)

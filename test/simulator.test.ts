@@ -637,6 +637,18 @@ t.test('installing and uninstalling at Webflow', async (t) => {
     t.equal((await get('/v2/sites', ended)).status, 401)
     t.equal((await get('/v2/sites', alive)).status, 200)
   })
+
+  t.test('restoreToken makes a token valid that an earlier simulator has issued', async (t) => {
+    const earlier = await start(t)
+    const [first, second] = [await earlier.connect(), await earlier.connect()]
+    const { webflow, get } = await start(t)
+    t.equal((await get('/v2/sites', first)).status, 401)
+    webflow.restoreToken(first)
+    webflow.restoreToken(first, { scope: [] })
+    t.equal((await get('/v2/sites', first)).status, 200, 'with its first scope')
+    t.equal((await get('/v2/sites', second)).status, 401)
+    t.throws(() => webflow.restoreToken(second, { clientId: 'unknown' }), TypeError)
+  })
 })
 
 t.test('switches', async (t) => {

@@ -4,11 +4,21 @@ import Fastify from 'fastify'
 import webflowOAuth, { MemoryStore, WebflowOAuthError, webflowOAuth as named } from 'fastify-webflow-oauth'
 import { MemoryStore as FromSubpath } from 'fastify-webflow-oauth/stores/memory'
 import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
+import { SqliteStore } from 'fastify-webflow-oauth/stores/sqlite'
 import { createSimulator } from 'fastify-webflow-oauth/simulator'
 
 assert.equal(webflowOAuth, named)
 assert.equal(MemoryStore, FromSubpath)
 assert.equal(typeof RedisStore, 'function', 'the Redis store loads without ioredis')
+// node:sqlite is there from Node 22.13 on.
+const openSqlite = async () => {
+  const store = new SqliteStore({ path: ':memory:' })
+  assert.equal(await store.set('key', 'value', { expiresAt: Date.now() + 60_000, if: null }), true)
+  assert.equal(await store.get('key'), 'value')
+  store.close()
+}
+if (process.getBuiltinModule('node:sqlite')) await openSqlite()
+else await assert.rejects(openSqlite, { code: 'SQLITE_STORE_NEEDS_NODE' })
 
 const app = { clientId: 'a'.repeat(64), clientSecret: 'b'.repeat(64), redirectUris: ['http://localhost/webflow/callback'], scope: ['sites:read'] }
 const webflow = createSimulator({ app })

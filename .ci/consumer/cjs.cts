@@ -5,6 +5,7 @@ import plugin = require('fastify-webflow-oauth')
 import simulator = require('fastify-webflow-oauth/simulator')
 import conformance = require('fastify-webflow-oauth/stores/conformance')
 import redis = require('fastify-webflow-oauth/stores/redis')
+import sqlite = require('fastify-webflow-oauth/stores/sqlite')
 
 const fastify = Fastify.fastify()
 fastify.register(plugin.default, { clientId: 'a', clientSecret: 'b', redirectUri: 'https://app.example.com/webflow/callback', scope: ['sites:read'], secret: '0'.repeat(32) })
@@ -14,6 +15,7 @@ fastify.get('/', async (request) => {
 })
 assert.equal(plugin.default, plugin.webflowOAuth)
 assert.equal(typeof redis.RedisStore, 'function')
+assert.equal(typeof sqlite.SqliteStore, 'function')
 assert.equal(typeof simulator.createSimulator, 'function')
 assert.ok(conformance.storeTests({ createStore: () => new plugin.MemoryStore() }).length > 20)
 fastify.inject('/').then(({ body }) => {

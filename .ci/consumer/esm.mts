@@ -1,5 +1,6 @@
 // What somebody writes who has installed the package: compiled by `.ci/matrix` against its declarations, under several
 // versions of TypeScript, Fastify and ioredis. Each `@ts-expect-error` is a mistake that the types have to find.
+import { DatabaseSync } from 'node:sqlite'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
@@ -11,11 +12,18 @@ import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oau
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
 import { MemoryStore as FromSubpath } from 'fastify-webflow-oauth/stores/memory'
 import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
+import { SqliteStore, type SqliteDatabase } from 'fastify-webflow-oauth/stores/sqlite'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 function assertType<T extends true> (): T | undefined { return undefined }
 
 const stores: TokenStore[] = [new RedisStore({ client: new Redis() }), new RedisStore({ client: new Cluster([]), keyPrefix: 'a:' }), new RedisStore({ client: new Redis(), nearCache: { maxAge: 500 } }), new MemoryStore(), new FromSubpath({ maxEntries: 5 })]
+const connection: SqliteDatabase = new DatabaseSync(':memory:')
+stores.push(new SqliteStore({ path: './tokens.db' }), new SqliteStore({ database: connection }))
+// @ts-expect-error neither a path nor a database
+stores.push(new SqliteStore({}))
+// @ts-expect-error both of them
+stores.push(new SqliteStore({ path: './tokens.db', database: connection }))
 const options: WebflowOAuthOptions = {
   // Strings from the environment may be undefined, and are checked at `register`.
   clientId: process.env['ID'],

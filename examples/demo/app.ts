@@ -2,6 +2,7 @@ import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { WebflowClient, WebflowError, WebflowTimeoutError, type Webflow } from 'webflow-api'
 import webflowOAuth, { type TokenStore, type WebflowToken } from 'fastify-webflow-oauth'
 import type { Simulator } from 'fastify-webflow-oauth/simulator'
+import { SqliteStore } from 'fastify-webflow-oauth/stores/sqlite'
 import type { Html } from './html.ts'
 import { connectedPage, disconnectedPage, errorPage, failedPage, goodbyePage, headers, type Surroundings } from './pages.ts'
 
@@ -29,7 +30,7 @@ type SiteList =
 
 /** Builds the demo: a page to connect, one that lists the sites, and one for everything that can go wrong. */
 export async function createDemo ({ simulator, ...options }: DemoOptions): Promise<FastifyInstance> {
-  // Standard output is for the one line with the URL. Browsers keep connections open that nobody should wait for.
+  // Standard output is for the URL, and for where tokens are kept. Browsers keep connections open that nobody should wait for.
   const app = Fastify({ logger: { level: 'warn', stream: process.stderr }, forceCloseConnections: true })
 
   await app.register(webflowOAuth, {
@@ -44,7 +45,7 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
 
   const surroundings: Surroundings = {
     redirectUri: options.redirectUri,
-    store: options.store === undefined ? 'in memory' : 'in Redis',
+    store: options.store === undefined ? 'in memory' : options.store instanceof SqliteStore ? 'in a file' : 'in Redis',
     simulator: simulator === undefined ? null : { url: simulator.url, installUrl: `${simulator.url}/install/${options.clientId}` }
   }
 

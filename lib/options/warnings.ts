@@ -26,7 +26,7 @@ function findHazards (fastify: FastifyInstance, settings: Settings, options: Web
   const lines: string[] = []
 
   if (options.store === undefined && isProduction) {
-    lines.push('tokens are kept in memory and are lost when this process ends: set `store` to a RedisStore in production')
+    lines.push('tokens are kept in memory and are lost when this process ends: set `store` to a RedisStore, or on one machine to a SqliteStore')
   }
   if (!secure && (speaksTls || isProduction)) {
     lines.push(`\`redirectUri\` is ${new URL(redirectUri).origin}${pathname} though ${speaksTls ? 'this server speaks https' : 'NODE_ENV is production'}: browsers on other machines cannot reach it, and cookies are neither \`Secure\` nor \`__Host-\`. Set \`redirectUri\` to the public https URL, and register that URL with Webflow`)

@@ -27,12 +27,16 @@ export interface AccessToken {
   readonly expiresAt: number
 }
 
-/** A user's consent. A code is issued for it. */
-export interface Consent {
+/** What a user has approved. */
+export interface Approved {
   readonly user: User
   readonly app: App
   readonly scope: readonly string[]
   readonly selection: Selection
+}
+
+/** A user's consent. A code is issued for it. */
+export interface Consent extends Approved {
   readonly redirectUri: string
   /** Whether the authorization request named the redirect URI. If it did, the token request must name it again. */
   readonly redirectUriSent: boolean
@@ -93,6 +97,11 @@ export class Authorizations {
     return { kind: 'token', token: code.token }
   }
 
+  /** Makes a token valid that another simulator has issued. Does nothing if the token is known. */
+  restore (approved: Approved, value: string): void {
+    if (!this.#tokens.has(value)) this.#add(this.#widenGrant(approved), approved.scope, value)
+  }
+
   /** Finds a token; undefined when it is unknown, ended or expired. */
   find (value: string): AccessToken | undefined {
     const token = this.#tokens.get(value)
@@ -121,7 +130,7 @@ export class Authorizations {
   }
 
   #issue (code: AuthorizationCode): AccessToken {
-    const { behavior, now } = this.#config
+    const { behavior } = this.#config
     // The grant may have ended since the consent, because its last token was revoked. In that case it is created again.
     const grant = this.#widenGrant(code)
     const [earlier] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
@@ -132,12 +141,17 @@ export class Authorizations {
     if (behavior.repeatedAuthorization === 'new-ends-old') {
       for (const token of grant.tokens) this.#end(token)
     }
+    return this.#add(grant, code.scope, hex(32))
+  }
+
+  #add (grant: Grant, scope: readonly string[], value: string): AccessToken {
+    const { behavior, now } = this.#config
     const createdAt = now()
     const token: AccessToken = {
       id: hex(12),
-      value: hex(32),
+      value,
       grant,
-      scope: new Set(code.scope),
+      scope: new Set(scope),
       createdAt,
       lastUsedAt: createdAt,
       expiresAt: behavior.expiresIn === null ? Infinity : createdAt + behavior.expiresIn * 1000
@@ -147,7 +161,7 @@ export class Authorizations {
     return token
   }
 
-  #widenGrant ({ user, app, scope, selection }: Consent): Grant {
+  #widenGrant ({ user, app, scope, selection }: Approved): Grant {
     const grant = this.grantOf(user, app) ??
       { id: hex(12), createdAt: this.#config.now(), user, app, scope: new Set(), siteIds: new Set(), workspaceIds: new Set(), tokens: new Set() }
     for (const name of scope) grant.scope.add(name)

@@ -13,7 +13,7 @@ import { isOfOtherRegion, siteOrigin } from './regions.ts'
 import { RequestRecorder } from './requests.ts'
 import type { RecordedRequests } from './requests.ts'
 import { defaultSelection } from './selection.ts'
-import type { SitesOrWorkspace } from './selection.ts'
+import type { Selection, SitesOrWorkspace } from './selection.ts'
 import { createServer } from './server.ts'
 import type { Webflow } from './webflow.ts'
 import { deliver } from './webhook.ts'
@@ -57,6 +57,12 @@ export interface Simulator {
   uninstall (clientId?: string): void
   /** Ends one token without telling the app. Returns whether the token was still valid. */
   revokeToken (accessToken: string): boolean
+  /**
+   * Makes an access token valid that an earlier simulator has issued, so that an app that kept the token stays connected when
+   * both start again. `user` defaults to the signed-in user, `clientId` to that of the first app, `scope` to that of the app,
+   * and what is picked to the first site.
+   */
+  restoreToken (accessToken: string, options?: SitesOrWorkspace & { readonly user?: User, readonly clientId?: string, readonly scope?: readonly string[] }): void
   /**
    * Makes the ID token that a Designer Extension gets from `webflow.getIdToken()`. It has the shape of a JWT and lives for 15
    * minutes. `user` defaults to the signed-in user, and `clientId` to that of the first app. Throws a TypeError when the user
@@ -111,11 +117,14 @@ export function createSimulator (options: SimulatorOptions): Simulator {
     return decide(reading.request)
   }
 
-  async function approveUrl (authorizeUrl: string, pick: SitesOrWorkspace = {}): Promise<string> {
-    const { siteIds, workspaceId } = pick
-    const selection = siteIds === undefined && workspaceId === undefined
+  function selectionOf ({ siteIds, workspaceId }: SitesOrWorkspace): Selection {
+    return siteIds === undefined && workspaceId === undefined
       ? defaultSelection(config.workspaces)
       : { siteIds: siteIds ?? [], workspaceIds: workspaceId === undefined ? [] : [workspaceId] }
+  }
+
+  async function approveUrl (authorizeUrl: string, pick: SitesOrWorkspace = {}): Promise<string> {
+    const selection = selectionOf(pick)
     return follow(authorizeUrl, (request) => {
       const approval = approve(webflow, request, selection)
       if (approval.kind === 'refused') throw new Error(approval.message)
@@ -165,6 +174,11 @@ export function createSimulator (options: SimulatorOptions): Simulator {
       if (token === undefined) return false
       webflow.authorizations.revoke(token)
       return true
+    },
+    restoreToken (accessToken, { user = webflow.user, clientId, scope, ...pick } = {}) {
+      assertUser(user)
+      const app = appOf(clientId)
+      webflow.authorizations.restore({ user, app, scope: scope ?? app.scope, selection: selectionOf(pick) }, accessToken)
     },
     mintIdToken ({ user = webflow.user, siteId, clientId }) {
       assertUser(user)

@@ -12,6 +12,7 @@ import { ada, grace, startWebflow } from '../support/examples-webflow.ts'
 import { sendWebhook, type Webhook } from '../support/examples-webhook.ts'
 import { findRedis, startRedis, type RedisServer } from '../support/redis-server.ts'
 import { freePort } from '../support/free-port.ts'
+import { hasNodeSqlite } from '../support/sqlite.ts'
 
 // The examples are programs of their own, which run at the same time.
 t.jobs = 4
@@ -24,7 +25,7 @@ const credentials = {
   APP_SECRET: randomBytes(32).toString('base64')
 }
 
-const startDemo = (t: Test, env: Record<string, string> = {}) => startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', ...env }, up: opened })
+const startDemo = (t: Test, env: Record<string, string> = {}) => startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', DEMO_FOLDER: t.testdir(), ...env }, up: opened })
 
 if (findRedis() !== null) {
   t.test('the nightly job', async (t) => {
@@ -125,6 +126,7 @@ if (findRedis() !== null) {
 t.test('the demo', async (t) => {
   const demo = await startDemo(t)
   const home = demo.found
+  const kept = await demo.printed(hasNodeSqlite ? /^(Tokens are kept in \/.*\/tokens-\w{8}\.db)$/m : /^(Tokens are kept in memory: with Node 22\.13 or later, the demo remembers you over a restart)$/m)
   const connect = async (visitor: Visitor) => {
     await visitor.open(home)
     await visitor.click('Connect Webflow')
@@ -136,7 +138,7 @@ t.test('the demo', async (t) => {
     const start = await visitor.open(home)
     t.equal(start.status, 200)
     t.match(start.text, 'Not connected')
-    t.match(start.text, 'Tokens are kept in memory')
+    t.match(start.text, hasNodeSqlite ? 'Tokens are kept in a file' : 'Tokens are kept in memory')
 
     const consent = await visitor.click('Connect Webflow')
     t.equal(consent.status, 200)
@@ -223,8 +225,8 @@ t.test('the demo', async (t) => {
     }
   })
 
-  t.test('prints nothing but the URL', async (t) => {
-    t.equal(demo.output.stdout, `Open ${home}\n`)
+  t.test('prints nothing but the URL and where tokens are kept', async (t) => {
+    t.equal(demo.output.stdout, `${kept}\nOpen ${home}\n`)
     t.equal(demo.output.stderr, '')
   })
 
@@ -251,7 +253,7 @@ t.test('the demo', async (t) => {
 
   t.test('ends cleanly', async (t) => {
     t.equal(await demo.stop(), 0)
-    t.equal(demo.output.stdout, `Open ${home}\n`)
+    t.equal(demo.output.stdout, `${kept}\nOpen ${home}\n`)
     const complaints = demo.output.stderr.trim().split('\n').map((line) => String(JSON.parse(line).msg))
     t.match(complaints, [/^Webflow did not list the sites: Status code: 503/, 'webflow-oauth: a request failed'], 'and has logged the outage alone')
     t.equal(complaints.length, 2)
@@ -266,8 +268,8 @@ t.test('the demo talks to the real Webflow when the environment has credentials'
 
 t.test('the demo takes another port when 3000 is taken, and asks the real Webflow', async (t) => {
   await holdPort3000(t)
-  const demo = await startExample(t, 'examples/demo/main.ts', { env: credentials, up: opened })
-  t.match(demo.output.stdout, /^Open http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
+  const demo = await startExample(t, 'examples/demo/main.ts', { env: { DEMO_FOLDER: t.testdir(), ...credentials }, up: opened })
+  t.match(demo.output.stdout, /^Tokens are kept .*\nOpen http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
   const { body } = await request(demo.found)
   const page = await body.text()
   t.match(page, 'This talks to the real Webflow')
