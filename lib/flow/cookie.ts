@@ -11,7 +11,7 @@ export interface FlowCookie {
   startedAt: number
   /** The keyed hash of the user who began the flow, or null. */
   user: string | null
-  /** The token id of the user for whom the app began the flow, or null. */
+  /** The sealed id of the user for whom the app began the flow, or null. */
   owner: string | null
   /** Whether the flow ends in a page that closes itself, because it was begun in a popup. */
   popup: boolean
@@ -30,7 +30,9 @@ export interface FlowCookie {
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
   const { returnTo, scope, startedAt, user, owner, popup, endedAt, seed } = flow
-  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
+  // In version 0.1 the member `owner` held the user's token id. With the same name, each version would misread the cookies of
+  // the other during a deploy.
+  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, for: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
   // `returnTo` stands outside the JSON, because JSON escapes some characters with six bytes and a cookie has only 4,096.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`)}`
@@ -55,7 +57,7 @@ function parse (payload: string): FlowCookie | null {
   const [, json = '', returnTo = ''] = /^([^\n]*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
   const flow = parseJson(json)
   if (!isObject(flow)) return null
-  const { scope, startedAt, user = null, owner = null, popup = false, endedAt = null, seed } = flow
+  const { scope, startedAt, user = null, for: owner = null, popup = false, endedAt = null, seed } = flow
   if (typeof scope !== 'string' || typeof startedAt !== 'number' || typeof seed !== 'string') return null
   if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
   if (endedAt !== null && typeof endedAt !== 'number') return null
