@@ -30,8 +30,8 @@ export interface FlowCookie {
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
   const { returnTo, scope, startedAt, user, owner, popup, endedAt, seed } = flow
-  // In version 0.1 the member `owner` held the user's token id. With the same name, each version would misread the cookies of
-  // the other during a deploy.
+  // Version 0.1 takes a member `owner` for the user's token id, so it must not find the sealed user under that name in the
+  // middle of a deploy.
   const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, for: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
   // `returnTo` stands outside the JSON, because JSON escapes some characters with six bytes and a cookie has only 4,096.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
