@@ -117,7 +117,7 @@ t.test('the owner of a token', async (t) => {
     const cookie = [headers['set-cookie']].flat().map(String).find((header) => header.includes('_flow_')) ?? ''
     t.ok(cookie.length > 600 && cookie.length <= 4096, 'the flow cookie is one that browsers keep')
     const [, payload = ''] = /=([\w-]+)\./.exec(cookie) ?? []
-    t.notOk(Buffer.from(payload, 'base64url').includes('ada'), 'and holds the user sealed')
+    t.notOk(Buffer.from(payload, 'base64url').includes('語'), 'and holds the user sealed')
   })
 
   t.test('comes from a flow cookie only with the state for which it was sealed', async (t) => {
