@@ -54,7 +54,7 @@ export interface WebflowToken {
   readonly owner: string | null
   /** The region of Webflow that issued the token, and in which alone the token works: the plugin's option `region`. */
   readonly region: Region
-  /** When the token was issued. */
+  /** When the token was issued. For an imported token whose time nobody knows: when it was imported. */
   readonly createdAt: Date
   /** When the plugin forgets the token, unless the app uses the token before that. */
   readonly expiresAt: Date
