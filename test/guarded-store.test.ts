@@ -1175,7 +1175,7 @@ t.test('the cookie of a flow', async (t) => {
       ...['scope', 'startedAt', 'seed'].flatMap((name) => [undefined, null, {}].map((value) => ({ ...right, [name]: value }))),
       { ...right, startedAt: '5' },
       { ...right, user: 5 },
-      { ...right, for: {} },
+      { ...right, owner: {} },
       { ...right, endedAt: '5' },
       [], null, 5, '', '{'
     ]

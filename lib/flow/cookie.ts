@@ -30,9 +30,7 @@ export interface FlowCookie {
  */
 export function createFlowCookie (keys: readonly DerivedKey[], state: string, flow: FlowCookie): string {
   const { returnTo, scope, startedAt, user, owner, popup, endedAt, seed } = flow
-  // Version 0.1 takes a member `owner` for the user's token id, so it must not find the sealed user under that name in the
-  // middle of a deploy.
-  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, for: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
+  const rest = JSON.stringify({ scope: scope.join(' '), startedAt, seed, user: user ?? undefined, owner: owner ?? undefined, popup: popup || undefined, endedAt: endedAt ?? undefined })
   // `returnTo` stands outside the JSON, because JSON escapes some characters with six bytes and a cookie has only 4,096.
   const payload = Buffer.from(`${rest}\n${returnTo}`).toString('base64url')
   return `${payload}.${mac(keys, `${payload}.${state}`)}`
@@ -57,7 +55,7 @@ function parse (payload: string): FlowCookie | null {
   const [, json = '', returnTo = ''] = /^([^\n]*)\n([^]*)$/.exec(Buffer.from(payload, 'base64url').toString()) ?? []
   const flow = parseJson(json)
   if (!isObject(flow)) return null
-  const { scope, startedAt, user = null, for: owner = null, popup = false, endedAt = null, seed } = flow
+  const { scope, startedAt, user = null, owner = null, popup = false, endedAt = null, seed } = flow
   if (typeof scope !== 'string' || typeof startedAt !== 'number' || typeof seed !== 'string') return null
   if ((user !== null && typeof user !== 'string') || (owner !== null && typeof owner !== 'string')) return null
   if (endedAt !== null && typeof endedAt !== 'number') return null
