@@ -156,6 +156,14 @@ t.test('the owner of a token', async (t) => {
     t.equal(writes, 1, 'three jobs at once write once')
     t.equal((await api.getToken(tokenId))?.owner, 'ada')
   })
+
+  t.test('is learned by a record of version 0.1 when an older token is imported for its user', async (t) => {
+    const { api, parts, write } = await startParts(t, () => nothing, withUsers)
+    const tokenId = await write('token of 0.1', {}, parts.identity.userTokenId('ada'))
+    const { outcome, token } = await api.importToken({ accessToken: 'older', user: 'ada', createdAt: ago(hour) })
+    t.strictSame([outcome, token?.accessToken, token?.owner], ['kept', 'token of 0.1', 'ada'])
+    t.ok(await eventually(async () => (await api.getToken(tokenId))?.owner === 'ada'))
+  })
 })
 
 t.test('importToken', async (t) => {
@@ -267,7 +275,7 @@ t.test('importToken', async (t) => {
 
   t.test('stores a token of which Webflow does not tell, and learns soon what it opens', async (t) => {
     let answer: MadeUpAnswer = { statusCode: 500, body: {} }
-    const { api, found } = await startParts(t, () => answer)
+    const { api, asked, found } = await startParts(t, () => answer)
     for (const [accessToken, status] of [['a', 500], ['b', 403]] as const) {
       answer = { statusCode: status, body: {} }
       const { outcome, token } = await api.importToken({ accessToken })
@@ -275,7 +283,8 @@ t.test('importToken', async (t) => {
     }
     await t.rejects(found({ siteId: ids.engine }), { code: unavailable }, 'until then, a search that finds nothing is not sure')
     answer = opens(ids.engine)
-    t.ok(await eventually(async () => (await found({ siteId: ids.engine }).catch(() => [])).length === 2))
+    t.ok(await eventually(() => asked.length === 4), 'it is asked again without a use or a search')
+    t.ok(await eventually(async () => (await found({ siteId: ids.engine })).length === 2))
   })
 
   t.test('after three calls in a row without a connection, does not ask for ten seconds', async (t) => {
@@ -419,11 +428,20 @@ t.test('importToken', async (t) => {
 
   t.test('is finished before the app closes', async (t) => {
     const store = new MemoryStore()
-    const { app, webflow } = await startBench(t, { options: { identify, store } })
+    let isStored = false
+    const slow: TokenStore = {
+      ...methodsOf(store),
+      async set (...args) {
+        await new Promise((resolve) => { setTimeout(resolve, 200) })
+        isStored = await store.set(...args)
+        return isStored
+      }
+    }
+    const { app, webflow } = await startBench(t, { options: { identify, store: slow } })
     const accessToken = await grantToken(webflow)
-    webflow.fail('introspect', { delay: 300 })
     const importing = app.webflowOAuth.importToken({ accessToken, user: 'ada' })
     await app.close()
+    t.ok(isStored)
     t.strictSame(told(await importing), ['imported', accessToken])
   })
 
