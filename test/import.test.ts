@@ -144,7 +144,8 @@ t.test('the owner of a token', async (t) => {
         return await store.set(...args)
       }
     }
-    const { api, parts, write } = await startParts(t, () => nothing, { ...withUsers, store: flaky })
+    // No answer of Webflow is written meanwhile.
+    const { api, parts, write } = await startParts(t, () => nothing, { ...withUsers, store: flaky, introspect: false })
     const tokenId = await write('token of 0.1', {}, parts.identity.userTokenId('ada'))
     isDown = true
     t.equal((await api.getToken({ user: 'ada' }))?.owner, 'ada')
