@@ -4,16 +4,17 @@ import { beginAuthorization } from './caller/begin.ts'
 import { createGuard, sessionEnded, tokenRequired, type RequireTokenHook, type RequireTokenOptions } from './caller/guard.ts'
 import { isGuest } from './caller/designer-sessions.ts'
 import { readIdTokenRequest } from './caller/id-token-request.ts'
-import { isUser, maxUserLength } from './caller/identity.ts'
 import { withDeadline } from './collections/deadline.ts'
 import { isObject } from './collections/json.ts'
 import { refuseOption, refuseUnknown } from './errors.ts'
 import type { AnyReply, AnyRequest } from './http/any-server.ts'
 import { resolveScope } from './options/resolve.ts'
 import type { Scope } from './options/scopes.ts'
+import { isUser, maxUserLength } from './options/user.ts'
 import type { WebhookEvent } from './options/webhook-event.ts'
 import type { WebflowToken } from './options/webflow-token.ts'
 import type { Parts } from './routes/parts.ts'
+import { TokenImports, checkAccessToken, checkCreatedAt, type TokenImport } from './tokens/import.ts'
 import { resolveQuery, type TokenQuery } from './tokens/query.ts'
 import { ProtectedToken } from './tokens/record.ts'
 import type { StoredToken } from './tokens/records.ts'
@@ -51,6 +52,21 @@ export interface ReceivedWebhook {
   headers: IncomingHttpHeaders
   /** The body as it was sent. JSON that was parsed and written again does not match the signature. */
   body: Buffer | string
+}
+
+/** A token that another system has obtained from Webflow, for the same client id. */
+export interface ImportTokenOptions {
+  /** The access token itself. */
+  accessToken: string
+  /** The user of the app to whom the token will belong. Required with the option `identify`, and refused without it. */
+  user?: string | undefined
+  /** The scope of the token, until Webflow says what it granted. Defaults to the plugin's option `scope`. */
+  scope?: readonly Scope[] | undefined
+  /**
+   * When the token was issued. It must not be in the future. It decides whether the token is newer than one that the user has
+   * already. Defaults to the time that Webflow tells. If Webflow does not tell, a token that the user has stays.
+   */
+  createdAt?: Date | undefined
 }
 
 /** The result of a revocation. */
@@ -136,6 +152,13 @@ export interface WebflowOAuth {
    */
   revoke (target: WebflowToken | TokenReference, options?: { force?: boolean | undefined }): Promise<Revocation>
   /**
+   * Stores a token that another system has obtained, and asks Webflow what the token opens. If Webflow cannot be asked, the
+   * token is stored all the same. If Webflow has ended the token, it is not stored. A user's newer token stays. Calling this
+   * again with the same token is harmless. `beforeStore` and `onSuccess` do not run.
+   * Rejects with `WEBFLOW_OAUTH_INVALID_OPTION` for a wrong argument, and with `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if the store fails.
+   */
+  importToken (options: ImportTokenOptions): Promise<TokenImport>
+  /**
    * Asks Webflow who has opened a site in the Designer, by the ID token from `webflow.getIdToken()`. Tries are limited for each
    * access token: ten a minute for each client address, and thirty for all together.
    * Rejects with `WEBFLOW_OAUTH_ID_TOKEN_INVALID` if the ID token is not one for this site. Rejects with
@@ -155,12 +178,14 @@ export interface WebflowOAuth {
 
 /** Creates `fastify.webflowOAuth`. */
 export function createApi (parts: Parts): WebflowOAuth {
-  const { callers, cookies, idTokens, identity, introspector, records, settings } = parts
+  const { background, callers, cookies, idTokens, identity, introspector, records, settings } = parts
+  const imports = new TokenImports(parts)
 
-  const tokenIdOf = (reference: unknown): string => {
-    if (typeof reference === 'string') return reference
-    if (typeof reference === 'object' && reference !== null && 'user' in reference) return identity.userTokenId(requireUser(reference.user))
-    return refuseOption('token', 'must be a token\'s id or `{ user }`')
+  const resolveReference = (reference: unknown): { tokenId: string, owner: string | null } => {
+    if (typeof reference === 'string') return { tokenId: reference, owner: null }
+    if (typeof reference !== 'object' || reference === null || !('user' in reference)) return refuseOption('token', 'must be a token\'s id or `{ user }`')
+    const owner = requireUser(reference.user)
+    return { tokenId: identity.userTokenId(owner), owner }
   }
   const requireUser = (user: unknown): string => {
     if (!identity.byUser) return refuseOption('user', 'needs the option `identify`: without that option, tokens belong to browser sessions')
@@ -168,13 +193,13 @@ export function createApi (parts: Parts): WebflowOAuth {
     return user
   }
   const getToken = async (reference: unknown): Promise<WebflowToken | null> => {
-    const tokenId = tokenIdOf(reference)
+    const { tokenId, owner } = resolveReference(reference)
     // Only strings in the form of a token id are used as a store key.
     if (!/^[\w-]{43}$/.test(tokenId)) return null
     const stored = await records.read(tokenId)
     if (stored === null) return null
     introspector.completeOnUse(stored)
-    return records.present(stored)
+    return records.present(records.withOwner(stored, owner))
   }
   const resolveToken = async (target: WebflowToken | TokenReference) => target instanceof ProtectedToken ? target : await getToken(target)
   const checkQuery = (query: TokenQuery) => {
@@ -249,6 +274,23 @@ export function createApi (parts: Parts): WebflowOAuth {
       const token = await resolveToken(target)
       if (token === null) return { revoked: false }
       return { revoked: true, upstream: await revokeToken(parts, token, { force: options.force === true }) }
+    },
+
+    async importToken (options) {
+      if (!isObject(options)) return refuseOption('importToken', 'must be called with `{ accessToken }`')
+      refuseUnknown(options, ['accessToken', 'user', 'scope', 'createdAt'])
+      const { user, scope } = options
+      if (identity.byUser && user === undefined) return refuseOption('user', 'is missing: with `identify`, a token belongs to a user of the app')
+      const owner = user === undefined ? null : requireUser(user)
+      const accessToken = checkAccessToken(options.accessToken)
+      // Closing waits for the import.
+      return await background.add(imports.import({
+        tokenId: owner === null ? identity.importedTokenId(accessToken) : identity.userTokenId(owner),
+        accessToken,
+        owner,
+        scope: scope === undefined ? settings.scope : resolveScope('scope', scope),
+        createdAt: checkCreatedAt(options.createdAt)
+      }))
     },
 
     async resolveIdToken (request: FastifyRequest, idToken, options) {

@@ -575,7 +575,7 @@ t.test('SealedStore', async (t) => {
   })
 })
 
-const untold = { authorization: null, user: null, askedAt: 0, complete: false }
+const untold = { owner: null, authorization: null, user: null, askedAt: 0, complete: false }
 const grant = { accessToken, tokenType: 'bearer', scope: null, expiresIn: null }
 
 t.test('Limit runs a given number of tasks at a time and the others in their order, although some fail', async (t) => {
@@ -976,6 +976,7 @@ t.test('the text of a record', async (t) => {
     const user = { id: 'c3'.repeat(12), email: 'ada@example.com', firstName: null, lastName: 'Lovelace' }
     const told = { ...record, authorization, user, askedAt: start, complete: true }
     t.strictSame(parseRecord(serializeRecord(told)), told)
+    t.strictSame(parseRecord(serializeRecord({ ...told, owner: '\0 \ufffd' })), { ...told, owner: '\0 \ufffd' })
   })
 
   t.test('has the form of an earlier version when it holds no installation', async (t) => {
@@ -992,7 +993,7 @@ t.test('the text of a record', async (t) => {
         t.equal(parseRecord(JSON.stringify(Object.assign({}, right, { [name]: value }))), null, `${name}: ${String(value)}`)
       }
     }
-    for (const wrong of [{ ends: 'soon' }, { asked: 'then' }, { told: 1 }]) t.equal(parseRecord(JSON.stringify(Object.assign({}, right, wrong))), null)
+    for (const wrong of [{ ends: 'soon' }, { asked: 'then' }, { told: 1 }, { owner: 5 }]) t.equal(parseRecord(JSON.stringify(Object.assign({}, right, wrong))), null)
     for (const text of ['', 'null', '[]', '5', '"text"', '{']) t.equal(parseRecord(text), null, text)
   })
 })

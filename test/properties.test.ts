@@ -107,7 +107,7 @@ const flowCookie: Arbitrary<FlowCookie> = fc.record({
   scope: scopes,
   startedAt: instant,
   user: fc.option(text.map(hashOf)),
-  owner: fc.option(text.map((user) => storeId(clientId, 'user', user))),
+  owner: fc.option(text.map((user) => createSealer(keyring('seal flow owner')).seal('state', user))),
   popup: fc.boolean(),
   endedAt: fc.option(instant),
   seed: text.map(hashOf)
@@ -229,6 +229,7 @@ const record: Arbitrary<TokenRecord> = fc.record({
     createdOn: fc.option(fc.date({ noInvalidDate: true, min: new Date(0), max: new Date('9999-12-31') }))
   }, { noNullPrototype: true })),
   user: fc.option(fc.record({ id: fc.option(webflowId), email: fc.option(anyString), firstName: fc.option(anyString), lastName: fc.option(anyString) }, { noNullPrototype: true })),
+  owner: fc.option(anyString),
   askedAt: instant,
   complete: fc.boolean()
 }, { noNullPrototype: true })
@@ -244,7 +245,7 @@ t.test('a token record gives back what it was made of, sealed or not', async () 
 })
 
 t.test('a text that is no token record is read as none, and whatever is read has its types', async () => {
-  const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'asked', 'told']
+  const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'owner', 'asked', 'told']
   const members = fc.record(Object.fromEntries(names.map((name) => [name, fc.anything()])), { requiredKeys: [] })
   fc.assert(fc.property(fc.oneof(anyString, fc.json(), members.map(toJson), fc.tuple(record, mutation).map(([made, change]) => mutate(serializeRecord(made), change))), (value) => {
     const read = parseRecord(value)

@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { Cluster, Redis } from 'ioredis'
 import webflowOAuth, {
   MemoryStore, WebflowOAuthError, diagnostics, webflowOAuth as named,
-  type Authorization, type DesignerOptions, type DesignerUser, type ErrorCode, type FlowEnd, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenStore, type WebflowDesigner, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken,
+  type Authorization, type DesignerOptions, type DesignerUser, type ErrorCode, type FlowEnd, type ImportTokenOptions, type PopupMessage, type Region, type RouteConfig, type Scope, type StateReason, type TokenImport, type TokenStore, type WebflowDesigner, type WebflowOAuth, type WebflowOAuthOptions, type WebflowToken,
   type WebhookEvent, type WebhookReason
 } from 'fastify-webflow-oauth'
 import { createSimulator, type Fault, type Simulator } from 'fastify-webflow-oauth/simulator'
@@ -66,6 +66,7 @@ fastify.get('/guarded', { preHandler: fastify.webflowOAuth.requireToken({ scope:
   assertType<Equal<typeof token.authorization, Authorization | null>>()
   assertType<Equal<typeof token.expiresAt, Date>>()
   assertType<Equal<typeof token.region, Region>>()
+  assertType<Equal<typeof token.owner, string | null>>()
   return token.accessToken
 })
 fastify.get('/open', async (request) => {
@@ -114,6 +115,11 @@ for (const result of await fastify.webflowOAuth.revokeAll({ userId: '545bbecb7bd
   else assertType<Equal<typeof result.error, Error>>()
 }
 for await (const token of fastify.webflowOAuth.listTokens()) assertType<Equal<typeof token, WebflowToken>>()
+const row: ImportTokenOptions = { accessToken: 'a', user: undefined, scope: ['sites:read', 'new_thing:read'], createdAt: new Date() }
+const imported = await fastify.webflowOAuth.importToken(row)
+assertType<Equal<typeof imported, TokenImport>>()
+if (imported.outcome === 'revoked') assertType<Equal<typeof imported.token, null>>()
+else assertType<Equal<typeof imported.token, WebflowToken>>()
 const status = await fastify.webflowOAuth.checkToken('id')
 assertType<Equal<typeof status, 'active' | 'revoked' | 'unknown' | null>>()
 diagnostics.flowEnd.subscribe((message) => { assertType<Equal<typeof message, FlowEnd>>() })
@@ -151,6 +157,10 @@ await fastify.webflowOAuth.verifyWebhook({ headers: {}, body: { triggerType: 'x'
 const half: TokenStore = { get: async () => null, set: async () => true, delete: async () => true }
 // @ts-expect-error: `getToken` takes an id or a user
 await fastify.webflowOAuth.getToken({ id: 'a' })
+// @ts-expect-error: a time is a Date
+await fastify.webflowOAuth.importToken({ accessToken: 'a', createdAt: '2026-11-23' })
+// @ts-expect-error: a token is imported by its value
+await fastify.webflowOAuth.importToken({ user: 'u' })
 // @ts-expect-error: a query names an id
 await fastify.webflowOAuth.findTokens({})
 // @ts-expect-error: a popup ends in one of two ways

@@ -39,7 +39,7 @@ export async function beginAuthorization ({ callers, flows, identity, settings }
     returnTo,
     scope,
     user: user === null ? null : identity.hash(user),
-    owner: options.user === undefined ? null : identity.userTokenId(options.user),
+    owner: options.user ?? null,
     popup
   })
 }

@@ -140,7 +140,7 @@ export class CallerTokens {
       const session = caller.guest?.session ?? null
       const stored = opened === null || session === null || this.#sessions.isAlive(session, opened.record) ? opened : null
       if (stored !== null) this.#introspector.completeOnUse(stored)
-      caller.token = stored === null ? null : this.#records.present(stored)
+      caller.token = stored === null ? null : this.#records.present(this.#records.withOwner(stored, caller.user))
     }
     return caller.token
   }

@@ -2,10 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import { BoundedMap } from '../collections/bounded-map.ts'
 import { WebflowOAuthError, describeForeign } from '../errors.ts'
 import type { Settings } from '../options/resolve.ts'
+import { isUser, maxUserLength } from '../options/user.ts'
 import { mac, storeId, verifyMac, type DerivedKey, type Keyring } from '../storage/keyring.ts'
-
-/** The longest id of a user, in bytes of UTF-8. */
-export const maxUserLength = 255
 
 /**
  * Finds out to whom a token belongs: to a browser session, or with `identify` to a user of the app.
@@ -62,6 +60,11 @@ export class Identity {
     return storeId(this.#clientId, 'user', user)
   }
 
+  /** Returns the id of a token that was imported into an app without users. It never equals the id for a session or a user. */
+  importedTokenId (accessToken: string): string {
+    return storeId(this.#clientId, 'imported', accessToken)
+  }
+
   /** Returns the keyed hash of a user. A flow keeps it in its cookie to remember who began the flow. */
   hash (user: string): string {
     return mac(this.#keys, user)
@@ -71,14 +74,6 @@ export class Identity {
   matches (hash: string, user: string): boolean {
     return verifyMac(this.#keys, user, hash)
   }
-}
-
-/**
- * Tells whether a value can be the id of a user: a well-formed string of 1 to 255 bytes in UTF-8. Lone surrogates are
- * refused, because UTF-8 encodes all of them as the same character: two users could then share a token.
- */
-export function isUser (value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && value.isWellFormed() && Buffer.byteLength(value) <= maxUserLength
 }
 
 function checkUser (answer: unknown): string | null {

@@ -4,7 +4,9 @@ import { refuseOption } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import { judgeReturnTo, resolveReturnTo } from '../http/return-to.ts'
 import type { Settings } from '../options/resolve.ts'
+import { maxUserLength } from '../options/user.ts'
 import { newestOf, type DerivedKey, type Keyring } from '../storage/keyring.ts'
+import { createSealer, type Sealer } from '../storage/seal.ts'
 import { createFlowCookie, peekFlowCookie, readFlowCookie, type FlowCookie } from './cookie.ts'
 import { repeatAge } from './records.ts'
 import { deriveSessionId } from './session-id.ts'
@@ -33,7 +35,7 @@ export interface FlowRequest {
   scope: readonly string[]
   /** The keyed hash of the user who begins the flow, or null. */
   user: string | null
-  /** The token id of the user for whom the app begins the flow, or null. */
+  /** The id of the user for whom the app begins the flow, or null. The cookie holds it sealed. */
   owner: string | null
   /** Whether the flow ends in a page that closes itself, because it was begun in a popup. */
   popup: boolean
@@ -70,6 +72,7 @@ export class BrowserFlows {
   readonly #stateKeys: readonly DerivedKey[]
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #sessionKeys: readonly DerivedKey[]
+  readonly #ownerSealer: Sealer
   /** The flow of each callback: hooks, the handler and failures ask for it, and each time takes two MACs. */
   readonly #recognised = new WeakMap<FastifyRequest, Flow>()
   /** The URL of the authorization request, without `scope` and `state`. */
@@ -83,6 +86,7 @@ export class BrowserFlows {
     this.#stateKeys = keyring('mac state')
     this.#cookieKeys = keyring('mac flow cookie')
     this.#sessionKeys = keyring('derive session id')
+    this.#ownerSealer = createSealer(keyring('seal flow owner'))
     const url = new URL(settings.endpoints.authorize)
     for (const name of ['scope', 'state']) url.searchParams.delete(name)
     url.searchParams.set('response_type', 'code')
@@ -105,7 +109,16 @@ export class BrowserFlows {
     const { flowMaxAge } = this.#settings
     const startedAt = Date.now()
     const state = createState(this.#stateKeys, startedAt)
-    const flow = { returnTo: this.keepReturnTo(request, returnTo), scope, startedAt, user, owner, popup, endedAt: null, seed: takeRandom(32).toString('base64url') }
+    const flow = {
+      returnTo: this.keepReturnTo(request, returnTo),
+      scope,
+      startedAt,
+      user,
+      owner: owner === null ? null : this.#ownerSealer.seal(state, owner),
+      popup,
+      endedAt: null,
+      seed: takeRandom(32).toString('base64url')
+    }
     const { value, isCut } = this.#create(state, flow)
     if (isCut) this.#warnOfDrop(request, 'does not fit into a flow cookie of 4,096 bytes together with the scope')
     const name = this.#cookieName(state)
@@ -127,9 +140,10 @@ export class BrowserFlows {
 
   /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when a scope is too long for a flow cookie, even without `returnTo`. */
   assertFits (scope: readonly string[]): void {
-    // These strings are as long as the hashes and the state of a real flow.
+    // These strings are as long as those of a flow that the app begins for the longest user.
     const hash = 'x'.repeat(43)
-    this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner: hash, popup: true, endedAt: null, seed: hash })
+    const owner = this.#ownerSealer.seal('', 'x'.repeat(maxUserLength))
+    this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner, popup: true, endedAt: null, seed: hash })
   }
 
   /** Returns the URL of an authorization request. A null `state` is left out: the answer to HEAD begins no flow. */
@@ -167,6 +181,12 @@ export class BrowserFlows {
   /** Returns the absolute URL to which a flow leads in the end. */
   destination ({ cookie }: OwnFlow): string {
     return resolveReturnTo(cookie.returnTo, this.#settings.returnRules) ?? this.#settings.successRedirect
+  }
+
+  /** Returns the id of the user for whom the app began a flow; null if the app named none. */
+  ownerOf ({ state, cookie: { owner } }: OwnFlow): string | null {
+    const opened = owner === null ? null : this.#ownerSealer.open(state, owner)
+    return opened?.kind === 'opened' ? opened.text : null
   }
 
   /** Marks the cookie of a flow as ended. The cookie lives for one more minute, in which a repeated callback gets the same answer. */

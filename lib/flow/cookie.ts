@@ -11,7 +11,7 @@ export interface FlowCookie {
   startedAt: number
   /** The keyed hash of the user who began the flow, or null. */
   user: string | null
-  /** The token id of the user for whom the app began the flow, or null. */
+  /** The sealed id of the user for whom the app began the flow, or null. */
   owner: string | null
   /** Whether the flow ends in a page that closes itself, because it was begun in a popup. */
   popup: boolean

@@ -47,9 +47,14 @@ export interface WebflowToken {
    * `authorized_user:read`.
    */
   readonly user: WebflowUser | null
+  /**
+   * The user of the app to whom the token belongs, as `identify` names users. Null without `identify`. A token that version
+   * 0.1 has stored has no owner until its user makes a request.
+   */
+  readonly owner: string | null
   /** The region of Webflow that issued the token, and in which alone the token works: the plugin's option `region`. */
   readonly region: Region
-  /** When the token was issued. */
+  /** When the token was issued. For an imported token whose time nobody knows: when it was imported. */
   readonly createdAt: Date
   /** When the plugin forgets the token, unless the app uses the token before that. */
   readonly expiresAt: Date

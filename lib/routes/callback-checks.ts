@@ -2,7 +2,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { beginAuthorization } from '../caller/begin.ts'
 import { signInUrl, userRequired } from '../caller/sign-in.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
-import type { FlowCookie } from '../flow/cookie.ts'
 import type { Outcome } from '../flow/outcome.ts'
 import type { Claim, Done } from '../flow/records.ts'
 import { explainMissingCookie, flowExpired, stateInvalid } from '../flow/state-errors.ts'
@@ -19,7 +18,9 @@ const restartMaxAge = 60
 export interface Attempt {
   query: CallbackQuery
   flow: OwnFlow
-  /** The store id of the user's token. Null without `identify`: the token then belongs to a new session. */
+  /** The user to whom the token will belong. Null without `identify`: the token then belongs to a new session. */
+  owner: string | null
+  /** The store id of the owner's token, or null for a new session. */
   userTokenId: string | null
 }
 
@@ -46,7 +47,7 @@ export type Checked = { kind: 'answered', reply: FastifyReply } | Claimed | Repe
 
 /** Checks a callback and claims its flow. The order of the checks is part of the contract: the store is not written to before all of them have passed. */
 export async function checkCallback (parts: Parts, request: FastifyRequest, reply: FastifyReply): Promise<Checked> {
-  const { cookies, flowRecords, flows, settings } = parts
+  const { cookies, flowRecords, flows, identity, settings } = parts
   const query = parseCallback(request)
   if (query.state === null) return { kind: 'answered', reply: await restart(parts, query, request, reply) }
 
@@ -56,11 +57,16 @@ export async function checkCallback (parts: Parts, request: FastifyRequest, repl
   // An expired flow cannot be claimed. If it was claimed in time, its callback may still be repeated for a moment.
   if (expired && (cookie === null || (await flowRecords.progress(state)).kind === 'unclaimed')) throw flowExpired(startedAt, settings.flowMaxAge)
   if (cookie === null) throw await explainMissingCookie(parts, request, state)
-  const owner = await findOwner(parts, cookie, request)
+  const owner = await findOwner(parts, { ...flow, cookie }, request)
   if (owner.kind === 'reload') return { kind: 'answered', reply: sendReload(reply) }
   if (owner.kind === 'sign in') return { kind: 'answered', reply: redirect(reply, owner.url, 302) }
 
-  const attempt = { query, flow: { ...flow, cookie: { ...cookie, user: owner.user } }, userTokenId: owner.tokenId }
+  const attempt = {
+    query,
+    flow: { ...flow, cookie: { ...cookie, user: owner.hash } },
+    owner: owner.user,
+    userTokenId: owner.user === null ? null : identity.userTokenId(owner.user)
+  }
   const progress = await flowRecords.claimOrWait(state, cookie.startedAt, expired)
   if (progress === null) throw expired ? flowExpired(startedAt, settings.flowMaxAge) : stateInvalid('already_used')
   const checked: Checked = progress.kind === 'claim' ? { kind: 'claimed', attempt, claim: progress } : await recallAnswer(parts, attempt, progress)
@@ -88,23 +94,25 @@ async function restart (parts: Parts, query: CallbackQuery, request: FastifyRequ
 type Owner =
   | {
     kind: 'owner'
-    /** The store id of the user's token, or null for a new session. */
-    tokenId: string | null
-    /** The keyed hash of the user, or null. It is kept in the flow cookie, so that no other user of the browser can repeat the callback. */
+    /** The user, or null for a new session. */
     user: string | null
+    /** The keyed hash of the user, or null. It is kept in the flow cookie, so that no other user of the browser can repeat the callback. */
+    hash: string | null
   }
   | { kind: 'reload' }
   | { kind: 'sign in', url: string }
 
-async function findOwner (parts: Parts, cookie: FlowCookie, request: FastifyRequest): Promise<Owner> {
+async function findOwner (parts: Parts, flow: OwnFlow, request: FastifyRequest): Promise<Owner> {
   const { callers, flows, identity } = parts
-  if (!identity.byUser) return { kind: 'owner', tokenId: null, user: null }
+  const { cookie } = flow
+  if (!identity.byUser) return { kind: 'owner', user: null, hash: null }
   const user = await callers.userOf(request)
   if (user !== null) {
     if (cookie.user !== null && !identity.matches(cookie.user, user)) throw stateInvalid('other_user')
-    return { kind: 'owner', tokenId: identity.userTokenId(user), user: cookie.user ?? identity.hash(user) }
+    return { kind: 'owner', user, hash: cookie.user ?? identity.hash(user) }
   }
-  if (cookie.owner !== null) return { kind: 'owner', tokenId: cookie.owner, user: cookie.user }
+  const named = flows.ownerOf(flow)
+  if (named !== null) return { kind: 'owner', user: named, hash: cookie.user }
   // Browsers leave out the app's SameSite=Strict cookies on the way back from Webflow, and send them on a reload.
   if (cookie.user !== null && isNavigation(request) && isCrossSite(request)) return { kind: 'reload' }
   // `identify` may name a user at the authorize route only. The sign-in page would then lead back here again and again.

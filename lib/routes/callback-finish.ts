@@ -52,7 +52,7 @@ export async function finishFlow (parts: Parts, { attempt, claim }: Claimed, req
 }
 
 /** Exchanges the code for a token and stores the token. Throws if Webflow, `beforeStore` or the store refuses. */
-async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, request: FastifyRequest) {
+async function connect (parts: Parts, { query, flow, owner, userTokenId }: Attempt, request: FastifyRequest) {
   const { callers, flows, identity, introspector, records, settings, webflow } = parts
   if (query.error !== null) throw refusal(query.error, flow)
   const session = flows.newSession(flow)
@@ -65,7 +65,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
       webflow.exchange(query.code)
     ])
     const issuedAt = Date.now()
-    const record = await introspector.introspect(tokenId, records.create(grant, flow.cookie.scope, issuedAt), { since: issuedAt, deadline })
+    const record = await introspector.introspect(tokenId, records.create(grant, flow.cookie.scope, issuedAt, owner), { since: issuedAt, deadline })
     return { replaced, record }
   })
   const issued = records.present({ tokenId, record })
@@ -83,7 +83,7 @@ async function connect (parts: Parts, { query, flow, userTokenId }: Attempt, req
   if (stored.record.accessToken !== record.accessToken) {
     request.log.warn({ tokenId }, 'webflow-oauth: a newer token of the user was stored meanwhile, so the token of this flow is not stored')
   }
-  const token = records.present(stored)
+  const token = records.present(records.withOwner(stored, owner))
   callers.replace(request, token)
   return { token, stored, session }
 }

@@ -1,7 +1,7 @@
 import { createSecretKey, hash, hkdfSync, timingSafeEqual, type KeyObject } from 'node:crypto'
 
 /** The purpose of a derived key. Each purpose has its own key, so a value made for one purpose is never accepted for another. */
-export type Purpose = 'seal token' | 'mac state' | 'mac flow cookie' | 'mac user' | 'derive session id' | 'seal designer session'
+export type Purpose = 'seal token' | 'mac state' | 'mac flow cookie' | 'mac user' | 'derive session id' | 'seal designer session' | 'seal flow owner'
 
 /** A key for one purpose. */
 export interface DerivedKey {

@@ -89,10 +89,15 @@ export class Introspector {
       log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not say what a new token opens. The plugin asks again soon, and when the token is used or searched for')
     }
     const known = verdict.kind === 'active' ? absorb(record, verdict.installation) : record
+    this.note(tokenId, known, verdict)
+    return known
+  }
+
+  /** Notes what Webflow has answered about a token that has just come into the store, or soon will. */
+  note (tokenId: string, record: TokenRecord, verdict: Verdict): void {
     // With `identify`, an earlier token of the user had the same id. Its pause does not count.
     this.#pauses.delete(tokenId)
-    this.#pause(tokenId, known, gapAfter(known, verdict))
-    return known
+    this.#pause(tokenId, record, gapAfter(record, verdict))
   }
 
   /** Tries to complete a record in the background, after each of its pauses, until it is complete or was deleted. */

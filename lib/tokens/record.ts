@@ -28,6 +28,8 @@ export interface TokenRecord {
   /** What the token opens; null until Webflow has answered. */
   authorization: Authorization | null
   user: WebflowUser | null
+  /** The app's user to whom the token belongs. Null for a token of a session, and in records of version 0.1. */
+  owner: string | null
   /** When Webflow was asked what the token opens; 0 for never. */
   askedAt: number
   /** Whether Webflow has answered what the token opens and, if the scope allows that question, who granted it. */
@@ -41,6 +43,7 @@ export class ProtectedToken implements WebflowToken {
   readonly scope: readonly string[]
   readonly authorization: Authorization | null
   readonly user: WebflowUser | null
+  readonly owner: string | null
   readonly region: Region
   readonly createdAt: Date
   readonly expiresAt: Date
@@ -59,6 +62,7 @@ export class ProtectedToken implements WebflowToken {
     // The Date is copied: a handler may change it, and several tokens share one record.
     this.authorization = record.authorization && Object.freeze({ ...record.authorization, createdOn: record.authorization.createdOn && new Date(record.authorization.createdOn) })
     this.user = record.user
+    this.owner = record.owner
     this.region = region
     this.createdAt = new Date(record.createdAt)
     this.expiresAt = new Date(record.expiresAt)
@@ -118,7 +122,7 @@ export function keepKnown (record: TokenRecord, { accessToken, authorization, us
 }
 
 /** Writes a record as the text that is sealed. Its names are short because a store may hold many records. */
-export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, askedAt, complete }: TokenRecord): string {
+export function serializeRecord ({ accessToken, tokenType, scope, createdAt, expiresAt, endsAt, authorization, user, owner, askedAt, complete }: TokenRecord): string {
   return JSON.stringify({
     token: accessToken,
     type: tokenType,
@@ -128,6 +132,7 @@ export function serializeRecord ({ accessToken, tokenType, scope, createdAt, exp
     ends: endsAt ?? undefined,
     opens: authorization === null ? undefined : formatAuthorization(authorization),
     user: user ?? undefined,
+    owner: owner ?? undefined,
     asked: askedAt === 0 ? undefined : askedAt,
     told: complete || undefined
   })
@@ -137,10 +142,10 @@ export function serializeRecord ({ accessToken, tokenType, scope, createdAt, exp
 export function parseRecord (text: string): TokenRecord | null {
   const record = parseJson(text)
   if (!isObject(record)) return null
-  const { token, type, scope, created, expires, ends = null, opens, user, asked = 0, told = false } = record
+  const { token, type, scope, created, expires, ends = null, opens, user, owner = null, asked = 0, told = false } = record
   if (typeof token !== 'string' || typeof type !== 'string' || typeof scope !== 'string') return null
   if (typeof created !== 'number' || typeof expires !== 'number' || (ends !== null && typeof ends !== 'number')) return null
-  if (typeof asked !== 'number' || typeof told !== 'boolean') return null
+  if (typeof asked !== 'number' || typeof told !== 'boolean' || (owner !== null && typeof owner !== 'string')) return null
   return {
     accessToken: token,
     tokenType: type,
@@ -150,6 +155,7 @@ export function parseRecord (text: string): TokenRecord | null {
     endsAt: ends,
     authorization: parseAuthorization(opens),
     user: parseUser(user),
+    owner,
     askedAt: asked,
     complete: told
   }

@@ -49,7 +49,7 @@ export class TokenRecords {
   readonly #maxAge: number
   readonly #log: FastifyBaseLogger
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
-  readonly #renewing = new Set<string>()
+  readonly #updating = new Set<string>()
   readonly #background: BackgroundTasks
   /** The ids of the tokens whose deletion was reported as failed, until it is known whether the store has deleted them anyway. */
   readonly #maybeGone = new Set<string>()
@@ -63,8 +63,8 @@ export class TokenRecords {
     this.#background = background
   }
 
-  /** Creates the record of a token that Webflow has granted. */
-  create (grant: Grant, requestedScope: readonly string[], now: number): TokenRecord {
+  /** Creates the record of a token that Webflow has granted. `owner` is the app's user to whom it will belong. */
+  create (grant: Grant, requestedScope: readonly string[], now: number, owner: string | null = null): TokenRecord {
     const endsAt = grant.expiresIn === null ? null : now + Math.floor(grant.expiresIn * 1000)
     return {
       accessToken: grant.accessToken,
@@ -75,6 +75,7 @@ export class TokenRecords {
       endsAt,
       authorization: null,
       user: null,
+      owner,
       askedAt: 0,
       complete: false
     }
@@ -114,6 +115,21 @@ export class TokenRecords {
         }
       })
       return sealed === null ? undefined : { tokenId, sealed, record: merged }
+    })
+  }
+
+  /**
+   * Writes a token that was imported, unless `stays` says that the record that the store holds must stay. Resolves with what
+   * the store holds then, and with whether it is new. Unlike `write`, this leaves alone a record that cannot be read, and a
+   * store that rests. A write that is reported as failed is not taken back, because the app may repeat the import.
+   */
+  async add (tokenId: string, record: TokenRecord, stays: (existing: TokenRecord) => boolean): Promise<{ stored: StoredToken, isNew: boolean }> {
+    return await untilWritten(async () => {
+      const current = await this.readSealed(tokenId)
+      const existing = current === null ? null : this.#openUnexpired(tokenId, current)
+      if (existing !== null && stays(existing.record)) return { stored: existing, isNew: false }
+      const sealed = await this.#set(tokenId, record, current)
+      return sealed === null ? undefined : { stored: { tokenId, sealed, record }, isNew: true }
     })
   }
 
@@ -160,15 +176,23 @@ export class TokenRecords {
    * Renews a record in the background when half of its life is over. The write is conditional on the value that was read, so
    * it never overwrites a newer record.
    */
-  renewIfDue ({ tokenId, sealed, record }: StoredToken): void {
+  renewIfDue (token: StoredToken): void {
+    const { record } = token
     const now = Date.now()
-    if (record.expiresAt - now >= this.#maxAge / 2 || this.#renewing.has(tokenId)) return
+    if (record.expiresAt - now >= this.#maxAge / 2) return
     const expiresAt = this.#deadline(now, record.endsAt)
-    if (expiresAt <= record.expiresAt) return
-    this.#renewing.add(tokenId)
-    this.#set(tokenId, { ...record, expiresAt }, sealed)
-      .catch((err: unknown) => { this.#log.warn({ err }, 'webflow-oauth: a token could not be renewed; the next use tries again') })
-      .finally(() => { this.#renewing.delete(tokenId) })
+    if (expiresAt > record.expiresAt) this.#update(token, { ...record, expiresAt })
+  }
+
+  /**
+   * Names the owner of a token that was read for a user. Records of version 0.1 do not hold the owner: it is written into
+   * the record in the background, on the same condition as a renewal.
+   */
+  withOwner (token: StoredToken, owner: string | null): StoredToken {
+    if (owner === null || token.record.owner !== null) return token
+    const record = { ...token.record, owner }
+    this.#update(token, record)
+    return { ...token, record }
   }
 
   /**
@@ -264,6 +288,15 @@ export class TokenRecords {
       const current = await this.readSealed(tokenId)
       return current === null || await this.#store.delete(storeKey(tokenId), { if: current }) ? true : undefined
     })
+  }
+
+  /** Writes a new version of a record in the background, unless another update of the record is under way. */
+  #update ({ tokenId, sealed }: StoredToken, record: TokenRecord): void {
+    if (this.#updating.has(tokenId)) return
+    this.#updating.add(tokenId)
+    this.#set(tokenId, record, sealed)
+      .catch((err: unknown) => { this.#log.warn({ err }, 'webflow-oauth: a token could not be renewed; the next use tries again') })
+      .finally(() => { this.#updating.delete(tokenId) })
   }
 
   #set (tokenId: string, record: TokenRecord, over: string | null, callOptions?: SealedCallOptions): Promise<string | null> {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
@@ -10,6 +11,7 @@ import { runExample, startExample } from '../support/examples-process.ts'
 import { Visitor, type Page } from '../support/examples-visitor.ts'
 import { ada, grace, startWebflow } from '../support/examples-webflow.ts'
 import { sendWebhook, type Webhook } from '../support/examples-webhook.ts'
+import { loader, spawnNode } from '../support/node-process.ts'
 import { findRedis, startRedis, type RedisServer } from '../support/redis-server.ts'
 import { freePort } from '../support/free-port.ts'
 import { hasNodeSqlite } from '../support/sqlite.ts'
@@ -26,6 +28,18 @@ const credentials = {
 }
 
 const startDemo = (t: Test, env: Record<string, string> = {}) => startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', DEMO_FOLDER: t.testdir(), ...env }, up: opened })
+
+for (const [runner, args, passed] of [
+  ['node:test', [...loader, '--test', '--test-reporter=tap', 'examples/testing/node.test.ts'], /^# pass 3$/m],
+  ['Vitest', ['node_modules/vitest/vitest.mjs', 'run', '--config=test/support/vitest.config.mjs', '--reporter=json'], /"numPassedTests":3\b/]
+] as const) {
+  t.test(`tests of an app have a connected user by one call, under ${runner}`, async (t) => {
+    const child = spawnNode(args)
+    const [printed, errors, [exitCode]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')])
+    t.match(printed, passed, `${printed}${errors}`)
+    t.equal(exitCode, 0)
+  })
+}
 
 if (findRedis() !== null) {
   t.test('the nightly job', async (t) => {

@@ -1,10 +1,12 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
+import { request } from 'undici'
 import webflowOAuth, { type WebflowOAuthOptions } from '../../lib/index.ts'
 import { createSimulator, type BehaviorOptions, type Simulator } from '../../lib/simulator/index.ts'
 import { Browser } from './browser.ts'
 import { findLeaks, recordingLogger, rememberSecrets } from './logs.ts'
+import { member, parameter } from './simulator-start.ts'
 
 export const clientId = 'c'.repeat(64)
 export const clientSecret = randomBytes(32).toString('hex')
@@ -72,6 +74,20 @@ export async function createApp (t: Test, { webflow = null, options = {}, server
 export async function connect (browser: Browser, webflow: Simulator, { path = '/webflow/authorize', headers = {} }: { path?: string, headers?: Record<string, string> } = {}) {
   const { location } = await browser.navigate(path, headers)
   return await browser.navigate(await webflow.approve(String(location)), headers)
+}
+
+/** Lets a user grant the app an access token without the plugin, as an app does that does not have it. */
+export async function grantToken (webflow: Simulator, pick?: Parameters<Simulator['approve']>[1]): Promise<string> {
+  const query = new URLSearchParams({ response_type: 'code', client_id: clientId, redirect_uri: redirectUri, scope: scope.join(' ') })
+  const back = await webflow.approve(`${webflow.endpoints.authorize}?${query}`, pick)
+  const { body } = await request(webflow.endpoints.token, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ client_id: clientId, client_secret: clientSecret, grant_type: 'authorization_code', code: parameter(back, 'code'), redirect_uri: redirectUri })
+  })
+  const accessToken = member(await body.json(), 'access_token')
+  rememberSecrets(accessToken)
+  return accessToken
 }
 
 /** Tests that nothing that this process logged holds a secret; the last test of a file. */

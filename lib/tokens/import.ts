@@ -1,0 +1,123 @@
+import { types } from 'node:util'
+import { withDeadline } from '../collections/deadline.ts'
+import { Limit } from '../collections/limit.ts'
+import { ownCode } from '../diagnostics.ts'
+import { refuseOption } from '../errors.ts'
+import type { WebflowToken } from '../options/webflow-token.ts'
+import type { Verdict } from '../webflow/token-checks.ts'
+import { forgetEnded } from './ended.ts'
+import type { TokenParts } from './parts.ts'
+import { absorb, isNewer, type TokenRecord } from './record.ts'
+
+/** How many imports ask Webflow at a time. */
+const maxAtOnce = 8
+/** After so many calls in a row that did not reach Webflow, imports do not ask for a while. */
+const maxFailures = 3
+/** How long imports do not ask then, in milliseconds. */
+const silence = 10_000
+
+/** What became of an imported token. */
+export type TokenImport =
+  /**
+   * `imported`: the token is stored now. `kept`: nothing has changed, because the user has this token already, or a newer one.
+   * `token` is the token that is stored.
+   */
+  | { outcome: 'imported' | 'kept', token: WebflowToken }
+  /** Webflow has ended the token. It is not stored, and records that held it are deleted. */
+  | { outcome: 'revoked', token: null }
+
+/** A token that is about to be imported. */
+export interface ImportedToken {
+  tokenId: string
+  accessToken: string
+  /** The app's user to whom the token will belong; null in an app without users. */
+  owner: string | null
+  scope: readonly string[]
+  /** When the token was issued, in Unix milliseconds; null if the app does not know. */
+  createdAt: number | null
+}
+
+/** Stores tokens that another system has obtained. Imports that run at the same time share a few calls to Webflow. */
+export class TokenImports {
+  readonly #parts: TokenParts
+  readonly #turns = new Limit(maxAtOnce)
+  /** How many calls in a row did not reach Webflow. */
+  #failures = 0
+  /** Until when imports do not ask Webflow, in Unix milliseconds, and why. */
+  #silent: { until: number, error: Error } | null = null
+
+  constructor (parts: TokenParts) {
+    this.#parts = parts
+  }
+
+  /** Imports a token, unless Webflow has ended it, or the store holds the same token or a newer one under this id. */
+  async import ({ tokenId, accessToken, owner, scope, createdAt }: ImportedToken): Promise<TokenImport> {
+    const { introspector, records, settings } = this.#parts
+    const created = records.create({ accessToken, tokenType: 'bearer', scope: null, expiresIn: null }, scope, Date.now(), owner)
+    const verdict = settings.introspect ? await this.#turns.run(() => this.#ask(tokenId, created)) : null
+    if (verdict?.kind === 'revoked') {
+      await forgetEnded(this.#parts, records.present({ tokenId, record: created }), 'revoked')
+      return { outcome: 'revoked', token: null }
+    }
+    const installation = verdict?.kind === 'active' ? verdict.installation : null
+    const known = installation === null ? created : absorb(created, installation)
+    const issuedAt = createdAt ?? known.authorization?.createdOn?.getTime() ?? null
+    const record = { ...known, createdAt: issuedAt ?? created.createdAt }
+    const { stored, isNew } = await records.add(tokenId, record, (existing) => stays(existing, record, createdAt))
+    if (verdict !== null && isNew) {
+      introspector.note(tokenId, record, verdict)
+      introspector.completeSoon(stored)
+    } else if (installation !== null && stored.record.accessToken === accessToken) {
+      await records.learn(stored, installation)
+    }
+    return { outcome: isNew ? 'imported' : 'kept', token: records.present(records.withOwner(stored, owner)) }
+  }
+
+  /** Asks Webflow about a token, with a deadline that begins now. */
+  async #ask (tokenId: string, { accessToken, scope }: TokenRecord): Promise<Verdict> {
+    const { checks, log, settings: { timeout } } = this.#parts
+    if (this.#silent !== null && Date.now() < this.#silent.until) return { kind: 'unknown', error: this.#silent.error }
+    const verdict = await withDeadline(timeout, (deadline) => checks.ask(accessToken, scope, { deadline, queue: 'none' }))
+    if (verdict.kind === 'unknown' || verdict.kind === 'refused') {
+      log.warn({ tokenId, ...verdict.kind === 'unknown' && { err: verdict.error } }, 'webflow-oauth: Webflow did not say what an imported token opens. The plugin asks again soon, and when the token is used or searched for')
+    }
+    if (verdict.kind !== 'unknown' || !isOutage(verdict.error)) {
+      this.#failures = 0
+    } else if (++this.#failures >= maxFailures) {
+      this.#silent = { until: Date.now() + silence, error: verdict.error }
+      log.warn(`webflow-oauth: Webflow could not be reached ${maxFailures} times in a row. For ${silence / 1000} seconds, tokens are imported without asking what they open`)
+    }
+    return verdict
+  }
+}
+
+/** Checks the access token of an import. */
+export function checkAccessToken (accessToken: unknown): string {
+  if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken)) return accessToken
+  return refuseOption('accessToken', 'must be a string of visible ASCII characters: is a column empty, or does the value hold a space or a line break?')
+}
+
+/** Checks when the token of an import was issued. Returns Unix milliseconds; null if the app does not say. */
+export function checkCreatedAt (createdAt: unknown): number | null {
+  if (createdAt === undefined) return null
+  // Not `instanceof`: a test runner may have Dates of another realm.
+  const time = types.isDate(createdAt) ? createdAt.getTime() : NaN
+  if (time <= Date.now()) return time
+  return refuseOption('createdAt', 'must be a valid Date that is not in the future: leave it out if the time is not known')
+}
+
+/**
+ * Tells whether the existing record stays: it holds the same token, or the imported one is not newer. A time that the app has
+ * given is compared as it is. If the app has given none, Webflow's counts. If Webflow has told none either, the existing record stays.
+ */
+function stays (existing: TokenRecord, record: TokenRecord, createdAt: number | null): boolean {
+  if (existing.accessToken === record.accessToken) return true
+  if (createdAt !== null) return existing.createdAt >= createdAt
+  return (record.authorization?.createdOn ?? null) === null || !isNewer(record, existing)
+}
+
+/** Tells whether a call did not reach Webflow. An answer with a 5xx did, and its error has no cause. */
+function isOutage (error: Error): boolean {
+  const code = ownCode(error)
+  return code === 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT' || (code === 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE' && error.cause !== undefined)
+}
