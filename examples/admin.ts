@@ -85,8 +85,8 @@ await fastify.register(async (admin) => {
   admin.post<Action>('/reconnect', { config }, async (request, reply) => {
     const token = await fastify.webflowOAuth.getToken(request.body.id ?? '')
     if (token === null) return reply.redirect('/admin?notice=gone', 303)
-    // This browser consents. An app with `identify` also says for whom, by `user`: the new token then takes the place of the old one.
-    return reply.redirect(await fastify.webflowOAuth.startAuthorization(request, reply, { returnTo: '/admin' }), 303)
+    // This browser consents for the owner. With `identify`, the new token takes the place of the owner's old one.
+    return reply.redirect(await fastify.webflowOAuth.startAuthorization(request, reply, { returnTo: '/admin', user: token.owner ?? undefined }), 303)
   })
 
   admin.post<Action>('/revoke', { config }, async (request, reply) => {
@@ -153,11 +153,13 @@ async function stateOf (token: WebflowToken) {
 
 /** What the page shows of a token. The token itself stays here: a view never gets more than it prints. */
 function rowOf (token: WebflowToken, state: string) {
-  const { authorization, user, scope, createdAt, expiresAt } = token
+  const { authorization, owner, user, scope, createdAt, expiresAt } = token
   return {
     id: token.id,
     state,
     cells: [
+      // The user of the app. This app has no users of its own: with the option `identify`, the column is filled.
+      { label: 'Owner', text: owner ?? '–' },
       { label: 'Granted by', text: user?.email ?? user?.id ?? 'not known' },
       authorization === null
         ? { label: 'Opens', text: 'not known yet' }
