@@ -284,7 +284,7 @@ t.test('a flow cookie never has more than 4,096 bytes, not even when its flow en
     largest = Math.max(largest, bytes)
     t.ok(bytes <= maxCookieBytes, `${bytes} bytes`)
   }
-  for (const length of [1, 1200, ...Array.from({ length: 60 }, (_, index) => 1747 + index), 2048]) {
+  for (const length of [1, 1200, ...Array.from({ length: 60 }, (_, index) => 1400 + index), 2048]) {
     const returnTo = `/${'x'.repeat(length - 1)}`
     const browser = new Browser(app)
     const begun = await browser.request('/begin', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ returnTo, scope: manyScopes, user }) })
