@@ -228,7 +228,7 @@ t.test('if `identify` names nobody at the callback, the third round within a min
   t.equal((await round()).statusCode, 302, 'but a minute later the user may sign in again')
 })
 
-t.test('where `identify` names a connected user on the plugin\'s routes alone, the third round between guard and sign-in page ends in 401', async (t) => {
+t.test('where `identify` names a connected user on the plugin\'s routes alone, the way between guard and sign-in page ends in 401 after three rounds within a minute', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)

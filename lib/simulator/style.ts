@@ -26,6 +26,8 @@ select { font-weight: 400; text-align: left; background: var(--paper) }
 .primary { border-color: #146ef5; background: #146ef5; color: #fff }
 a { color: var(--key) }
 :focus-visible { outline: 3px solid var(--key); outline-offset: 2px }
+input[type=url] { flex: auto; width: 100%; height: auto; min-height: 2.75rem; padding: 0.5rem 0.75rem; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--paper); color: inherit; font: inherit }
+iframe { display: block; width: 100%; height: 26rem; margin: 1rem 0; border: 1px solid var(--line); border-radius: 0.5rem }
 .soft { color: var(--soft); font-size: 0.875rem }
 [role=alert], [role=status] { margin: 1rem 0; padding: 0.75rem 1rem; border: 1px solid currentColor; border-radius: 0.5rem; color: var(--bad) }
 [role=status] { color: var(--key) }
