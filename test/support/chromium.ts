@@ -30,7 +30,7 @@ export async function startChromium (): Promise<Browser> {
     args: [
       '--disable-dev-shm-usage',
       '--no-proxy-server',
-      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
     ]
   })
 }
@@ -96,6 +96,13 @@ export function createPlay<Options extends PlayOptions, Servers extends object> 
     t.strictSame(troubles.sort(), [...options.expected ?? []].sort(), 'nothing went wrong in the browser')
     for (const { value } of await person.context.cookies()) rememberSecrets(value)
   })
+}
+
+/** Blocks third-party cookies in a tab, as browsers do or will do by default, from the next page that it loads. */
+export async function blockThirdPartyCookies (page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Network.enable')
+  await session.send('Network.setCookieControls', { enableThirdPartyCookieRestriction: true })
 }
 
 /** Presses the button or follows the link of this name, and waits for the page that it leads to in the end. */
