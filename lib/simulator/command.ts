@@ -106,7 +106,7 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
 The registered app:
   WEBFLOW_CLIENT_ID=${WEBFLOW_CLIENT_ID ? '(as in the environment)' : clientId}
   WEBFLOW_CLIENT_SECRET=${WEBFLOW_CLIENT_SECRET ? '(as in the environment)' : clientSecret}
-  redirect URI  ${values['redirect-uri'].join('\n                ')}
+  redirect URI  ${values['redirect-uri'].join('\n                ')}${extension === undefined ? '' : `\n  extension     ${extension}`}
 
 Options of the plugin:${regionLine}
   endpoints: {

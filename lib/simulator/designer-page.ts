@@ -54,11 +54,11 @@ export function designerPage ({ app, workspace, site, user, others, extensionUrl
       : html`<noscript><p role="alert">Scripts are blocked, so the Designer can give the extension no ID token. Allow scripts for this page.</p></noscript>
     <iframe title="The extension of ${app.name}" src="${extensionUrl}" data-site="${JSON.stringify(info)}" referrerpolicy="origin" sandbox="allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox"></iframe>`}
     <form class="actions" method="post" action="/designer/${encodeURIComponent(app.clientId)}/${encodeURIComponent(site.id)}">
-      <label>Extension <input type="url" name="extension" required placeholder="http://localhost:1337" value="${extensionUrl ?? ''}"></label>
+      <label class="wide">Extension <input type="url" name="extension" required placeholder="http://localhost:1337" value="${extensionUrl ?? ''}"></label>
       <label>Opened by <select name="user">${[user, ...others].map(({ id, firstName, lastName }) => html`<option value="${id}">${firstName} ${lastName}</option>`)}</select></label>
       <button>Open</button>
     </form>
-    <p><a class="button" href="/">Back to the apps</a></p>`, extensionUrl === null
+    <div class="actions"><a class="button" href="/">Back to the apps</a></div>`, extensionUrl === null
     ? ''
     : html`
     <script>${{ text: script }}</script>`)
