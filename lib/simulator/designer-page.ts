@@ -51,7 +51,7 @@ export function designerPage ({ app, workspace, site, user, others, extensionUrl
     <p class="soft">Opened by ${user.firstName} ${user.lastName}, with the extension of ${app.name}.</p>
     ${extensionUrl === null
       ? html`<p role="alert">The simulator does not know where the extension is. Enter its URL, or start the simulator with <code>--extension</code>.</p>`
-      : html`<noscript><p role="alert">Scripts are blocked, so the Designer can give the extension no ID token. Allow scripts for this page.</p></noscript>
+      : html`<p role="alert" class="without-scripts">Scripts are blocked, so the Designer can give the extension no ID token. Allow scripts for this page.</p>
     <iframe title="The extension of ${app.name}" src="${extensionUrl}" data-site="${JSON.stringify(info)}" referrerpolicy="origin" sandbox="allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox"></iframe>`}
     <form class="actions" method="post" action="/designer/${encodeURIComponent(app.clientId)}/${encodeURIComponent(site.id)}">
       <label class="wide">Extension <input type="url" name="extension" required placeholder="http://localhost:1337" value="${extensionUrl ?? ''}"></label>

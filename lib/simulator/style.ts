@@ -33,6 +33,7 @@ iframe { display: block; width: 100%; height: 22rem; margin: 1rem 0; border: 1px
 .soft { color: var(--soft); font-size: 0.875rem }
 [role=alert], [role=status] { margin: 1rem 0; padding: 0.75rem 1rem; border: 1px solid currentColor; border-radius: 0.5rem; color: var(--bad) }
 [role=status] { color: var(--key) }
+@media (scripting: enabled) { .without-scripts { display: none } }
 code { font: 0.875rem ui-monospace, monospace }
 footer { margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line) }
 `

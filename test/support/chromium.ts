@@ -117,3 +117,18 @@ export async function takeScreenshot (page: Page, name: string): Promise<void> {
   if (!takesScreenshots) return
   await page.screenshot({ path: join(screenshotFolder, `${name}.png`), fullPage: true })
 }
+
+/** Keeps pictures of the whole page on a desktop and on a phone, in light and in dark, where pictures are asked for. */
+export async function takeScreenshots (page: Page, name: string): Promise<void> {
+  if (!takesScreenshots) return
+  const size = page.viewportSize()
+  for (const [device, viewport] of Object.entries({ desktop: { width: 1024, height: 768 }, phone: { width: 360, height: 740 } })) {
+    await page.setViewportSize(viewport)
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
+      await takeScreenshot(page, `${name}-${device}-${colorScheme}`)
+    }
+  }
+  await page.emulateMedia({ colorScheme: null })
+  if (size !== null) await page.setViewportSize(size)
+}

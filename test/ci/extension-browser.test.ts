@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import Fastify from 'fastify'
 import type { Browser, Frame, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { createSimulator } from '../lib/simulator/index.ts'
-import { blockThirdPartyCookies, findChromium, newPerson, press, startChromium, takeScreenshot } from './support/chromium.ts'
-import { startExample } from './support/examples-process.ts'
-import { freePort } from './support/free-port.ts'
+import { createSimulator } from '../../lib/simulator/index.ts'
+import { blockThirdPartyCookies, findChromium, newPerson, press, startChromium, takeScreenshots } from '../support/chromium.ts'
+import { startExample } from '../support/examples-process.ts'
+import { freePort } from '../support/free-port.ts'
 
 const sites = { engine: '62f3b1f7eafac55d0c64ef91', notes: '62f3b1f7eafac55d0c64ef92', gardens: '62f3b1f7eafac55d0c64ef93' } as const
 const credentials = { clientId: 'c'.repeat(64), clientSecret: 's'.repeat(64) } as const
@@ -43,12 +43,12 @@ if (findChromium() !== null) {
     })
 
     await t.test('a person who denies in the popup stays unconnected, and learns why', async (t) => {
-      await takeScreenshot(page, 'extension-not-connected')
+      await takeScreenshots(page, 'extension-not-connected')
       const popup = await connectIn(page)
       await closes(popup, 'Deny')
       await shown.getByText('Access was declined, so nothing was connected.').waitFor()
       t.equal(webflow.requests.token.length, 0)
-      await takeScreenshot(page, 'extension-denied')
+      await takeScreenshots(page, 'extension-denied')
     })
 
     await t.test('a person connects in the popup, and the frame shows the site', async (t) => {
@@ -60,7 +60,7 @@ if (findChromium() !== null) {
       t.match(await shown.locator('main').innerText(), /Difference Engine[^]*difference-engine\.webflow\.io[^]*545bbecb7bdd6769632504a7/)
       t.ok(answers.includes('200 /webflow/designer') && answers.includes('200 /api/site'))
       t.strictSame(await inFrame('[document.cookie, localStorage.length, sessionStorage.length]'), ['', 0, 0], 'nothing is kept beyond the page')
-      await takeScreenshot(page, 'extension-connected')
+      await takeScreenshots(page, 'extension-connected')
     })
 
     await t.test('a reload opens another session', async (t) => {
@@ -94,7 +94,7 @@ if (findChromium() !== null) {
       await inFrame(`session = null; webflow.getSiteInfo = async () => ({ siteId: '${sites.notes}' })`)
       await shown.getByRole('button', { name: 'Ask again' }).click()
       await shown.getByText('The app does not accept the answer of the Designer.').waitFor()
-      await takeScreenshot(page, 'extension-refused')
+      await takeScreenshots(page, 'extension-refused')
     })
 
     await t.test('another site of the token is open in the Designer of its own, and a third site is not', async () => {
@@ -128,7 +128,7 @@ if (findChromium() !== null) {
       await inFrame('window.open = () => null')
       await shown.getByRole('button', { name: 'Connect Webflow' }).click()
       await shown.getByText('Your browser has blocked the window.').waitFor()
-      await takeScreenshot(page, 'extension-popup-blocked')
+      await takeScreenshots(page, 'extension-popup-blocked')
       const opened = context.waitForEvent('page')
       await shown.getByRole('link', { name: 'Open it in a tab' }).click()
       await (await opened).getByRole('button', { name: 'Approve' }).click()
@@ -152,6 +152,61 @@ if (findChromium() !== null) {
     const secrets = [credentials.clientSecret, ...webflow.requests.token.map(({ parameters }) => parameters['code']), ...webflow.requests.resolve.flatMap(({ headers, parameters }) => [headers.authorization?.replace('Bearer ', ''), parameters['idToken']])]
     t.ok(secrets.length > 5)
     t.notOk(secrets.some((secret) => printed.includes(String(secret))), 'no secret is printed')
+  })
+
+  t.test('the demo', async (t) => {
+    const { found: home } = await startExample(t, 'examples/demo/main.ts', { env: { PORT: '0' }, up: /^Open (https?:\/\/\S+)/m })
+    const { page, troubles } = await newPerson(t, browser)
+    const openPopup = async () => {
+      const opened = page.context().waitForEvent('page')
+      await page.getByRole('link', { name: 'Connect in a popup' }).click()
+      return await opened
+    }
+
+    await t.test('connects in a popup, and says what a popup came to that was denied', async (t) => {
+      await page.goto(home)
+      await takeScreenshots(page, 'demo-start')
+      await closes(await openPopup(), 'Deny')
+      await page.getByText('You declined, so nothing was connected.').waitFor()
+      await takeScreenshots(page, 'demo-popup-denied')
+      await closes(await openPopup(), 'Approve')
+      await page.getByText('Your Webflow sites').waitFor()
+      t.equal(page.url(), `${home}/`)
+    })
+
+    await t.test('shows a webhook that arrives', async () => {
+      await press(page, 'Send one about Difference Engine')
+      await page.getByText('form_submission').waitFor()
+      await takeScreenshots(page, 'demo-connected')
+    })
+
+    await t.test('shows the site to its extension in the Designer', async () => {
+      await press(page, 'Open a site in the Designer')
+      await page.frameLocator('iframe').getByText('difference-engine.webflow.io').waitFor()
+      await takeScreenshots(page, 'demo-designer')
+    })
+
+    await t.test('has pages for what goes wrong', async () => {
+      await page.goto(home)
+      await press(page, 'Disconnect')
+      await takeScreenshots(page, 'demo-goodbye')
+      await page.goto(`${home}/webflow/authorize`)
+      await press(page, 'Deny')
+      await takeScreenshots(page, 'demo-failed')
+      await page.goto(`${home}/nowhere`)
+      await takeScreenshots(page, 'demo-missing')
+    })
+
+    t.strictSame(await troubles(), [], 'nothing went wrong in the browser')
+  })
+
+  t.test('the Designer of the simulator says what is missing without scripts', async (t) => {
+    const webflow = createSimulator({ app: { ...credentials, redirectUris: ['https://app.example.com/webflow/callback'], scope: ['sites:read'], extensionUrl: 'http://localhost:1' } })
+    t.teardown(() => webflow.close())
+    const { page } = await newPerson(t, browser, { javaScriptEnabled: false })
+    await page.goto(`${await webflow.listen()}/designer/${credentials.clientId}/${sites.engine}`)
+    await page.getByText('Scripts are blocked, so the Designer can give the extension no ID token.').waitFor()
+    await takeScreenshots(page, 'designer-without-scripts')
   })
 } else if (process.env['REQUIRE_CHROMIUM'] === '1') {
   t.fail('chromium is on PATH, as REQUIRE_CHROMIUM=1 demands')
