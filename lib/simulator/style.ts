@@ -21,7 +21,7 @@ input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: va
 h2 + .actions, p + .actions { margin-top: 0.75rem }
 .actions select { flex: none }
 .actions label { flex: 1 1 12rem; flex-direction: column; gap: 0.25rem; align-items: stretch; padding: 0 }
-form.actions { align-items: end }
+.actions label ~ button { align-self: end }
 .sites .button { flex-basis: auto }
 .actions .wide { flex-basis: 100% }
 form.actions + .actions { margin-top: 0 }
@@ -38,6 +38,7 @@ iframe { display: block; width: 100%; height: 22rem; margin: 1rem 0; border: 1px
 @media (scripting: enabled) { .without-scripts { display: none } }
 @media (scripting: none) { iframe { display: none } }
 code { font: 0.875rem ui-monospace, monospace }
+[role=alert] code { white-space: nowrap }
 footer { margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line) }
 `
 
