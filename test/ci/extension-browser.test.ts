@@ -142,9 +142,12 @@ if (findChromium() !== null) {
       t.notOk(await shown.getByRole('button', { name: 'Connect Webflow' }).isVisible())
     })
 
-    await t.test('outside of the Designer the extension says where it belongs', async () => {
+    await t.test('outside of the Designer the extension says where it belongs, and asks no page of another machine for an ID token', async () => {
+      const words = 'This page is an extension of Webflow\'s Designer: open it there.'
       await page.goto(extension)
-      await page.getByText('This page is an extension of Webflow\'s Designer: open it there.').waitFor()
+      await page.getByText(words).waitFor()
+      await page.goto(`${witness.replace('witness.localhost', 'witness.test')}/frame`)
+      await shown.getByText(words).waitFor()
     })
 
     t.strictSame((await troubles()).filter((line) => !isMismatch(line)), ['502 /api/site'], 'nothing went wrong in the browser')
@@ -270,6 +273,7 @@ async function startExtension (t: Test) {
 
   const server = Fastify({ forceCloseConnections: true })
   server.get('/set', async (_request, reply) => reply.type('text/html').header('set-cookie', 'probe=1; SameSite=None; Secure').send('<!doctype html><link rel="icon" href="data:,"><title>Set</title>'))
+  server.get('/frame', async (_request, reply) => reply.type('text/html').send(`<!doctype html><link rel="icon" href="data:,"><title>Frame</title><iframe src="${extension}" referrerpolicy="origin"></iframe>`))
   server.get('/read', async ({ headers }, reply) => reply.headers({ 'access-control-allow-origin': extension, 'access-control-allow-credentials': 'true' }).send(headers.cookie ?? 'none'))
   const witness = (await server.listen({ host: '127.0.0.1', port: 0 })).replace('127.0.0.1', 'witness.localhost')
   t.teardown(() => server.close())

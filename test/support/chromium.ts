@@ -17,7 +17,7 @@ export function findChromium (): string | null {
   return findProgram('chromium-headless-shell', 'chrome-headless-shell', 'chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
 }
 
-/** Starts a Chromium that knows loopback and nothing else; it ends with this process at the latest. */
+/** Starts a Chromium that knows loopback, also under names below localhost and test, and nothing else; it ends with this process at the latest. */
 export async function startChromium (): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
@@ -30,7 +30,7 @@ export async function startChromium (): Promise<Browser> {
     args: [
       '--disable-dev-shm-usage',
       '--no-proxy-server',
-      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
     ]
   })
 }
