@@ -17,7 +17,7 @@ const app = await createBackend(EXTENSION_ORIGIN, {
   secret: APP_SECRET,
   endpoints
 })
-await app.listen({ port: Number(PORT), host: 'localhost' })
 
 // Webflow's own Designer gets the extension from Webflow.
 if (endpoints !== undefined) await serveExtension({ port: Number(new URL(EXTENSION_ORIGIN).port), appUrl: new URL(redirectUri).origin })
+await app.listen({ port: Number(PORT), host: 'localhost' })

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import Fastify from 'fastify'
-import type { Browser, Frame, Page } from 'playwright-core'
+import type { Frame, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { createSimulator } from '../../lib/simulator/index.ts'
-import { blockThirdPartyCookies, findChromium, newPerson, press, startChromium, takeScreenshots } from '../support/chromium.ts'
+import { blockThirdPartyCookies, createPlay, findChromium, press, takeScreenshots } from '../support/chromium.ts'
 import { startExample } from '../support/examples-process.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -14,13 +14,10 @@ const credentials = { clientId: 'c'.repeat(64), clientSecret: 's'.repeat(64) } a
 const isMismatch = (line: string) => line.includes('does not match the recipient window\'s origin')
 
 if (findChromium() !== null) {
-  let browser: Browser
-  t.before(async () => { browser = await startChromium() })
-  t.teardown(() => browser.close())
+  const play = createPlay(t, async () => ({}), isMismatch)
 
-  t.test('the example extension, in the Designer of another site than its own, with the app on a third site', async (t) => {
+  play('the example extension, in the Designer of another site than its own, with the app on a third site', { expected: ['502 /api/site'] }, async (t, { context, newTab, page }) => {
     const { app, extension, output, webflow, witness } = await startExtension(t)
-    const { context, newTab, page, troubles } = await newPerson(t, browser)
     const shown = page.frameLocator('iframe')
     const state = (text: string) => shown.getByRole('status').and(shown.getByText(text, { exact: true })).waitFor()
     const answers: string[] = []
@@ -150,16 +147,14 @@ if (findChromium() !== null) {
       await shown.getByText(words).waitFor()
     })
 
-    t.strictSame((await troubles()).filter((line) => !isMismatch(line)), ['502 /api/site'], 'nothing went wrong in the browser')
     const printed = output.stdout + output.stderr
     const secrets = [credentials.clientSecret, ...webflow.requests.token.map(({ parameters }) => parameters['code']), ...webflow.requests.resolve.flatMap(({ headers, parameters }) => [headers.authorization?.replace('Bearer ', ''), parameters['idToken']])]
     t.ok(secrets.length > 5)
     t.notOk(secrets.some((secret) => printed.includes(String(secret))), 'no secret is printed')
   })
 
-  t.test('the demo', async (t) => {
+  play('the demo', {}, async (t, { page }) => {
     const { found: home } = await startExample(t, 'examples/demo/main.ts', { env: { PORT: '0' }, up: /^Open (https?:\/\/\S+)/m })
-    const { page, troubles } = await newPerson(t, browser)
     const openPopup = async () => {
       const opened = page.context().waitForEvent('page')
       await page.getByRole('link', { name: 'Connect in a popup' }).click()
@@ -199,14 +194,11 @@ if (findChromium() !== null) {
       await page.goto(`${home}/nowhere`)
       await takeScreenshots(page, 'demo-missing')
     })
-
-    t.strictSame(await troubles(), [], 'nothing went wrong in the browser')
   })
 
-  t.test('the Designer of the simulator says what is missing without scripts', async (t) => {
+  play('the Designer of the simulator says what is missing without scripts', { profile: { javaScriptEnabled: false } }, async (t, { page }) => {
     const webflow = createSimulator({ app: { ...credentials, redirectUris: ['https://app.example.com/webflow/callback'], scope: ['sites:read'], extensionUrl: 'http://localhost:1' } })
     t.teardown(() => webflow.close())
-    const { page } = await newPerson(t, browser, { javaScriptEnabled: false })
     await page.goto(`${await webflow.listen()}/designer/${credentials.clientId}/${sites.engine}`)
     await page.getByText('Scripts are blocked, so the Designer can give the extension no ID token.').waitFor()
     await takeScreenshots(page, 'designer-without-scripts')
