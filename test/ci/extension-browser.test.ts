@@ -154,7 +154,7 @@ if (findChromium() !== null) {
   })
 
   play('the demo', {}, async (t, { page }) => {
-    const { found: home } = await startExample(t, 'examples/demo/main.ts', { env: { PORT: '0' }, up: /^Open (https?:\/\/\S+)/m })
+    const { found: home } = await startExample(t, 'examples/demo/main.ts', { env: { PORT: '0', DEMO_FOLDER: t.testdir() }, up: /^Open (https?:\/\/\S+)/m })
     const openPopup = async () => {
       const opened = page.context().waitForEvent('page')
       await page.getByRole('link', { name: 'Connect in a popup' }).click()
