@@ -5,7 +5,7 @@ import { Redis } from 'ioredis'
 import { WebflowClient } from 'webflow-api'
 import webflowOAuth, { type WebflowToken } from 'fastify-webflow-oauth'
 import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
-import { baseUrl, endpoints } from './webflow-url.ts'
+import { endpoints } from './webflow-url.ts'
 
 // An instance that never listens. Standard output is for what the job has to say.
 const fastify = Fastify({ logger: { level: 'warn', stream: process.stderr } })
@@ -44,7 +44,7 @@ try {
 /** Does the work of one installation; what goes wrong there stops no other. */
 async function visit (token: WebflowToken): Promise<'done' | 'ended' | 'failed'> {
   try {
-    const { sites = [] } = await new WebflowClient({ accessToken: token.accessToken, baseUrl }).sites.list()
+    const { sites = [] } = await new WebflowClient({ accessToken: token.accessToken, baseUrl: fastify.webflowOAuth.apiUrl }).sites.list()
     console.log(`${token.id} opens ${sites.map(({ displayName }) => displayName).join(', ')}`)
     return 'done'
   } catch (error) {

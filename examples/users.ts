@@ -5,7 +5,7 @@ import cookie from '@fastify/cookie'
 import Fastify, { type FastifyRequest } from 'fastify'
 import { WebflowClient } from 'webflow-api'
 import webflowOAuth from 'fastify-webflow-oauth'
-import { baseUrl, endpoints } from './webflow-url.ts'
+import { endpoints } from './webflow-url.ts'
 
 const port = Number(process.env.PORT ?? 3000)
 const home = `http://localhost:${port}`
@@ -75,7 +75,7 @@ fastify.post('/logout', async (_request, reply) => reply.clearCookie('user', ses
 fastify.get('/sites', { preHandler: fastify.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, async (request, reply) => {
   const token = fastify.webflowOAuth.tokenOf(request)
   try {
-    return await new WebflowClient({ accessToken: token.accessToken, baseUrl }).sites.list()
+    return await new WebflowClient({ accessToken: token.accessToken, baseUrl: fastify.webflowOAuth.apiUrl }).sites.list()
   } catch (error) {
     // The user has uninstalled the app at Webflow: the token is forgotten, and they can connect again.
     if (await fastify.webflowOAuth.reportUnauthorized(token, error) === 'revoked') return reply.redirect('/')

@@ -1,5 +1,5 @@
 // Where these examples find Webflow: at the origin WEBFLOW_URL, of a gateway or a simulator, if the environment has one.
-// An app of your own leaves out `endpoints` and `baseUrl`: both default to Webflow.
+// An app of your own leaves out `endpoints`, which defaults to Webflow.
 const { WEBFLOW_URL } = process.env
 
 /** The plugin's option. */
@@ -11,5 +11,5 @@ export const endpoints = WEBFLOW_URL
     }
   : undefined
 
-/** The option of Webflow's SDK. */
+/** The option of Webflow's SDK for a program without the plugin. With it, this is `fastify.webflowOAuth.apiUrl`. */
 export const baseUrl = WEBFLOW_URL ? `${WEBFLOW_URL}/v2` : 'https://api.webflow.com/v2'

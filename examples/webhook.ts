@@ -4,7 +4,7 @@
 import Fastify from 'fastify'
 import { WebflowClient } from 'webflow-api'
 import webflowOAuth, { type WebhookEvent } from 'fastify-webflow-oauth'
-import { baseUrl, endpoints } from './webflow-url.ts'
+import { endpoints } from './webflow-url.ts'
 
 const { APP_SECRET, PORT = '3000', WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET, WEBFLOW_REDIRECT_URI } = process.env
 const fastify = Fastify({ logger: true })
@@ -30,7 +30,7 @@ async function handle ({ bodyId, triggerType, siteId }: WebhookEvent): Promise<v
   if (siteId === null || handled.has(bodyId)) return
   // The newest first. While nobody can tell, this rejects, and Webflow gets a 502 or 503.
   for (const token of await fastify.webflowOAuth.findTokens({ siteId })) {
-    const webflow = new WebflowClient({ accessToken: token.accessToken, baseUrl, timeoutInSeconds: 5, maxRetries: 0 })
+    const webflow = new WebflowClient({ accessToken: token.accessToken, baseUrl: fastify.webflowOAuth.apiUrl, timeoutInSeconds: 5, maxRetries: 0 })
     try {
       const { sites = [] } = await webflow.sites.list()
       fastify.log.info(`${triggerType} at ${sites.find(({ id }) => id === siteId)?.displayName}`)

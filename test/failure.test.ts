@@ -307,7 +307,7 @@ t.test('an error that another plugin\'s hook throws on the plugin\'s routes is a
       t.equal(headers['x-ratelimit-remaining'], '0')
       t.equal(headers['cache-control'], 'no-store')
     }
-    t.match(page.body, '<h1>Something went wrong</h1>')
+    t.match(page.body, '<h1>Too many attempts</h1>')
     t.notMatch(page.body, 'Rate limit')
     t.match(post.body, '<a href="https://app.example.com/">Try again</a>')
     t.strictSame(json.json(), { statusCode: 429, error: 'Too Many Requests', message: 'Rate limit exceeded, retry in 1 minute' })

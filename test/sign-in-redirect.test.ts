@@ -140,7 +140,7 @@ t.test('a guard sends a browser without a user to sign in, and a user who is con
   const other = new Browser(app)
   const again = nextOf(await other.navigate('/sites?a=b'))
   signIn('ada')
-  t.match(await other.navigate(again.href), { statusCode: 303, location: `${home}/sites?a=b`, cookies: [] })
+  t.match(await other.navigate(again.href), { statusCode: 303, location: `${home}/sites?a=b` })
   t.match(await other.navigate('/sites?a=b'), { statusCode: 200, body: 'sites' })
   t.match(await other.navigate('/webflow/authorize?returnTo=https://evil.example/&resume=guard'), { statusCode: 303, location: `${home}/` }, 'and never to a foreign page')
   t.match(await other.navigate('/webflow/authorize?resume=guard'), { statusCode: 303, location: `${home}/` })
@@ -224,6 +224,33 @@ t.test('if `identify` names nobody at the callback, the third round within a min
   const browser = new Browser(app)
   const round = async () => await connect(browser, webflow, { path: '/webflow/authorize?resume=1' })
   t.strictSame([(await round()).statusCode, (await round()).statusCode, (await round()).statusCode], [302, 302, 401])
+  mock.timers.tick(61_000)
+  t.equal((await round()).statusCode, 302, 'but a minute later the user may sign in again')
+})
+
+t.test('where `identify` names a connected user on the plugin\'s routes alone, the way between guard and sign-in page ends in 401 after three rounds within a minute', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.teardown(() => mock.timers.reset())
+  const webflow = await startWebflow(t)
+  const app = await createApp(t, {
+    webflow,
+    options: { identify: (request) => request.url.startsWith('/webflow/') ? 'ada' : null, signInRedirect: '/login' },
+    after: (app) => { app.get('/sites', { preHandler: app.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, async () => 'sites') }
+  })
+  const [browser, other] = [new Browser(app), new Browser(app)]
+  t.equal((await connect(other, webflow)).statusCode, 303)
+  const round = async () => {
+    const answer = await browser.navigate('/sites')
+    if (answer.statusCode !== 302) return answer
+    const back = await browser.navigate(nextOf(answer).href)
+    t.match(back, { statusCode: 303, location: `${home}/sites` })
+    return answer
+  }
+  // As from tabs in which Webflow's page is still open.
+  for (let flows = 0; flows < 4; flows++) t.ok(begins(await browser.navigate('/webflow/authorize'), webflow))
+  t.strictSame([(await round()).statusCode, (await round()).statusCode, (await round()).statusCode], [302, 302, 302])
+  t.match(await round(), { statusCode: 401, body: /WEBFLOW_OAUTH_TOKEN_REQUIRED/ })
+  t.strictSame((await browser.navigate('/webflow/authorize?returnTo=/sites&resume=guard')).cookies, [], 'no more cookies than it takes')
   mock.timers.tick(61_000)
   t.equal((await round()).statusCode, 302, 'but a minute later the user may sign in again')
 })

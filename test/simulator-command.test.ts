@@ -93,6 +93,7 @@ t.test('what is wrong is named, with how to use it', async (t) => {
     ['simulator --port x', /`--port` must be a number/],
     ['simulator --port 65536', /`--port` must be a number/],
     ['simulator --port 0 --redirect-uri http://app.example.com/', /`redirectUris`/],
+    ['simulator --port 0 --extension localhost:1337', /`extensionUrl` of an app must be a URL, https or http on localhost/],
     ['simulator --port 0 --behavior repeatedAuthorisation=new', /no switch `behavior\.repeatedAuthorisation`: choose among repeatedAuthorization, /],
     ['simulator --port 0 --behavior repeatedAuthorization=some', /`behavior\.repeatedAuthorization` cannot be "some": choose one of new, same, new-ends-old/],
     ['simulator --port 0 --behavior expiresIn=soon', /`behavior\.expiresIn` cannot be "soon"$/m],
@@ -105,6 +106,48 @@ t.test('what is wrong is named, with how to use it', async (t) => {
     t.match(complaint, message)
     t.match(complaint, /^Try: fastify-webflow-oauth simulator --help$/m)
   }
+})
+
+t.test('the Designer of a site shows the extension that the command line names, or that a person enters', async (t) => {
+  const site = '62f3b1f7eafac55d0c64ef92'
+  const { simulator, printed } = await command(t, 'simulator --port 0 --extension http://localhost:1337', { WEBFLOW_CLIENT_ID: 'my-id' })
+  t.match(printed, /redirect URI {2}http:\/\/localhost:3000\/webflow\/callback\n {2}extension {5}http:\/\/localhost:1337\n/)
+  const visitor = new Visitor()
+  await visitor.open(simulator?.url ?? '')
+  const open = await visitor.click('Notes by A. A. L.')
+  t.equal(open.url, `${simulator?.url}/designer/my-id/${site}`)
+  t.match(open.text, /Notes by A\. A\. L\. in the Designer Opened by Ada Lovelace, with the extension of My Amazing App\. Scripts are blocked, so the Designer can give the extension no ID token/)
+  t.match(open.html, '<iframe title="The extension of My Amazing App" src="http://localhost:1337" ')
+  t.match(open.headers['content-security-policy'], /^default-src 'none'; .*frame-ancestors 'none'; script-src 'sha256-[^']+'; connect-src 'self'; frame-src http:\/\/localhost:1337$/)
+
+  const without = await command(t, 'simulator --port 0', { WEBFLOW_CLIENT_ID: 'my-id' })
+  const url = `${without.simulator?.url}/designer/my-id/${site}`
+  const missing = await visitor.open(url)
+  t.match(missing.text, 'The simulator does not know where the extension is')
+  t.notMatch(missing.html, /<iframe|<script/)
+  t.notMatch(missing.headers['content-security-policy'], 'script-src')
+  const enter = async (form: Record<string, string>, to = url, headers = {}) => {
+    const { statusCode, body } = await request(to, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers }, body: new URLSearchParams(form).toString() })
+    return { statusCode, text: await body.text() }
+  }
+  const grace = '545bbecb7bdd6769632504a8'
+  t.equal((await enter({ user: grace, extension: 'https://0123456789abcdef01234567.webflow-ext.com/a?b' })).statusCode, 302)
+  const entered = await visitor.open(url)
+  t.match(entered.text, 'Opened by Grace Hopper')
+  t.match(entered.html, 'src="https://0123456789abcdef01234567.webflow-ext.com/a?b"')
+  t.match(entered.headers['content-security-policy'], 'frame-src https://0123456789abcdef01234567.webflow-ext.com')
+
+  for (const extension of ['', 'localhost', 'http://example.com', 'http://[::1]:1337', 'javascript:alert(1)', 'file:///etc/passwd']) {
+    t.match(await enter({ user: grace, extension }), { statusCode: 400, text: 'The URL of the extension must be https' }, extension)
+  }
+  t.equal((await enter({ user: 'nobody', extension: 'http://localhost:1337' })).statusCode, 404)
+  t.equal((await enter({ user: grace, extension: 'http://localhost:1337' }, url, { 'sec-fetch-site': 'cross-site' })).statusCode, 403)
+  for (const path of ['your-id/' + site, 'my-id/nowhere']) {
+    t.equal((await visitor.open(`${without.simulator?.url}/designer/${path}`)).status, 404)
+    for (const end of ['', '/id-token']) t.equal((await enter({}, `${without.simulator?.url}/designer/${path}${end}`)).statusCode, 404)
+  }
+  t.equal((await enter({}, `${url}/id-token`, { 'sec-fetch-site': 'cross-site' })).statusCode, 403, 'no other site gets an ID token')
+  t.match(JSON.parse((await enter({}, `${url}/id-token`)).text), { idToken: /^ey/ })
 })
 
 t.test('--help tells how to use it', async (t) => {

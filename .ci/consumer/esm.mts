@@ -124,7 +124,7 @@ const status = await fastify.webflowOAuth.checkToken('id')
 assertType<Equal<typeof status, 'active' | 'revoked' | 'unknown' | null>>()
 diagnostics.flowEnd.subscribe((message) => { assertType<Equal<typeof message, FlowEnd>>() })
 
-const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [] }, behavior: { repeatedAuthorization: 'same', webhookRetries: 'same' } })
+const simulator: Simulator = createSimulator({ region: 'eu', app: { clientId: 'a', clientSecret: 'b', redirectUris: [], scope: [], extensionUrl: 'http://localhost:1337' }, behavior: { repeatedAuthorization: 'same', webhookRetries: 'same' } })
 const { statusCode, attempts } = await simulator.deliver(fastify, { triggerType: 'form_submission', payload: { siteId: '62f3b1f7eafac55d0c64ef91' } }, { retries: 3 })
 assertType<Equal<typeof statusCode | typeof attempts, number>>()
 const fault: Fault = { status: 503, times: 2 }

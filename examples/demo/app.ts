@@ -1,10 +1,13 @@
+import { readFile } from 'node:fs/promises'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import { WebflowClient, WebflowError, WebflowTimeoutError, type Webflow } from 'webflow-api'
 import webflowOAuth, { type TokenStore, type WebflowToken } from 'fastify-webflow-oauth'
-import type { Simulator } from 'fastify-webflow-oauth/simulator'
 import { SqliteStore } from 'fastify-webflow-oauth/stores/sqlite'
+import { siteApi } from '../designer/site-api.ts'
 import type { Html } from './html.ts'
 import { connectedPage, disconnectedPage, errorPage, failedPage, goodbyePage, headers, type Surroundings } from './pages.ts'
+import type { SimulatedWebflow } from './simulated-webflow.ts'
+import { Inbox, sendWebhooks } from './webhooks.ts'
 
 /** The app as Webflow knows it. */
 export interface Registration {
@@ -12,7 +15,7 @@ export interface Registration {
   clientSecret: string | undefined
   redirectUri: string
   /** The Webflow that knows it. Defaults to the real one. */
-  simulator?: Simulator
+  webflow?: SimulatedWebflow
 }
 
 /** What the demo is made of. */
@@ -28,25 +31,33 @@ type SiteList =
   | { kind: 'token_ended' }
   | { kind: 'failed' }
 
-/** Builds the demo: a page to connect, one that lists the sites, and one for everything that can go wrong. */
-export async function createDemo ({ simulator, ...options }: DemoOptions): Promise<FastifyInstance> {
+/** Builds the demo: a page to connect, one that lists the sites and the webhooks, and one for everything that can go wrong. */
+export async function createDemo ({ webflow, ...options }: DemoOptions): Promise<FastifyInstance> {
   // Standard output is for the URL, and for where tokens are kept. Browsers keep connections open that nobody should wait for.
   const app = Fastify({ logger: { level: 'warn', stream: process.stderr }, forceCloseConnections: true })
 
+  const inbox = new Inbox()
   await app.register(webflowOAuth, {
     ...options,
-    scope: ['sites:read'],
+    // The Designer Extension needs the second one. A real app must have it in its settings too, so it is asked for here only.
+    scope: webflow === undefined ? ['sites:read'] : ['sites:read', 'authorized_user:read'],
     authorizePath: '/webflow/authorize',
     revokePath: '/webflow/revoke',
     failureRedirect: '/failed',
     revokeRedirect: '/goodbye',
-    endpoints: simulator?.endpoints
+    onWebhook: inbox.receive,
+    ...webflow !== undefined && { endpoints: webflow.simulator.endpoints, designer: { origins: [webflow.extensionOrigin] } }
   })
+
+  if (webflow !== undefined) {
+    await app.register(siteApi, { prefix: '/api', origins: [webflow.extensionOrigin] })
+    await app.register(sendWebhooks, { simulator: webflow.simulator, redirectUri: options.redirectUri })
+  }
 
   const surroundings: Surroundings = {
     redirectUri: options.redirectUri,
     store: options.store === undefined ? 'in memory' : options.store instanceof SqliteStore ? 'in a file' : 'in Redis',
-    simulator: simulator === undefined ? null : { url: simulator.url, installUrl: `${simulator.url}/install/${options.clientId}` }
+    simulator: webflow === undefined ? null : { url: webflow.simulator.url, clientId: options.clientId ?? '' }
   }
 
   app.get('/', async (request, reply) => {
@@ -55,13 +66,16 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
     const list = await listSites(token)
     switch (list.kind) {
       case 'sites':
-        return send(reply, connectedPage(surroundings, token, list.sites))
+        return send(reply, connectedPage(surroundings, token, list.sites, inbox.about(list.sites.map(({ id }) => id))))
       case 'failed':
-        return send(reply.code(502), connectedPage(surroundings, token, null))
+        return send(reply.code(502), connectedPage(surroundings, token, null, []))
       case 'token_ended':
         return send(reply, disconnectedPage(surroundings, 'Webflow has ended this connection, so it was forgotten here too. You can connect again at any time.'))
     }
   })
+
+  const script = await readFile(new URL('popup.js', import.meta.url), 'utf8')
+  app.get('/popup.js', { config: { webflowToken: false } }, async (_request, reply) => reply.type('text/javascript').send(script))
 
   app.get('/goodbye', async (request, reply) => {
     return request.webflowToken === null ? send(reply, goodbyePage(surroundings)) : reply.redirect('/')
@@ -74,6 +88,8 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
 
   app.setNotFoundHandler((_request, reply) => send(reply.code(404), errorPage(surroundings, 404)))
   app.setErrorHandler((error, request, reply) => {
+    // The extension is a program, and reads Fastify's JSON.
+    if (request.headers.accept?.includes('text/html') !== true) throw error
     const status = statusOf(error)
     if (status >= 500) request.log.error(error)
     return send(reply.code(status), errorPage(surroundings, status))
@@ -81,14 +97,9 @@ export async function createDemo ({ simulator, ...options }: DemoOptions): Promi
 
   async function listSites (token: WebflowToken): Promise<SiteList> {
     // Somebody waits for the page: better no list soon than a list after three patient attempts.
-    const webflow = new WebflowClient({
-      accessToken: token.accessToken,
-      maxRetries: 0,
-      timeoutInSeconds: 5,
-      ...(simulator !== undefined && { baseUrl: `${simulator.url}/v2` })
-    })
+    const api = new WebflowClient({ accessToken: token.accessToken, baseUrl: app.webflowOAuth.apiUrl, maxRetries: 0, timeoutInSeconds: 5 })
     try {
-      const { sites = [] } = await webflow.sites.list()
+      const { sites = [] } = await api.sites.list()
       return { kind: 'sites', sites }
     } catch (error) {
       if (!(error instanceof WebflowError || error instanceof WebflowTimeoutError)) throw error

@@ -2,12 +2,13 @@ import { hash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
-import { createSimulator, type Simulator } from 'fastify-webflow-oauth/simulator'
+import type { Simulator } from 'fastify-webflow-oauth/simulator'
 import { RedisStore } from 'fastify-webflow-oauth/stores/redis'
 import { SqliteStore } from 'fastify-webflow-oauth/stores/sqlite'
 import { createDemo, type Registration } from './app.ts'
 import { freePort } from './free-port.ts'
 import { identityIn, newIdentity, type Identity } from './remembered.ts'
+import { simulateWebflow } from './simulated-webflow.ts'
 
 const { APP_SECRET, DEMO_FOLDER, PORT, REDIS_URL, WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET, WEBFLOW_REDIRECT_URI } = process.env
 
@@ -47,7 +48,7 @@ async function start (): Promise<void> {
     await app.close()
     redis?.disconnect()
     file?.close()
-    await registration.simulator?.close()
+    await registration.webflow?.close()
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop)
   // A signal to npm ends its shell, but does not come through to here.
@@ -58,8 +59,8 @@ async function start (): Promise<void> {
     stop()
   }, 500).unref()
 
-  const { simulator } = registration
-  if (remembers && simulator !== undefined) await restoreTokens(app, simulator)
+  const { webflow } = registration
+  if (remembers && webflow !== undefined) await restoreTokens(app, webflow.simulator)
   await app.listen({ port, host: 'localhost' })
   const { origin } = new URL(registration.redirectUri)
   if (redis === null) console.log(remembers ? `Tokens are kept in ${path}` : 'Tokens are kept in memory: with Node 22.13 or later, the demo remembers you over a restart')
@@ -72,11 +73,7 @@ async function register ({ clientId, clientSecret }: Identity, redirectUri: stri
   if (WEBFLOW_CLIENT_ID || WEBFLOW_CLIENT_SECRET) {
     return { clientId: WEBFLOW_CLIENT_ID, clientSecret: WEBFLOW_CLIENT_SECRET, redirectUri: WEBFLOW_REDIRECT_URI || redirectUri }
   }
-  const simulator = createSimulator({
-    app: { name: 'Fastify Demo', clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read'] }
-  })
-  await simulator.listen()
-  return { clientId, clientSecret, redirectUri, simulator }
+  return { clientId, clientSecret, redirectUri, webflow: await simulateWebflow({ clientId, clientSecret, redirectUri }) }
 }
 
 /** Tells the Webflow on this machine of the tokens that the demo has kept: it forgets them when it ends. */

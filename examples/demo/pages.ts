@@ -1,5 +1,5 @@
 import type { Webflow } from 'webflow-api'
-import type { WebflowToken } from 'fastify-webflow-oauth'
+import type { WebflowToken, WebhookEvent } from 'fastify-webflow-oauth'
 import { html, type Html } from './html.ts'
 import { style, styleSource } from './style.ts'
 
@@ -8,14 +8,14 @@ export interface Surroundings {
   redirectUri: string
   store: string
   /** Null where the real Webflow is used. */
-  simulator: { url: string, installUrl: string } | null
+  simulator: { url: string, clientId: string } | null
 }
 
-/** The headers of every page: no script runs, nothing is loaded, framed or kept in a cache. */
+/** The headers of every page: no script runs but the demo's own, and nothing else is loaded, framed or kept in a cache. */
 export const headers = {
   'content-type': 'text/html; charset=utf-8',
   'cache-control': 'no-store',
-  'content-security-policy': `default-src 'none'; style-src ${styleSource}; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
+  'content-security-policy': `default-src 'none'; style-src ${styleSource}; img-src data:; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff'
 }
@@ -28,21 +28,28 @@ export function disconnectedPage (surroundings: Surroundings, notice: string | n
     <p class="state">Not connected</p>
     <h1>Connect your Webflow account</h1>
     <p>Your sites will be listed here. At Webflow you choose which ones this app may see, and you can disconnect it whenever you like.</p>
-    <div class="actions"><a class="button primary" href="/webflow/authorize">Connect Webflow</a></div>
+    <div class="actions">
+      <a class="button primary" href="/webflow/authorize">Connect Webflow</a>
+      <a class="button" id="popup" href="/webflow/authorize?popup=1" target="_blank" rel="opener">Connect in a popup</a>
+    </div>
+    <p class="note" role="alert" id="popup-note" hidden></p>
     ${simulator === null
       ? html`<p class="soft try">Webflow must know this redirect URI of the app: <code>${redirectUri}</code></p>`
       : html`<section class="try">
       <h2>Also worth a try</h2>
       <ul>
         <li>Choose <strong>Deny</strong> when Webflow asks.</li>
-        <li><a href="${simulator.installUrl}">Install from the Marketplace</a>, where it is Webflow that begins. For your safety the app then begins once more itself, so you are asked twice.</li>
+        <li><a href="${simulator.url}/install/${simulator.clientId}">Install from the Marketplace</a>, where it is Webflow that begins. For your safety the app then begins once more itself, so you are asked twice.</li>
+        <li><a href="${simulator.url}">Open a site in the Designer</a>: a Designer Extension of this app runs there in a frame, and connects from there.</li>
       </ul>
-    </section>`}`)
+    </section>`}
+    <script src="/popup.js"></script>`)
 }
 
-/** Draws the page of somebody who is connected; without sites, Webflow could not be asked for them. */
-export function connectedPage (surroundings: Surroundings, { createdAt, scope }: WebflowToken, sites: Webflow.Site[] | null): Html {
+/** Draws the page of somebody who is connected, with the latest webhooks about their sites; without sites, Webflow could not be asked for them. */
+export function connectedPage (surroundings: Surroundings, { createdAt, scope }: WebflowToken, sites: Webflow.Site[] | null, webhooks: WebhookEvent[]): Html {
   const { simulator } = surroundings
+  const [first] = sites ?? []
   return layout(surroundings, 'Your Webflow sites', html`
     <p class="state good">Connected</p>
     <h1>Your Webflow sites</h1>
@@ -56,19 +63,36 @@ export function connectedPage (surroundings: Surroundings, { createdAt, scope }:
       <a class="button" href="/webflow/authorize">Choose other sites</a>
       <form method="post" action="/webflow/revoke"><button class="button">Disconnect</button></form>
     </div>
+    ${first === undefined ? '' : webhookSection(surroundings, first, webhooks)}
     ${simulator === null
       ? ''
       : html`<section class="try">
       <h2>Also worth a try</h2>
       <ul>
+        ${first === undefined ? '' : html`<li><a href="${simulator.url}/designer/${simulator.clientId}/${first.id}">Open a site in the Designer</a>: a Designer Extension of this app runs there in a frame.</li>`}
         <li>Go back in the browser and approve again: for a minute the same attempt leads here once more, after that to a page that says why not.</li>
         <li><a href="${simulator.url}">Uninstall the app at Webflow</a>, then come back and reload this page.</li>
       </ul>
     </section>`}`)
 }
 
-function siteItem ({ displayName, shortName }: Webflow.Site): Html {
-  const name = displayName ?? shortName ?? 'Unnamed site'
+function webhookSection ({ simulator }: Surroundings, site: Webflow.Site, webhooks: WebhookEvent[]): Html {
+  return html`<section class="try">
+      <h2>Webhooks</h2>
+      ${webhooks.length === 0
+        ? html`<p>None has arrived yet.</p>`
+        : html`<ul class="webhooks">${webhooks.map(({ triggerType, sentAt }) => html`<li><code>${triggerType}</code> <span class="soft">${sentAt.toUTCString()}</span></li>`)}</ul>`}
+      ${simulator === null ? '' : html`<form class="actions" method="post" action="/send-webhook"><button class="button" name="site" value="${site.id}">Send one about ${nameOf(site)}</button></form>`}
+    </section>`
+}
+
+function nameOf ({ displayName, shortName }: Webflow.Site): string {
+  return displayName ?? shortName ?? 'Unnamed site'
+}
+
+function siteItem (site: Webflow.Site): Html {
+  const { shortName } = site
+  const name = nameOf(site)
   const [initial = ''] = name
   return html`<li><span class="initial" aria-hidden="true">${initial}</span><div><strong>${name}</strong>${shortName === undefined ? '' : html`<span class="soft">${shortName}.webflow.io</span>`}</div></li>`
 }

@@ -151,7 +151,10 @@ export class BrowserFlows {
     return `${this.#authorizeUrl}&scope=${encodeURIComponent(scope.join(' '))}${state === null ? '' : `&state=${state}`}`
   }
 
-  /** Tells whether this browser is in a redirect loop: it has finished at least three flows within the last minute. */
+  /**
+   * Tells whether this browser is in a redirect loop: within the last minute it has finished at least three flows, or was as
+   * often led back to a guarded page without one.
+   */
   isLooping (request: FastifyRequest): boolean {
     return this.#hasMany(request, ({ endedAt }) => endedAt)
   }
@@ -194,6 +197,19 @@ export class BrowserFlows {
     const value = createFlowCookie(this.#cookieKeys, state, { ...cookie, endedAt })
     const left = endedAt + repeatAge - Date.now()
     this.#cookies.set(reply, this.#cookieName(state), value, Math.max(1, Math.ceil(left / 1000)))
+  }
+
+  /**
+   * Counts, for `isLooping`, that this browser is led back to a guarded page without a flow. The cookie is that of a flow that
+   * has ended, under a state that nobody gets to know.
+   */
+  countReturn (request: FastifyRequest, reply: FastifyReply): void {
+    // Three cookies are enough to see a loop. More would fill the headers of a browser that is led back again and again.
+    if (this.isLooping(request)) return
+    const now = Date.now()
+    const state = createState(this.#stateKeys, now)
+    const cookie = { returnTo: '', scope: [], startedAt: now, user: null, owner: null, popup: false, endedAt: null, seed: '' }
+    this.end(reply, { state, startedAt: now, expired: false, cookie }, now)
   }
 
   /** Derives the session of a flow with the newest key. */

@@ -19,7 +19,7 @@ p { margin: 0; text-wrap: pretty }
 a { display: inline-flex; align-items: center; justify-content: center; min-height: 2.75rem; margin-top: 1.5rem; padding: .5rem 1.5rem; border-radius: .625rem; background: #146ef5; color: #fff; text-decoration: none; font-weight: 600 }
 a:hover { background: #0f57c4 }
 a:focus-visible { outline: 3px solid; outline-offset: 3px }
-small { display: block; margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font: .75rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
+small { display: block; margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font: clamp(.625rem, 3.2vw, .75rem)/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
 @media (max-width: 28rem) { a { display: flex } }
 `
 

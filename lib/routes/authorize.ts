@@ -26,7 +26,9 @@ export async function authorize (parts: Parts, request: FastifyRequest, reply: F
       const url = signInUrl(parts, request, { ...details, resume: '1' })
       if (url !== null) return redirect(reply, url, 302)
     } else if (resume === 'guard' && callers.tokenOf(request) !== null) {
-      // The guarded page needed only the user. A second consent would be for nothing.
+      // The guarded page needed only the user. A second consent would be for nothing. The guard must learn of a loop: `identify`
+      // may name the user here and not there.
+      parts.flows.countReturn(request, reply)
       return redirect(reply, resolveReturnTo(details.returnTo ?? '', settings.returnRules) ?? settings.successRedirect, 303)
     }
   }

@@ -15,6 +15,7 @@ interface Words {
 }
 
 const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
+const tooMany: Words = { title: 'Too many attempts', text: 'Please wait a moment, then try again.' }
 const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Please try again in a moment.' }
 const pageWords: Partial<Record<ErrorCode, Words>> = {
   WEBFLOW_OAUTH_INVALID_CALLBACK: { title: 'This link is not complete', text: 'It does not look like a link from Webflow. Please start again from the app.' },
@@ -118,7 +119,7 @@ function isReloadable (error: Error): boolean {
 }
 
 function wordsFor (error: Error, { host }: Settings): Words {
-  if (!(error instanceof WebflowOAuthError)) return general
+  if (!(error instanceof WebflowOAuthError)) return statusOf(error) === 429 ? tooMany : general
   if (error.reason === 'host_mismatch') return { ...stateWords.host_mismatch, text: `Please open the app under its usual address, ${host}, and connect once more.` }
   if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) return stateWords[error.reason]
   return pageWords[error.code] ?? general

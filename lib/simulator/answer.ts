@@ -32,8 +32,11 @@ export function redirect (location: string): Answer {
   return { status: 302, headers: { location, 'cache-control': 'no-store' }, body: '' }
 }
 
-/** Makes the response for a page that runs no script, loads nothing and cannot be framed. */
-export function page (status: number, content: Html): Answer {
+/**
+ * Makes the response for a page that runs no script, loads nothing and cannot be framed. `allowed` holds further directives of
+ * the content security policy, for a page that needs more.
+ */
+export function page (status: number, content: Html, allowed: readonly string[] = []): Answer {
   return {
     status,
     headers: {
@@ -41,7 +44,7 @@ export function page (status: number, content: Html): Answer {
       'cache-control': 'no-store',
       // `form-action` is left out, because Chromium would also apply it to the redirect after the form, and that redirect
       // leads to the app's origin.
-      'content-security-policy': `default-src 'none'; style-src ${styleSource}; base-uri 'none'; frame-ancestors 'none'`,
+      'content-security-policy': [`default-src 'none'; style-src ${styleSource}; base-uri 'none'; frame-ancestors 'none'`, ...allowed].join('; '),
       'referrer-policy': 'no-referrer',
       'x-content-type-options': 'nosniff'
     },

@@ -14,6 +14,7 @@ Runs a simulated Webflow on this machine. An app can connect to it, and a person
   --host <address>        the address to listen on (default 127.0.0.1)
   --redirect-uri <uri>    a redirect URI of the app; may be repeated
                           (default http://localhost:3000/webflow/callback)
+  --extension <url>       where the app's Designer Extension is served, such as http://localhost:1337
   --scope <names>         the app's scopes, separated by spaces or commas (default all known scopes)
   --name <text>           the app's name (default My Amazing App)
   --region <us|eu>        the region of Webflow that it plays (default us)
@@ -64,6 +65,7 @@ function parse (args: readonly string[]) {
       port: { type: 'string', default: '4000' },
       host: { type: 'string', default: '127.0.0.1' },
       'redirect-uri': { type: 'string', multiple: true, default: ['http://localhost:3000/webflow/callback'] },
+      extension: { type: 'string' },
       scope: { type: 'string', default: allScopes.join(' ') },
       name: { type: 'string', default: 'My Amazing App' },
       region: { type: 'string', default: 'us' },
@@ -81,13 +83,13 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
   if (scope.length === 0 || wrong !== undefined) throw new TypeError(`\`--scope\` ${wrong === undefined ? 'is empty' : `holds ${wrong}, which is not a scope`}: pass scopes such as ${allScopes.join(' ')}`)
   if (values.host === '') throw new TypeError('`--host` is empty: leave it out for 127.0.0.1')
   if (!/^\d{1,5}$/.test(values.port) || port > 65_535) throw new TypeError('`--port` must be a number from 0 to 65535')
-  const { region } = values
+  const { extension, region } = values
   if (!isRegion(region)) throw new TypeError('`--region` must be us or eu')
   const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET } = env
   const clientId = WEBFLOW_CLIENT_ID || madeUp('client id', region)
   const clientSecret = WEBFLOW_CLIENT_SECRET || madeUp('client secret', region)
   const simulator = createSimulator({
-    app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope, name: values.name },
+    app: { clientId, clientSecret, redirectUris: values['redirect-uri'], scope, name: values.name, ...extension !== undefined && { extensionUrl: extension } },
     region,
     behavior: Object.fromEntries(values.behavior.map(readSwitch)),
     logger: values.verbose
@@ -104,7 +106,7 @@ async function start (values: ReturnType<typeof parse>['values'], env: Readonly<
 The registered app:
   WEBFLOW_CLIENT_ID=${WEBFLOW_CLIENT_ID ? '(as in the environment)' : clientId}
   WEBFLOW_CLIENT_SECRET=${WEBFLOW_CLIENT_SECRET ? '(as in the environment)' : clientSecret}
-  redirect URI  ${values['redirect-uri'].join('\n                ')}
+  redirect URI  ${values['redirect-uri'].join('\n                ')}${extension === undefined ? '' : `\n  extension     ${extension}`}
 
 Options of the plugin:${regionLine}
   endpoints: {

@@ -4,6 +4,7 @@ import type { Call } from './call.ts'
 import type { Wiring } from './endpoint.ts'
 import { isEndpointName } from './endpoints.ts'
 import { isFaultName } from './faults.ts'
+import type { User } from './options.ts'
 import { dashboardPage, errorPage } from './pages.ts'
 import type { Webflow } from './webflow.ts'
 import { deliver, triggerTypes, webhookUrlBeside } from './webhook.ts'
@@ -12,12 +13,14 @@ import { deliver, triggerTypes, webhookUrlBeside } from './webhook.ts'
 const listed = 10
 
 /** Answers `GET /` with the dashboard: the signed-in user, the apps, the faults and the latest requests. */
-export function dashboard ({ faults, recorder, webflow: { authorizations, config, delivered, user } }: Wiring): Answer {
+export function dashboard ({ faults, recorder, webflow }: Wiring): Answer {
+  const { authorizations, config, delivered, user } = webflow
   return page(200, dashboardPage({
     region: config.region,
     user,
-    others: [...config.users.values()].filter(({ id }) => id !== user.id),
+    others: otherUsers(webflow),
     apps: [...config.apps.values()].map((app) => ({ app, installed: authorizations.grantOf(user, app) !== undefined })),
+    sites: config.workspaces.flatMap(({ sites }) => sites),
     delivered,
     broken: faults.waiting,
     requests: Object.values(recorder.requests).flatMap((requests) => requests.slice(-listed)).sort((a, b) => b.at - a.at).slice(0, listed)
@@ -77,6 +80,12 @@ export async function sendWebhook ({ closing, webflow }: Wiring, clientId: strin
   return redirect('/')
 }
 
-function unknownApp (): Answer {
+/** Lists the users as whom a person can sign in, besides the one who is signed in. */
+export function otherUsers ({ config, user }: Webflow): User[] {
+  return [...config.users.values()].filter(({ id }) => id !== user.id)
+}
+
+/** Answers a request for an app that the simulator does not know. */
+export function unknownApp (): Answer {
   return page(404, errorPage('The simulator has no app with this client id.'))
 }

@@ -18,6 +18,11 @@ export interface AppOptions {
   readonly redirectUris: readonly string[]
   /** The scopes that the app has configured. It cannot request others. */
   readonly scope: readonly string[]
+  /**
+   * The URL of the app's Designer Extension, which the simulator's Designer shows in a frame: https, or http on localhost or
+   * 127.0.0.1. Defaults to none. A person can also enter one on the Designer's page.
+   */
+  readonly extensionUrl?: string
 }
 
 /** A person with a Webflow account. */
@@ -82,7 +87,7 @@ export interface Config {
 }
 
 /** An app with its defaults. */
-export type App = Required<AppOptions> & { readonly defaultRedirectUri: string }
+export type App = Required<Omit<AppOptions, 'extensionUrl'>> & { readonly defaultRedirectUri: string, readonly extensionUrl: string | null }
 
 const optionNames: ReadonlySet<string> = new Set(['app', 'apps', 'user', 'users', 'workspaces', 'region', 'behavior', 'now', 'logger'])
 
@@ -157,7 +162,16 @@ function completeApp (app: AppOptions): App {
   const [defaultRedirectUri] = app.redirectUris
   if (defaultRedirectUri === undefined) throw new TypeError('`redirectUris` of an app is empty')
   for (const redirectUri of app.redirectUris) assertRedirectUri(redirectUri)
-  return { name: 'My Amazing App', ...app, defaultRedirectUri }
+  const { extensionUrl = null } = app
+  if (extensionUrl !== null && !isExtensionUrl(extensionUrl)) throw new TypeError('`extensionUrl` of an app must be a URL, https or http on localhost, such as \'http://localhost:1337\'')
+  return { name: 'My Amazing App', ...app, defaultRedirectUri, extensionUrl }
+}
+
+/** Tells whether a value is the URL of an extension: https, or http on loopback. A content security policy cannot name [::1]. */
+export function isExtensionUrl (value: unknown): value is string {
+  if (typeof value !== 'string' || !URL.canParse(value)) return false
+  const { hostname, protocol } = new URL(value)
+  return protocol === 'https:' || (protocol === 'http:' && loopback.test(hostname) && !hostname.startsWith('['))
 }
 
 /** Throws a TypeError unless a value is a user. */

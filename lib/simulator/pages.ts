@@ -3,7 +3,7 @@ import { endpointNames } from './endpoints.ts'
 import { namedFaults } from './faults.ts'
 import { html } from './html.ts'
 import type { Html } from './html.ts'
-import type { App, User, Workspace } from './options.ts'
+import type { App, Site, User, Workspace } from './options.ts'
 import type { RecordedRequest } from './requests.ts'
 import type { Region } from './regions.ts'
 import { describeScope } from './scope.ts'
@@ -72,6 +72,8 @@ export interface DashboardView {
   /** The other users as whom a person can sign in. */
   readonly others: readonly User[]
   readonly apps: ReadonlyArray<{ readonly app: App, readonly installed: boolean }>
+  /** The sites that can be opened in the Designer. */
+  readonly sites: readonly Site[]
   /** What became of the last webhook, in words; null if none was sent. */
   readonly delivered: string | null
   /** The next fault of each endpoint, in words. */
@@ -80,8 +82,8 @@ export interface DashboardView {
   readonly requests: readonly RecordedRequest[]
 }
 
-/** Draws the page on which a person installs and uninstalls apps, signs in as somebody else, and breaks the next call. */
-export function dashboardPage ({ region, user, others, apps, delivered, broken, requests }: DashboardView): Html {
+/** Draws the page on which a person installs and uninstalls apps, sends webhooks, opens the Designer, signs in as somebody else, and breaks the next call. */
+export function dashboardPage ({ region, user, others, apps, sites, delivered, broken, requests }: DashboardView): Html {
   return layout('Apps', html`
     <h1>Apps of ${user.firstName} ${user.lastName}</h1>
     ${region === 'us' ? '' : html`<p class="soft">Hosted in the EU</p>`}
@@ -94,7 +96,9 @@ export function dashboardPage ({ region, user, others, apps, delivered, broken, 
     <form class="actions" method="post" action="/webhook/${encodeURIComponent(app.clientId)}">
       ${select('trigger', `Webhook to ${webhookUrlBeside(app.defaultRedirectUri).pathname}`, triggerTypes)}
       <button>Send it</button>
-    </form>`)}
+    </form>
+    <p class="soft">Open a site in the Designer, with the app's extension in a frame:</p>
+    <div class="actions sites">${sites.map(({ id, displayName }) => html`<a class="button" href="/designer/${encodeURIComponent(app.clientId)}/${encodeURIComponent(id)}">${displayName}</a>`)}</div>`)}
     ${delivered === null ? '' : html`<p role="status">${delivered}</p>`}
     ${others.length === 0
 ? ''
@@ -117,14 +121,15 @@ function select (name: string, label: string, values: readonly string[]): Html {
   return html`<label>${label} <select name="${name}">${values.map((value) => html`<option>${value}</option>`)}</select></label>`
 }
 
-function layout (title: string, content: Html): Html {
+/** Draws the frame of every page. `head` is added to the page's head. */
+export function layout (title: string, content: Html, head: Html | string = ''): Html {
   return html`<!doctype html>
 <html lang="en">
   <head>
     <meta charset="utf-8">
     <meta name="viewport" content="width=device-width, initial-scale=1">
     <title>${title} · Webflow simulator</title>
-    <style>${{ text: style }}</style>
+    <style>${{ text: style }}</style>${head}
   </head>
   <body>
   <main>${content}

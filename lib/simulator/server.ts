@@ -7,6 +7,7 @@ import { authorize, decide } from './authorize.ts'
 import { callOf, splitUrl } from './call.ts'
 import { breakNext, dashboard, install, sendWebhook, signIn, uninstall } from './dashboard.ts'
 import { authorizedBy, introspect, site, sites } from './data-api.ts'
+import { designer, giveIdToken, setUpDesigner } from './designer.ts'
 import { endpoint, send } from './endpoint.ts'
 import type { Wiring } from './endpoint.ts'
 import type { Config } from './options.ts'
@@ -17,6 +18,10 @@ import { token } from './token.ts'
 
 interface AppRoute {
   Params: { clientId: string }
+}
+
+interface DesignerRoute {
+  Params: { clientId: string, siteId: string }
 }
 
 /** Builds the Fastify instance that serves a simulated Webflow. */
@@ -61,6 +66,9 @@ export function createServer (wiring: Wiring): FastifyInstance {
   server.get<AppRoute>('/install/:clientId', ({ params }, reply) => send(reply, install(webflow, params.clientId)))
   server.post<AppRoute>('/uninstall/:clientId', ({ params }, reply) => send(reply, uninstall(webflow, params.clientId)))
   server.post<AppRoute>('/webhook/:clientId', async (request, reply) => send(reply, await sendWebhook(wiring, request.params.clientId, callOf(request))))
+  server.get<DesignerRoute>('/designer/:clientId/:siteId', ({ params }, reply) => send(reply, designer(webflow, params)))
+  server.post<DesignerRoute>('/designer/:clientId/:siteId', (request, reply) => send(reply, setUpDesigner(webflow, request.params, callOf(request))))
+  server.post<DesignerRoute>('/designer/:clientId/:siteId/id-token', ({ params }, reply) => send(reply, giveIdToken(webflow, params)))
   server.post('/sign-in', (request, reply) => send(reply, signIn(webflow, callOf(request))))
   server.post('/fail', (request, reply) => send(reply, breakNext(wiring, callOf(request))))
   return server

@@ -86,7 +86,14 @@ export interface Simulator {
 /** Creates a simulated Webflow. Throws a TypeError that names the wrong option. */
 export function createSimulator (options: SimulatorOptions): Simulator {
   const config = completeOptions(options)
-  const webflow: Webflow = { config, authorizations: new Authorizations(config), idTokens: new IdTokens(config), user: config.user, delivered: null }
+  const webflow: Webflow = {
+    config,
+    authorizations: new Authorizations(config),
+    idTokens: new IdTokens(config),
+    user: config.user,
+    extensionUrls: new Map([...config.apps.values()].flatMap(({ clientId, extensionUrl }) => extensionUrl === null ? [] : [[clientId, extensionUrl]])),
+    delivered: null
+  }
   const recorder = new RequestRecorder()
   const faults = new Faults()
   const closing = new AbortController()

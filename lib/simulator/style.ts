@@ -21,15 +21,24 @@ input { flex: none; width: 1.25rem; height: 1.25rem; margin: 0; accent-color: va
 h2 + .actions, p + .actions { margin-top: 0.75rem }
 .actions select { flex: none }
 .actions label { flex: 1 1 12rem; flex-direction: column; gap: 0.25rem; align-items: stretch; padding: 0 }
+.actions label ~ button { align-self: end }
+.sites .button { flex-basis: auto }
+.actions .wide { flex-basis: 100% }
+form.actions + .actions { margin-top: 0 }
 button, select, .button { flex: 1 1 8rem; min-height: 2.75rem; padding: 0.5rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: none; color: inherit; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer }
 select { font-weight: 400; text-align: left; background: var(--paper) }
 .primary { border-color: #146ef5; background: #146ef5; color: #fff }
 a { color: var(--key) }
 :focus-visible { outline: 3px solid var(--key); outline-offset: 2px }
+input[type=url] { flex: auto; width: 100%; height: auto; min-height: 2.75rem; padding: 0.5rem 0.75rem; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--paper); color: inherit; font: inherit }
+iframe { display: block; width: 100%; height: 22rem; margin: 1rem 0; border: 1px solid var(--line); border-radius: 0.5rem }
 .soft { color: var(--soft); font-size: 0.875rem }
 [role=alert], [role=status] { margin: 1rem 0; padding: 0.75rem 1rem; border: 1px solid currentColor; border-radius: 0.5rem; color: var(--bad) }
 [role=status] { color: var(--key) }
+@media (scripting: enabled) { .without-scripts { display: none } }
+@media (scripting: none) { iframe { display: none } }
 code { font: 0.875rem ui-monospace, monospace }
+[role=alert] code { white-space: nowrap }
 footer { margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid var(--line) }
 `
 

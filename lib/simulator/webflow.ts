@@ -9,6 +9,8 @@ export interface Webflow {
   readonly idTokens: IdTokens
   /** The signed-in user. */
   user: User
+  /** The URL of each app's Designer Extension, by client id, as far as it is known. */
+  readonly extensionUrls: Map<string, string>
   /** What became of the last webhook that a person has sent, in words; null if none was sent. */
   delivered: string | null
 }

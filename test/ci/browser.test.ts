@@ -5,7 +5,7 @@ import { request } from 'undici'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
 import { createSimulator } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
-import { createPlay, findChromium, type PlayOptions, press, screenshotFolder, takeScreenshot, takesScreenshots } from '../support/chromium.ts'
+import { createPlay, findChromium, type PlayOptions, press, screenshotFolder, takeScreenshot, takeScreenshots, takesScreenshots } from '../support/chromium.ts'
 import { freePort } from '../support/free-port.ts'
 import { logged } from '../support/logs.ts'
 import { Traffic } from '../support/traffic.ts'
@@ -53,15 +53,13 @@ if (findChromium() !== null) {
 
   play('a person connects, and nothing of it can be seen afterwards', {}, async (t, { context, home, page, traffic, upstream, webflow }) => {
     await page.goto(home)
-    await takeScreenshot(page, 'app-start')
     await press(page, 'Your sites')
     t.match(page.url(), `${webflow.url}/oauth/authorize?`, 'a guarded page leads to Webflow')
-    await takeScreenshot(page, 'consent')
+    await takeScreenshots(page, 'consent')
     const called = page.waitForRequest((request) => request.url().startsWith(home + callbackPath))
     await press(page, 'Approve')
     t.equal(page.url(), `${home}/sites?from=start`, 'and Webflow back to the same page')
     t.equal(await page.title(), 'Connected')
-    await takeScreenshot(page, 'app-connected')
 
     const callback = new URL((await called).url())
     const cookies = await context.cookies(home)
@@ -160,7 +158,7 @@ if (findChromium() !== null) {
     const denied = await page.content()
     t.match(denied, 'Webflow was not connected')
     t.match(denied, 'WEBFLOW_OAUTH_ACCESS_DENIED')
-    await takeScreenshot(page, 'denied')
+    await takeScreenshots(page, 'denied')
     const reloaded = await page.reload()
     t.equal(reloaded?.status(), 403)
     t.equal(await page.content(), denied)
@@ -192,7 +190,7 @@ if (findChromium() !== null) {
     await context.clearCookies({ name: /_flow_/ })
     await press(page, 'Approve')
     t.match(await page.content(), 'already_used')
-    await takeScreenshot(page, 'already-used')
+    await takeScreenshots(page, 'already-used')
     await press(page, 'Try again')
     await press(page, 'Approve')
     t.match(await page.content(), 'Webflow is connected')
@@ -202,7 +200,7 @@ if (findChromium() !== null) {
 
   play('an install that began at Webflow is begun again, and connects', {}, async (t, { home, newTab, page, webflow }) => {
     await page.goto(webflow.url)
-    await takeScreenshot(page, 'simulator-apps')
+    await takeScreenshots(page, 'simulator-apps')
     await press(page, 'Install')
     t.notOk(new URL(page.url()).searchParams.has('state'))
     await press(page, 'Approve')
@@ -214,7 +212,7 @@ if (findChromium() !== null) {
 
     await page.goto(webflow.url)
     t.match(await page.content(), 'Uninstall')
-    await takeScreenshot(page, 'simulator-apps-installed')
+    await takeScreenshots(page, 'simulator-apps-installed')
     await press(page, 'Uninstall')
     t.match(await page.content(), 'Not installed')
 
@@ -230,16 +228,16 @@ if (findChromium() !== null) {
     await page.getByLabel('Fault').selectOption('unavailable')
     await press(page, 'Break it')
     t.equal(page.url(), `${webflow.url}/`)
-    await takeScreenshot(page, 'simulator-apps-broken')
+    await takeScreenshots(page, 'simulator-apps-broken')
     await page.goto(`${home}/sites`)
     await press(page, 'Approve')
     t.match(await page.content(), 'Webflow cannot be reached right now')
-    await takeScreenshot(page, 'unavailable')
+    await takeScreenshots(page, 'unavailable')
     await press(page, 'Try again')
     await press(page, 'Approve')
     t.match(await page.content(), 'Connected')
     await page.goto(webflow.url)
-    await takeScreenshot(page, 'simulator-apps-used')
+    await takeScreenshots(page, 'simulator-apps-used')
     await press(page, 'Sign in as Grace Hopper')
     await page.goto(`${webflow.url}/`)
     await press(page, 'Install')
@@ -278,7 +276,7 @@ if (findChromium() !== null) {
       t.equal(page.url(), `${home}/webflow/revoke`)
       t.match(await page.content(), 'This request came from another site')
       t.match(traffic.to('/webflow/revoke').at(-1), { headers: { 'sec-fetch-site': site } })
-      if (site === 'cross-site') await takeScreenshot(page, 'cross-site')
+      if (site === 'cross-site') await takeScreenshots(page, 'cross-site')
 
       for (const path of ['/at-once', '/hidden']) {
         const refused = page.waitForResponse(`${home}/webflow/revoke`)
@@ -326,6 +324,11 @@ if (findChromium() !== null) {
       await fits('simulator-apps')
       await page.goto(`${webflow.url}/oauth/authorize`)
       await fits('simulator-error')
+      await page.goto(`${webflow.url}/designer/${clientId}/62f3b1f7eafac55d0c64ef91`)
+      await fits('designer-without-extension')
+      await page.getByLabel('Extension').fill(`${home}/account`)
+      await press(page, 'Open')
+      await fits('designer')
       await page.goto(`${webflow.url}/oauth/authorize?client_id=${clientId}&redirect_uri=${'x'.repeat(200)}`)
       await fits('simulator-error-long')
       await page.goto(`${home}/sites`)
@@ -367,7 +370,7 @@ if (findChromium() !== null) {
     await still.setContent((await bridge.body.text()).replace(/<meta http-equiv="refresh"[^>]*>/, ''))
     t.equal(bridge.statusCode, 200)
     t.equal(await still.title(), 'Connecting Webflow', 'a page bridges the gap')
-    await takeScreenshot(still, 'reload')
+    await takeScreenshots(still, 'reload')
     t.equal(webflow.requests.token.length, 0)
     held.release()
     await arrived
@@ -396,7 +399,7 @@ if (findChromium() !== null) {
     await press(page, 'Approve')
     t.match(await page.content(), 'WEBFLOW_OAUTH_STATE_INVALID · cookie_missing')
     t.match(logged(), `so begin at ${host}, the host of`, 'the log names the host')
-    await takeScreenshot(page, 'cookie-missing')
+    await takeScreenshots(page, 'cookie-missing')
 
     const callback = new URL((await called).url())
     callback.hostname = '127.0.0.1'
@@ -404,7 +407,7 @@ if (findChromium() !== null) {
     await page.goto(callback.href)
     t.match(await page.content(), 'WEBFLOW_OAUTH_STATE_INVALID · host_mismatch')
     t.match(logged(), `names ${host}, the request came in for 127.0.0.1:${port}`, 'the log names both')
-    await takeScreenshot(page, 'host-mismatch')
+    await takeScreenshots(page, 'host-mismatch')
     await press(page, 'Try again')
     await press(page, 'Approve')
     t.equal(page.url(), `${home}/`)
@@ -426,16 +429,30 @@ if (findChromium() !== null) {
     t.equal(webflow.requests.token.length, 1)
   })
 
+  play('a person whom a rate limiter refuses gets a page, in a popup too', {}, async (t, { context, home, page }) => {
+    await context.addCookies([{ name: 'hasty', value: '1', url: home }])
+    for (const query of ['', '?popup=1']) {
+      const answer = await page.goto(`${home}/webflow/authorize${query}`)
+      t.equal(answer?.status(), 429)
+      t.equal(await page.title(), 'Too many attempts')
+      await takeScreenshots(page, query === '' ? 'too-many' : 'popup-too-many')
+    }
+    await context.clearCookies()
+    await press(page, 'Try again')
+    t.equal(await page.getByRole('button', { name: 'Approve' }).isVisible(), true)
+  })
+
   for (const colorScheme of ['light', 'dark'] as const) {
     play(`the pages have contrast in a ${colorScheme} scheme`, { profile: { colorScheme } }, async (t, { home, page, webflow }) => {
       const legible = async (name: string) => {
-        if (colorScheme === 'dark') await takeScreenshot(page, `dark-${name}`)
         t.strictSame(await page.evaluate(tooPale), [], name)
       }
       await page.goto(webflow.url)
       await legible('simulator-apps')
       await page.goto(`${webflow.url}/oauth/authorize`)
       await legible('simulator-error')
+      await page.goto(`${webflow.url}/designer/${clientId}/62f3b1f7eafac55d0c64ef91`)
+      await legible('designer')
       await page.goto(`${home}/sites`)
       await legible('consent')
       await press(page, 'Deny')
@@ -469,7 +486,12 @@ async function startServers (t: Test, { options = {} }: StageOptions) {
     // A slow machine is no outage, and the sockets that Chromium opens ahead are no reason to wait.
     options: { redirectUri, revokeRedirect: '/goodbye', timeout: 60_000, ...options },
     server: { forceCloseConnections: true },
-    before: (app) => { traffic = new Traffic(app) },
+    before: (app) => {
+      traffic = new Traffic(app)
+      app.addHook('onRequest', async ({ headers }) => {
+        if (headers.cookie?.includes('hasty=1') === true) throw Object.assign(new Error('Slow down'), { statusCode: 429 })
+      })
+    },
     after: (app) => addPages(app, webflow.url)
   })
   await app.listen({ port, host: '127.0.0.1' })

@@ -171,6 +171,42 @@ t.test('the demo', async (t) => {
     t.match((await visitor.click('Connect Webflow')).text, 'asks for access', 'and can connect again')
   })
 
+  t.test('shows the webhooks that arrive, to those whose sites they are about', async (t) => {
+    const visitor = new Visitor()
+    t.match((await connect(visitor)).text, 'None has arrived yet')
+    t.match((await visitor.press('Send one about Difference Engine')).text, /Webhooks form_submission \w+, \d+ \w+ \d+ /)
+    await visitor.press('Send one about Difference Engine')
+    t.equal(visitor.page.text.match(/form_submission/g)?.length, 2)
+    await visitor.click('simulated on this machine')
+    await visitor.press('Send it')
+    t.match(visitor.page.text, 'was answered with 200')
+    await visitor.open(home)
+    t.equal(visitor.page.text.match(/form_submission/g)?.length, 3)
+
+    const stranger = new Visitor()
+    t.equal((await request(`${home}/send-webhook`, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: 'site=62f3b1f7eafac55d0c64ef91' })).statusCode, 401)
+    await visitor.click('simulated on this machine')
+    await visitor.press('Sign in as Grace Hopper')
+    await stranger.open(home)
+    const consent = await stranger.click('Connect Webflow')
+    const boxes = [...consent.html.matchAll(/name="site" value="(\w+)"/g)].map(([, id]) => id)
+    const { body, headers } = await request(consent.url, { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: `decision=approve&site=${boxes.at(-1)}` })
+    await body.dump()
+    t.match((await stranger.open(String(headers.location))).text, /Ockham Gardens .* None has arrived yet/)
+    await visitor.press('Sign in as Ada Lovelace')
+  })
+
+  t.test('answers its extension in JSON, and lists what is open in the Designer', async (t) => {
+    const visitor = new Visitor()
+    await connect(visitor)
+    const open = await visitor.click('Open a site in the Designer')
+    const [, extension = ''] = /<iframe [^>]*src="([^"]+)"/.exec(open.html) ?? []
+    t.match((await visitor.open(extension)).html, `<body data-app="${home}">`)
+    const { headers, body } = await request(`${home}/webflow/designer`, { method: 'POST', headers: { origin: extension, authorization: 'Bearer forged', 'content-type': 'application/json' }, body: '{"siteId":"62f3b1f7eafac55d0c64ef92"}' })
+    t.equal(headers['access-control-allow-origin'], extension)
+    t.match(await body.json(), { code: 'WEBFLOW_OAUTH_TOKEN_REQUIRED', authorizeUrl: `${home}/webflow/authorize?popup=1` })
+  })
+
   t.test('explains a denial and offers another try', async (t) => {
     const visitor = new Visitor()
     await visitor.open(home)

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
 import { createSimulator } from '../../lib/simulator/index.ts'
 import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
-import { createPlay, findChromium, type PlayOptions, press, takeScreenshot } from '../support/chromium.ts'
+import { createPlay, findChromium, type PlayOptions, press, takeScreenshots } from '../support/chromium.ts'
 import { freePort } from '../support/free-port.ts'
 
 interface StageOptions extends PlayOptions {
@@ -140,8 +140,7 @@ if (findChromium() !== null) {
   })
 
   for (const [name, profile] of Object.entries<BrowserContextOptions>({
-    light: {},
-    dark: { colorScheme: 'dark' },
+    desktop: {},
     phone: { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
   })) {
     play(`a popup in which scripts are blocked shows a sentence and a link (${name})`, { profile: { ...profile, javaScriptEnabled: false } }, async (t, { page, spa, home }) => {
@@ -151,11 +150,11 @@ if (findChromium() !== null) {
       await press(page, 'Deny')
       t.equal(await page.title(), 'Webflow was not connected')
       t.match(await page.locator('p').textContent(), 'You can also close this window.')
-      await takeScreenshot(page, `popup-denied-${name}`)
+      if (name === 'desktop') await takeScreenshots(page, 'popup-denied')
       await press(page, 'Try again')
       await press(page, 'Approve')
       t.equal(await page.title(), 'Webflow is connected')
-      await takeScreenshot(page, `popup-connected-${name}`)
+      if (name === 'desktop') await takeScreenshots(page, 'popup-connected')
       t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, 'nothing is wider than the screen')
       await press(page, 'Go on')
       t.equal(page.url(), `${home}/done`)

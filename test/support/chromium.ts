@@ -17,7 +17,7 @@ export function findChromium (): string | null {
   return findProgram('chromium-headless-shell', 'chrome-headless-shell', 'chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
 }
 
-/** Starts a Chromium that knows loopback and nothing else; it ends with this process at the latest. */
+/** Starts a Chromium that knows loopback, also under names below localhost and test, and nothing else; it ends with this process at the latest. */
 export async function startChromium (): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
@@ -30,7 +30,7 @@ export async function startChromium (): Promise<Browser> {
     args: [
       '--disable-dev-shm-usage',
       '--no-proxy-server',
-      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
+      '--host-resolver-rules=MAP localhost 127.0.0.1, MAP *.localhost 127.0.0.1, MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
     ]
   })
 }
@@ -98,6 +98,13 @@ export function createPlay<Options extends PlayOptions, Servers extends object> 
   })
 }
 
+/** Blocks third-party cookies in a tab, as browsers do or will do by default, from the next page that it loads. */
+export async function blockThirdPartyCookies (page: Page): Promise<void> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Network.enable')
+  await session.send('Network.setCookieControls', { enableThirdPartyCookieRestriction: true })
+}
+
 /** Presses the button or follows the link of this name, and waits for the page that it leads to in the end. */
 export async function press (page: Page, name: string): Promise<void> {
   const loaded = page.waitForEvent('load')
@@ -109,4 +116,19 @@ export async function press (page: Page, name: string): Promise<void> {
 export async function takeScreenshot (page: Page, name: string): Promise<void> {
   if (!takesScreenshots) return
   await page.screenshot({ path: join(screenshotFolder, `${name}.png`), fullPage: true })
+}
+
+/** Keeps pictures of the whole page on a desktop and on a phone, in light and in dark, where pictures are asked for. */
+export async function takeScreenshots (page: Page, name: string): Promise<void> {
+  if (!takesScreenshots) return
+  const size = page.viewportSize()
+  for (const [device, viewport] of Object.entries({ desktop: { width: 1024, height: 768 }, phone: { width: 360, height: 740 } })) {
+    await page.setViewportSize(viewport)
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
+      await takeScreenshot(page, `${name}-${device}-${colorScheme}`)
+    }
+  }
+  await page.emulateMedia({ colorScheme: null })
+  if (size !== null) await page.setViewportSize(size)
 }

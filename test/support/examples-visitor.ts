@@ -53,6 +53,11 @@ export class Visitor {
       const fields = new URLSearchParams()
       const pressed = [button[1] ?? '', ...[...content.matchAll(/<input\b([^>]*)>/g)].flatMap(([, input = '']) => / checked\b/.test(input) ? [input] : [])]
       for (const control of pressed) if (attribute(control, 'name') !== '') fields.append(attribute(control, 'name'), attribute(control, 'value'))
+      for (const [, select = '', options = ''] of content.matchAll(/<select\b([^>]*)>(.*?)<\/select>/gs)) {
+        // What is selected unless somebody picks something else.
+        const [, option = '', label = ''] = /<option\b([^>]*)>(.*?)<\/option>/s.exec(options) ?? []
+        fields.append(attribute(select, 'name'), attribute(option, 'value') || visible(label))
+      }
       return this.#go(new URL(attribute(opening, 'action'), this.page.url).href, { method: 'POST', body: fields.toString(), from: this.page.url })
     }
     throw new Error(`There is no button "${text}" on:\n${this.page.text}`)

@@ -2,7 +2,7 @@
 import Fastify from 'fastify'
 import { WebflowClient } from 'webflow-api'
 import webflowOAuth from 'fastify-webflow-oauth'
-import { baseUrl, endpoints } from '../../webflow-url.ts'
+import { endpoints } from '../../webflow-url.ts'
 
 const { WEBFLOW_CLIENT_ID, WEBFLOW_CLIENT_SECRET, APP_SECRET, PORT = '3000', APP_URL = `http://localhost:${PORT}` } = process.env
 const fastify = Fastify({ logger: true })
@@ -29,7 +29,7 @@ fastify.get('/', async (request, reply) => {
 fastify.get('/sites', { preHandler: fastify.webflowOAuth.requireToken({ onMissing: 'redirect' }) }, async (request, reply) => {
   const token = fastify.webflowOAuth.tokenOf(request)
   try {
-    return await new WebflowClient({ accessToken: token.accessToken, baseUrl }).sites.list()
+    return await new WebflowClient({ accessToken: token.accessToken, baseUrl: fastify.webflowOAuth.apiUrl }).sites.list()
   } catch (error) {
     // The user has uninstalled the app at Webflow: the token is forgotten, and they can connect again.
     if (await fastify.webflowOAuth.reportUnauthorized(token, error) === 'revoked') return reply.redirect('/')

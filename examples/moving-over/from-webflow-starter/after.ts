@@ -2,7 +2,7 @@
 import Fastify from 'fastify'
 import { WebflowClient } from 'webflow-api'
 import webflowOAuth from 'fastify-webflow-oauth'
-import { baseUrl, endpoints } from '../../webflow-url.ts'
+import { endpoints } from '../../webflow-url.ts'
 
 const { WEBFLOW_CLIENT_ID, WEBFLOW_SECRET, APP_SECRET, PORT = '3000', SERVER_HOST = `http://localhost:${PORT}` } = process.env
 const server = Fastify({ logger: true })
@@ -26,7 +26,7 @@ server.get('/', async (request, reply) => {
 
 server.get('/sites', { preHandler: server.webflowOAuth.requireToken() }, async (request) => {
   const { accessToken } = server.webflowOAuth.tokenOf(request)
-  return new WebflowClient({ accessToken, baseUrl }).sites.list()
+  return new WebflowClient({ accessToken, baseUrl: server.webflowOAuth.apiUrl }).sites.list()
 })
 
 await server.listen({ port: Number(PORT), host: 'localhost' })
