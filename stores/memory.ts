@@ -33,6 +33,8 @@ const DROPPED_PER_SET = 10
  * It starts no timers: an expired entry is dropped when it is read, or when something else is written.
  */
 export class MemoryStore implements TokenStore {
+  /** Whether `getSync` answers for every key. It does. */
+  readonly isSynchronous = true
   readonly #maxEntries: number
   readonly #entries = new Map<string, Entry>()
   readonly #deadlines = new DeadlineHeap<Entry>()

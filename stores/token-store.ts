@@ -25,6 +25,11 @@ export interface TokenStore {
    */
   getSync? (key: string): string | null | undefined
   /**
+   * Optional. True promises that `getSync` never returns undefined. The plugin then reads a token only when a route reads
+   * `request.webflowToken`, not before. Defaults to false.
+   */
+  readonly isSynchronous?: boolean
+  /**
    * Optional. Resolves with one entry for each key, in the order of the keys: the value, or null when the key is
    * unknown or expired. Never answers from a cache. The plugin uses it when it lists or searches tokens.
    */

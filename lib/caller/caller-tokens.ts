@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { WebflowOAuthError } from '../errors.ts'
 import type { Cookies } from '../http/cookies.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
+import { unavailable } from '../storage/guarded-store.ts'
 import type { TokenRecords } from '../tokens/records.ts'
 import type { Introspector } from '../tokens/introspector.ts'
 import { isGuest, type DesignerSessions, type Guest } from './designer-sessions.ts'
@@ -23,7 +24,7 @@ export type Stage = 'new' | 'begun' | 'answering'
 export interface Caller {
   /** Identifies the instance of the plugin that wrote this object. Other instances on the same server ignore the object. */
   writer: CallerTokens
-  /** True if the plugin has not looked whether the route has opted out. It need not look for a request without a session cookie. */
+  /** True when the plugin has not checked whether the route has opted out, because loading took no call to the store. */
   unchecked: boolean
   /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
@@ -54,7 +55,8 @@ declare module 'fastify' {
 }
 
 /**
- * Finds the caller's token: loads the sealed value before validation, and opens it when somebody first reads the token.
+ * Finds the caller's token: loads the sealed value before validation, and opens it when somebody first reads the token. If the
+ * store answers without a promise, even loading waits until then, so that a route that never reads the token costs nothing.
  */
 export class CallerTokens {
   readonly #cookies: Cookies
@@ -64,6 +66,8 @@ export class CallerTokens {
   readonly #sessions: DesignerSessions
   /** Shared by all requests that cannot have a token. */
   readonly #nobody: Caller
+  /** Shared by all requests whose caller is loaded when somebody first reads the token. */
+  readonly #later: Caller
 
   constructor (cookies: Cookies, identity: Identity, records: TokenRecords, introspector: Introspector, sessions: DesignerSessions) {
     this.#cookies = cookies
@@ -71,7 +75,9 @@ export class CallerTokens {
     this.#records = records
     this.#introspector = introspector
     this.#sessions = sessions
-    this.#nobody = Object.freeze({ writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null, guest: null })
+    const nobody = { writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null, guest: null }
+    this.#nobody = Object.freeze({ ...nobody })
+    this.#later = Object.freeze({ ...nobody, token: undefined })
   }
 
   /** Marks a request as begun, and wraps `reply.send` to mark it as `answering` later. */
@@ -87,22 +93,9 @@ export class CallerTokens {
 
   /** Loads the caller of a request. It takes a callback instead of returning a promise, because most requests need not wait. */
   load (request: FastifyRequest, done: () => void): void {
-    const guest = this.#sessions.guestOf(request)
-    if (guest !== null) {
-      if (isOptedOut(request)) return done()
-      return this.#loadGuest(request, guest, done)
-    }
-    if (this.#identity.byUser) {
-      if (isOptedOut(request)) return done()
-      return this.#loadUser(request, done)
-    }
-    const sessionId = this.#cookies.readSession(request)
-    if (sessionId === null) {
-      request[callerSlot] = this.#nobody
-      return done()
-    }
-    if (isOptedOut(request)) return done()
-    this.#loadToken(request, null, this.#identity.sessionTokenId(sessionId), done)
+    if (this.#identity.byUser || !this.#records.isSynchronous) return this.#loadNow(request, done)
+    request[callerSlot] = this.#later
+    done()
   }
 
   /** Calls `identify` again if it named nobody before: a hook of the app may have signed the user in meanwhile. */
@@ -131,8 +124,9 @@ export class CallerTokens {
    * or the error with which loading failed.
    */
   tokenOf (request: FastifyRequest): WebflowToken | null {
-    const caller = this.#callerOf(request)
-    if (caller === undefined || !this.isLoaded(request)) throw notLoaded(isOptedOut(request))
+    const noted = this.#callerOf(request)
+    if (noted === undefined || !this.isLoaded(request)) throw notLoaded(isOptedOut(request))
+    const caller = noted === this.#later ? this.#loadAtOnce(request) : noted
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
       const { tokenId, sealed } = caller
@@ -183,6 +177,33 @@ export class CallerTokens {
   replace (request: FastifyRequest, token: WebflowToken | null): void {
     const user = this.#callerOf(request)?.user ?? null
     this.#set(request, { user, tokenId: token?.id ?? null, token })
+  }
+
+  #loadNow (request: FastifyRequest, done: () => void): void {
+    const guest = this.#sessions.guestOf(request)
+    if (guest !== null) {
+      if (isOptedOut(request)) return done()
+      return this.#loadGuest(request, guest, done)
+    }
+    if (this.#identity.byUser) {
+      if (isOptedOut(request)) return done()
+      return this.#loadUser(request, done)
+    }
+    const sessionId = this.#cookies.readSession(request)
+    if (sessionId === null) {
+      request[callerSlot] = this.#nobody
+      return done()
+    }
+    if (isOptedOut(request)) return done()
+    this.#loadToken(request, null, this.#identity.sessionTokenId(sessionId), done)
+  }
+
+  /** Loads a caller whose loading was put off. Throws if the store did not answer at once, although it says that it always does. */
+  #loadAtOnce (request: FastifyRequest): Caller {
+    this.#loadNow(request, () => {})
+    const caller = this.#callerOf(request)
+    if (caller === undefined || caller === this.#later) throw unavailable('The token store has `isSynchronous`, but its `getSync` did not answer. Does the store follow its contract?')
+    return caller
   }
 
   #loadGuest (request: FastifyRequest, guest: Guest, done: () => void): void {

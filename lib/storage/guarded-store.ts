@@ -55,14 +55,18 @@ export class GuardedStore {
     return this.#call('get', () => this.#store.get(key), isStringOrNull, { whileResting })
   }
 
+  /** Whether `getSync` answers for every key. */
+  get isSynchronous (): boolean {
+    return this.#store.isSynchronous === true && this.#canReadSync
+  }
+
   /**
    * Reads a key at once, for the hot path; undefined when `get` must be asked. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` if
    * the store throws, or returns something that its contract does not allow. The store does not rest then, because no call
    * has hung.
    */
   getSync (key: string): string | null | undefined {
-    // A test of the app may replace `get` later, to make the store fail. `getSync` must not bypass that `get`.
-    if (!this.#hasSync || this.#circuit !== 'closed' || this.#store.get !== this.#get) return undefined
+    if (!this.#canReadSync) return undefined
     let value: unknown
     try {
       value = this.#store.getSync?.(key)
@@ -92,6 +96,11 @@ export class GuardedStore {
 
   find (tag: string, options: { limit: number, cursor?: string }): Promise<KeyPage> {
     return this.#call('find', () => this.#store.find(tag, options), isPage)
+  }
+
+  get #canReadSync (): boolean {
+    // A test of the app may replace `get` later, to make the store fail. `getSync` must not bypass that `get`.
+    return this.#hasSync && this.#circuit === 'closed' && this.#store.get === this.#get
   }
 
   #call<T> (method: StoreMethod, run: () => Promise<unknown>, isAnswer: (value: unknown) => value is T, { afterFailure, whileResting = false }: CallOptions<T> = {}): Promise<T> {

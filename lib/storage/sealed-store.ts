@@ -50,6 +50,11 @@ export class SealedStore {
     return this.#store.get(key, callOptions)
   }
 
+  /** Whether `getSealedSync` answers for every key. */
+  get isSynchronous (): boolean {
+    return this.#store.isSynchronous
+  }
+
   /** Reads a value at once without opening it; undefined when `getSealed` must be asked. */
   getSealedSync (key: string): string | null | undefined {
     return this.#store.getSync(key)

@@ -141,6 +141,11 @@ export class TokenRecords {
     return sealed
   }
 
+  /** Whether `readSealedSync` answers for every record. */
+  get isSynchronous (): boolean {
+    return this.#store.isSynchronous
+  }
+
   /** Reads the sealed value of a record at once, if the store can; undefined when `readSealed` must be asked. */
   readSealedSync (tokenId: string): string | null | undefined {
     const sealed = this.#store.getSealedSync(storeKey(tokenId))
