@@ -97,6 +97,18 @@ t.test('GuardedStore', async (t) => {
     t.equal(new GuardedStore(storeWith({ getSync: undefined }), 1000, 'client').getSync('key'), undefined, 'a store without it')
   })
 
+  t.test('a store is synchronous only if it says so, and as long as `getSync` may be called', async (t) => {
+    const isSynchronous = (over: Parameters<typeof storeWith>[0]) => new GuardedStore(storeWith(over), 1000, 'client').isSynchronous
+    t.equal(isSynchronous({ isSynchronous: true, getSync: () => null }), true)
+    t.equal(isSynchronous({ isSynchronous: false, getSync: () => null }), false)
+    t.equal(isSynchronous({ isSynchronous: true, getSync: undefined }), false)
+    const store = new MemoryStore()
+    const guarded = new GuardedStore(store, 1000, 'client')
+    t.equal(guarded.isSynchronous, true)
+    store.get = async () => 'replaced'
+    t.equal(guarded.isSynchronous, false)
+  })
+
   t.test('a store whose `get` was replaced is asked by `get` alone', async (t) => {
     class Counting extends MemoryStore {
       override async get () { return 'counted' }

@@ -223,6 +223,43 @@ t.test('a store that can answer at once is read by `getSync`, and by `get` where
   }
 })
 
+t.test('a synchronous store is read when a route first reads the token, and not for a route that does not', async (t) => {
+  const webflow = await startWebflow(t)
+  const memory = new MemoryStore()
+  let asked = 0
+  let keepsPromise = true
+  const store: TokenStore = {
+    isSynchronous: true,
+    get: (key) => memory.get(key),
+    getSync: (key) => {
+      asked++
+      return keepsPromise ? memory.getSync(key) : undefined
+    },
+    set: (key, value, options) => memory.set(key, value, options),
+    delete: (key, options) => memory.delete(key, options),
+    find: (tag, options) => memory.find(tag, options)
+  }
+  const app = await createApp(t, {
+    webflow,
+    options: { store },
+    after: (app) => {
+      app.get('/open', async () => 'open')
+      app.get('/opted-out', { config: { webflowToken: false } }, async ({ webflowToken }) => webflowToken)
+    }
+  })
+  const browser = new Browser(app)
+  await connect(browser, webflow)
+  asked = 0
+  t.equal((await browser.get('/open')).body, 'open')
+  t.match((await browser.get('/opted-out')).json(), { code: 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED' })
+  t.equal((await new Browser(app).get('/token')).json().connected, false)
+  t.equal(asked, 0)
+  t.equal((await browser.get('/token')).json().connected, true)
+  t.equal(asked, 1)
+  keepsPromise = false
+  t.match((await browser.get('/token')).json(), { statusCode: 503, code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' }, 'a store that breaks its promise is an outage')
+})
+
 t.test('a value under an unknown secret is an outage, and a changed value is not a token', async (t) => {
   const { memory, store, calls } = createStore()
   const webflow = await startWebflow(t)

@@ -46,7 +46,7 @@ export class GuardedStore {
   constructor (store: TokenStore, timeout: number, clientId: string) {
     this.#store = store
     this.#get = store.get
-    this.#hasSync = hasSync(store)
+    this.#hasSync = store.getSync !== undefined && hasSync(store)
     this.#timeout = timeout
     this.#clientId = clientId
   }

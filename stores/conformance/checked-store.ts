@@ -36,12 +36,14 @@ export class CheckedStore {
     this.#clock = clock
   }
 
-  /** Expects `get` to resolve with the value, or with null for an unknown key. If the store has `getSync`, expects the same of it, or undefined. */
+  /** Expects `get` to resolve with the value, or with null for an unknown key. If the store has `getSync`, expects the same of it, or undefined unless the store is synchronous. */
   async reads (key: string, value: string | null): Promise<void> {
     const before = this.#store.getSync?.(key)
     this.#same(await this.get(key), value, () => `get(${shown(key)})`)
+    const isSynchronous = this.#store.isSynchronous === true
     for (const known of [before, this.#store.getSync?.(key)]) {
-      if (known !== undefined && known !== value) this.fails(`getSync(${shown(key)}) returned ${shown(known)} instead of ${shown(value)} or undefined`)
+      if (known === value || (known === undefined && !isSynchronous)) continue
+      this.fails(`getSync(${shown(key)}) returned ${shown(known)} instead of ${shown(value)}${isSynchronous ? ', although the store has isSynchronous' : ' or undefined'}`)
     }
   }
 

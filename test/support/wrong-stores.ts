@@ -37,7 +37,7 @@ export interface WrongStore {
 /** Makes a store that answers as it should, but for the calls that are given, while there is a connection and while there is none. */
 export function createCutStore (reference: ReferenceStore, wrong: Partial<TokenStore> = {}, wrongWhileCut: Partial<TokenStore> = {}): CutStore {
   const lost = async () => { throw new Error('the connection was lost') }
-  const connected: Required<TokenStore> = {
+  const connected: Required<Omit<TokenStore, 'isSynchronous'>> = {
     get: (key) => reference.get(key),
     getSync: (key) => reference.getSync(key),
     getMany: (keys) => reference.getMany(keys),
@@ -46,10 +46,11 @@ export function createCutStore (reference: ReferenceStore, wrong: Partial<TokenS
     find: (tag, options) => reference.find(tag, options),
     ...wrong
   }
-  const cut: Required<TokenStore> = { get: lost, getSync: () => undefined, getMany: lost, set: lost, delete: lost, find: lost, ...wrongWhileCut }
+  const cut: typeof connected = { get: lost, getSync: () => undefined, getMany: lost, set: lost, delete: lost, find: lost, ...wrongWhileCut }
   const store: CutStore = {
     reference,
     isCut: false,
+    isSynchronous: wrong.isSynchronous ?? false,
     get: (key) => (store.isCut ? cut : connected).get(key),
     getSync: (key) => (store.isCut ? cut : connected).getSync(key),
     getMany: (keys) => (store.isCut ? cut : connected).getMany(keys),
@@ -508,6 +509,7 @@ export const wrongStores: readonly WrongStore[] = [
   }, atOnce, replaces),
   answers('says at once that there is nothing, where get must be asked', () => ({ getSync: () => null }), atOnce, reads),
   answers('takes an empty value for none at once', (right) => ({ getSync: (key) => right.getSync(key) || null }), atOnce, emptyString),
+  answers('does not answer at once, but says that it does', () => ({ isSynchronous: true, getSync: () => undefined }), atOnce, reads),
   answers('promises at once', (right) => ({ getSync: (key) => unchecked(right.get(key)) }), atOnce, unknownKey),
   answers('reads many in the order of its rows', (right) => ({ getMany: async (keys) => await right.getMany([...keys].sort()) }), inOrder),
   answers('leaves out what is not there from many', (right) => ({ getMany: async (keys) => (await right.getMany(keys)).filter((value) => value !== null) }), inOrder, thousand),
