@@ -284,6 +284,29 @@ t.test('no socket stays open after closing', async (t) => {
   t.ok(endless.destroyed)
 })
 
+t.test('a connection that closed before the hooks of the route ran does not delay closing', async (t) => {
+  const requests: Array<{ closed: boolean, goOn: () => void }> = []
+  const app = await createApp(t, {
+    before: (app) => {
+      app.addHook('onRequest', (_request, reply, done) => {
+        const request = { closed: false, goOn: done }
+        requests.push(request)
+        reply.raw.on('close', () => { request.closed = true })
+      })
+    }
+  })
+  const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
+  const socket = openSocket(Number(port), '127.0.0.1')
+  socket.write(`GET ${authorize} HTTP/1.1\r\nhost: app.example.com\r\n\r\n`)
+  await until(() => requests.length === 1)
+  socket.destroy()
+  await until(() => requests.every(({ closed }) => closed))
+  const before = logged().length
+  for (const { goOn } of requests) goOn()
+  await app.close()
+  t.notMatch(logged().slice(before), /unanswered/)
+})
+
 t.test('headers of an unfinished answer do not break the 503', async (t) => {
   let isHung = false
   const app = await createApp(t, {

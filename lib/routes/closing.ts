@@ -21,8 +21,8 @@ const instances = new WeakMap<object, Set<Closing>>()
 export class Closing {
   readonly #parts: Parts
   readonly #instances: Set<Closing>
-  /** The unanswered requests on the plugin's routes, each with a promise that resolves when the request is over. */
-  readonly #unanswered = new Map<FastifyReply, Promise<void>>()
+  /** The unanswered requests on the plugin's routes. */
+  readonly #unanswered = new Set<FastifyReply>()
   /** The requests that get JSON instead of a page, even if they look like a navigation. */
   readonly #withoutPage = new WeakSet<FastifyReply>()
   /** Resolves when the time for closing is over. Null until the app begins to close. */
@@ -53,12 +53,10 @@ export class Closing {
 
   /** Counts a request as open until its response has finished or its connection has closed. */
   track (reply: FastifyReply): void {
-    this.#unanswered.set(reply, new Promise((resolve) => {
-      finished(reply.raw, () => {
-        this.#unanswered.delete(reply)
-        resolve()
-      })
-    }))
+    // The connection may have closed before this hook ran. Then there is no further event.
+    if (reply.raw.closed) return
+    this.#unanswered.add(reply)
+    reply.raw.once('close', () => { this.#unanswered.delete(reply) })
   }
 
   /** Marks a request that is refused with JSON, even if it looks like a navigation. */
@@ -71,9 +69,12 @@ export class Closing {
     for (const instance of this.#instances) instance.#startClock()
     let timer: NodeJS.Timeout | undefined
     const hookExpired = new Promise<void>((resolve) => { timer = setTimeout(resolve, this.#patiencePerHook) })
-    const allDone = Promise.all([...this.#unanswered.values(), this.#parts.background.settled()])
+    const removals: Array<() => void> = []
+    const allFinished = [...this.#unanswered].map(({ raw }) => new Promise<void>((resolve) => { removals.push(finished(raw, () => { resolve() })) }))
+    const allDone = Promise.all([...allFinished, this.#parts.background.settled()])
     await Promise.race([this.#startClock(), allDone, hookExpired])
     clearTimeout(timer)
+    for (const removeListeners of removals) removeListeners()
   }
 
   /** Waits until the tasks of the last requests are done, or the time for closing is over. Tasks that pause before another try are given up. */
@@ -96,7 +97,7 @@ export class Closing {
 
   #giveUp (): void {
     const { log, background } = this.#parts
-    for (const reply of this.#unanswered.keys()) this.#refuse(reply)
+    for (const reply of this.#unanswered) this.#refuse(reply)
     if (background.size > 0) log.error({ tasks: background.size }, 'webflow-oauth: tasks were still running when the app closed, and are abandoned. Does a hook of the app hang?')
   }
 
