@@ -30,7 +30,7 @@ export interface AuthorizationOptions {
 /** Begins a flow for the caller of a request. Returns the URL at Webflow to which the browser must go. */
 export async function beginAuthorization ({ callers, flows, identity, settings }: BeginParts, request: FastifyRequest, reply: FastifyReply, options: AuthorizationOptions): Promise<string> {
   const { returnTo, scope, trigger, popup = false } = options
-  const user = options.user ?? await callers.userOf(request)
+  const user = options.user ?? (identity.byUser ? await callers.userOf(request) : null)
   // Otherwise the `Referer` of the redirect could show Webflow the URL of the guarded page.
   reply.headers(privacyHeaders)
   if (popup) keepOpener(reply)

@@ -12,11 +12,12 @@ const levelNames: ReadonlySet<unknown> = new Set(levels)
  */
 export function quietFactory (current: () => ChildLoggerFactory): ChildLoggerFactory {
   return function (logger, bindings, options, request) {
+    // Without the option `logger`, nothing is written: nothing has to be made, and nothing redacted, for any request.
+    if (isSilent(logger) && matches(current(), onlyCallsChild)) return logger
     const clean = createCleaner(request)
     const redaction = new Redaction(clean)
     const child: FastifyBaseLogger = Reflect.apply(current(), this, [logger, redaction.show(bindings), options, redaction.show(request)])
-    // Without the option `logger`, Fastify uses a logger that does nothing and is its own child. It needs no wrapper.
-    return child === logger && levels.every((level) => isIdle(child[level])) ? child : quietLogger(child, clean)
+    return quietLogger(child, clean)
   }
 }
 
@@ -49,16 +50,31 @@ function quietLogger (logger: FastifyBaseLogger, clean: Cleaner): FastifyBaseLog
   return quiet
 }
 
-/** Whether a method does nothing, for each method that was examined. */
-const idle = new WeakMap<object, boolean>()
+/** The source of a method that does nothing, like pino's methods for levels that are off, and all methods of Fastify's logger that does nothing. */
+const doesNothing = /^function \w*\s*\(\)\s*\{\s*\}$/
+/** The source of a factory that does nothing but call the logger's `child`. Fastify's own factory, which it does not export, is such a function. */
+const onlyCallsChild = /^function \w+ \((\w+), (\w+), (\w+)\) \{\s*return \1\.child\(\2, \3\)\s*\}$/
 
-/** Tells whether a method has an empty body, like pino's methods for levels that are off, and all methods of Fastify's logger that does nothing. */
-function isIdle (method: object): boolean {
-  const known = idle.get(method)
+/** Whether the source of a function matches, for each function that was examined. */
+const examined = new WeakMap<object, boolean>()
+
+/** Tells whether the source of a function matches a pattern. A function is only ever compared with one pattern. */
+function matches (method: object, pattern: RegExp): boolean {
+  const known = examined.get(method)
   if (known !== undefined) return known
-  const found = /^function \w*\s*\(\)\s*\{\s*\}$/.test(Function.prototype.toString.call(method))
-  idle.set(method, found)
+  const found = pattern.test(Function.prototype.toString.call(method))
+  examined.set(method, found)
   return found
+}
+
+/** Tells whether a method has an empty body. */
+function isIdle (method: object): boolean {
+  return matches(method, doesNothing)
+}
+
+/** Tells whether a logger writes nothing and is its own child, like the one that Fastify uses without the option `logger`. */
+function isSilent (logger: FastifyBaseLogger): boolean {
+  return levels.every((level) => isIdle(logger[level])) && logger.child({}) === logger
 }
 
 function isLogger (value: unknown): value is FastifyBaseLogger {
