@@ -13,18 +13,10 @@ export interface FlowParts {
   settings: Settings
 }
 
-/** What `isPopup` has returned for each request. */
-const popups = new WeakMap<FastifyRequest, boolean>()
-
 /** Tells whether a request is part of a flow in a popup. At the callback, only the verified cookie of the flow counts, not the URL. */
 export function isPopup (parts: FlowParts, route: Route, request: FastifyRequest): boolean {
-  const known = popups.get(request)
-  if (known !== undefined) return known
-  const answer = route === 'authorize'
-    ? asksForPopup(readQuery(request))
-    : route === 'callback' && flowOf(parts, request)?.cookie.popup === true
-  popups.set(request, answer)
-  return answer
+  if (route === 'authorize') return asksForPopup(readQuery(request))
+  return route === 'callback' && flowOf(parts, request)?.cookie.popup === true
 }
 
 /** Returns the flow of a callback; null if the browser did not send the cookie of the flow. */
