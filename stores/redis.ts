@@ -76,14 +76,13 @@ export class RedisStore implements TokenStore {
 
   /** Resolves with the value, or with null when the key is unknown or expired. */
   async get (key: string): Promise<string | null> {
-    const redisKey = this.#keyOf(key)
-    const read = (): Promise<string | null> => this.#read(redisKey)
-    return await (this.#near === null ? read() : this.#near.load(redisKey, read))
+    const read = (): Promise<string | null> => this.#read(this.#keyOf(key))
+    return await (this.#near === null ? read() : this.#near.load(key, read))
   }
 
   /** Returns the value if the near cache holds it, else undefined. Never asks Redis. */
   getSync (key: string): string | undefined {
-    return this.#near?.get(this.#keyOf(key))
+    return this.#near?.get(key)
   }
 
   /**
@@ -133,12 +132,11 @@ export class RedisStore implements TokenStore {
 
   /** Drops the cached copy before and after a write, even a refused one: a refusal suggests that the copy is stale. */
   async #change (key: string, change: (redisKey: string) => Promise<boolean>): Promise<boolean> {
-    const redisKey = this.#keyOf(key)
-    this.#near?.drop(redisKey)
+    this.#near?.drop(key)
     try {
-      return await change(redisKey)
+      return await change(this.#keyOf(key))
     } finally {
-      this.#near?.drop(redisKey)
+      this.#near?.drop(key)
     }
   }
 
