@@ -74,6 +74,9 @@ for (const { profiles = new Map<string, never>() } of findings) {
     printTable(['share', 'function'], profile.map(({ place, share }) => [`${(share * 100).toFixed(1)} %`, place]))
   }
 }
+// Contenders that wait for a core find its caches cold, and the threads of the garbage collector spin while they wait.
+const loadAfter = loadavg()[1] ?? 0
+if (loadAfter > 1.5 * cpus().length) console.log(`The machine was busy: ${loadAfter.toFixed(0)} processes wanted its ${cpus().length} cores. A verdict that is near its bound proves nothing: measure again when nothing else runs.\n`)
 const redisProgram = findRedis()
 const redisVersion = redisProgram === null ? 'none' : /v=([\d.]+)/.exec(spawnSync(redisProgram, ['--version'], { encoding: 'utf8' }).stdout)?.[1]
 console.log(`Machine: ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}, ${type()} ${release()}, Node ${process.version}, Redis ${redisVersion}; load ${loadBefore} before and ${loadOf()} after; took ${seconds(began)}.\n`)

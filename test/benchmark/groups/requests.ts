@@ -49,6 +49,9 @@ async function compare<Name extends string> (bench: Bench, { title, contenders, 
   }
 }
 
+/** V8 goes on compiling a contender for about so many flows; until then each costs up to five times as much. */
+const flowsUntilSteady = 4000
+
 /** Those who connect a browser, over TLS or not. */
 function flowContenders () {
   return {
@@ -86,7 +89,7 @@ export function authorize (bench: Bench): Promise<Findings> {
 export function flow (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'flow',
-    extent: { ...bench.extent(6, 400, 3000), generations: bench.quick ? 1 : 2 },
+    extent: { ...bench.extent(6, 400, flowsUntilSteady), generations: bench.quick ? 1 : 2 },
     contenders: flowContenders(),
     judge: (of, noise) => [
       ratioRow('whole flow, plain HTTP, against @fastify/oauth2', 1.2, 1.6, ratiosOf(of('ours'), of('oauth2')), noise, of('ours').contender),
@@ -101,7 +104,7 @@ export function flow (bench: Bench): Promise<Findings> {
 export function tls (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'flow over TLS',
-    extent: { ...bench.extent(6, 250, 2000), generations: bench.quick ? 1 : 2 },
+    extent: { ...bench.extent(6, 250, flowsUntilSteady), generations: bench.quick ? 1 : 2 },
     secure: true,
     notes: ['Each round is measured on connections that a few flows have opened just before. @fastify/oauth2 opens one for each exchange, and does so with a keep-alive agent in `credentials.http.agent`, too: its OAuth client works with a copy of it.'],
     contenders: flowContenders(),
