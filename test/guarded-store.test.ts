@@ -41,7 +41,7 @@ const keyringOf = (...names: ReadonlyArray<keyof typeof secrets>) => createKeyri
 const inAMinute = () => Date.now() + 60_000
 
 /** A store of which a test has replaced some methods, by right ones or wrong ones. */
-const storeWith = (methods: Record<string, unknown>): TokenStore => Object.assign(new MemoryStore(), methods)
+const storeWith = (methods: Record<string, unknown>): TokenStore => Object.defineProperties(new MemoryStore(), Object.getOwnPropertyDescriptors(methods))
 const never = () => new Promise<never>(() => {})
 
 /** Puts the test on a clock of its own. */
@@ -107,6 +107,9 @@ t.test('GuardedStore', async (t) => {
     t.equal(guarded.isSynchronous, true)
     store.get = async () => 'replaced'
     t.equal(guarded.isSynchronous, false)
+    const spied = new MemoryStore()
+    spied.getSync = () => null
+    t.equal(new GuardedStore(spied, 1000, 'client').isSynchronous, false, 'a replaced `getSync` may return undefined')
   })
 
   t.test('a store whose `get` was replaced is asked by `get` alone', async (t) => {

@@ -77,7 +77,7 @@ export class BrowserFlows {
   readonly #recognised = new WeakMap<FastifyRequest, Flow>()
   /** The URL of the authorization request, without `scope` and `state`. */
   readonly #authorizeUrl: string
-  /** The longest attributes that `Cookies` writes after the value of a flow cookie. */
+  /** The longest attributes that a flow cookie may have. */
   readonly #attributes: string
 
   constructor (settings: Settings, cookies: Cookies, keyring: Keyring) {
@@ -95,7 +95,7 @@ export class BrowserFlows {
     // Webflow documents both `+` and `%20` for a space. Some servers read `+` as a plus sign, and none misreads `%20`.
     url.search = url.search.replaceAll('+', '%20')
     this.#authorizeUrl = url.href
-    this.#attributes = `; Max-Age=${Math.max(settings.flowMaxAge, repeatAge / 1000)}; Path=/; HttpOnly; Secure; SameSite=Lax`
+    this.#attributes = cookies.attributes(Math.max(settings.flowMaxAge, repeatAge / 1000))
     // If the option `scope` is too long, browsers would drop the cookie of every flow. Therefore the app must not start.
     this.assertFits(settings.scope)
   }

@@ -50,6 +50,8 @@ export class Cookies {
   readonly #codec: CookieCodec
   readonly #secure: boolean
   readonly #parsed = new WeakMap<FastifyRequest, RequestCookies>()
+  /** The attributes of a cookie, by its life in seconds. */
+  readonly #attributes = new Map<number, string>()
 
   /** With `secure`, the names begin with `__Host-`, so that no other host can plant such a cookie. */
   constructor (codec: CookieCodec, baseName: string, secure: boolean) {
@@ -91,15 +93,19 @@ export class Cookies {
     if (this.read(request)[this.names.session] !== undefined) this.end(reply, this.names.session)
   }
 
-  /** Sets a cookie for `maxAge` seconds. */
+  /** Sets a cookie for `maxAge` seconds. Its name and its value must need no escaping. */
   set (reply: FastifyReply, name: string, value: string, maxAge: number): void {
-    reply.header('set-cookie', this.#codec.serializeCookie(name, value, {
-      httpOnly: true,
-      maxAge,
-      path: '/',
-      sameSite: 'lax',
-      secure: this.#secure
-    }))
+    reply.header('set-cookie', `${name}=${value}${this.attributes(maxAge)}`)
+  }
+
+  /** Returns the attributes of a cookie that lives for `maxAge` seconds, as they follow its value in the header. */
+  attributes (maxAge: number): string {
+    // Serializing each cookie anew would cost a tenth of an authorization request. There are only a few lifetimes.
+    const known = this.#attributes.get(maxAge)
+    if (known !== undefined) return known
+    const attributes = this.#codec.serializeCookie('name', '', { httpOnly: true, maxAge, path: '/', sameSite: 'lax', secure: this.#secure }).slice('name='.length)
+    this.#attributes.set(maxAge, attributes)
+    return attributes
   }
 
   /** Deletes a cookie in the browser. */
