@@ -69,7 +69,7 @@ declare module 'fastify' {
  * `webflowOAuth`.
  */
 export const webflowOAuth = fp(async (fastify: FastifyInstance, options: WebflowOAuthOptions & Pick<RegisterOptions, 'logLevel' | 'logSerializers'>) => {
-  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice in one scope: register each instance in a scope of its own, with its own `cookieName`')
+  if (fastify.hasDecorator('webflowOAuth')) refuseOption('register', 'was called twice in one scope, or again in a scope within it: register each instance in a scope beside the others, with its own `cookieName`')
   const settings = resolveOptions(options, fastify.prefix)
   reserveCookies(fastify, settings)
   checkSetup(fastify, settings, options)

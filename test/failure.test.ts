@@ -107,8 +107,8 @@ const words: Array<{ code: ErrorCode, reason?: string, title: string, text: stri
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'malformed', title: 'This link is not valid', text: 'does not belong to a request of this app' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'expired', title: 'This took too long', text: 'The attempt to connect has expired.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'already_used', title: 'This link was used before', text: 'The attempt to connect has already ended.' },
-  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'host_mismatch', title: 'You came back to another address', text: 'Please open the app under its usual address' },
-  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'cookie_missing', title: 'Your browser sent no cookies', text: 'Please allow cookies for this site' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'host_mismatch', title: 'You came back to another address', text: 'Please open the app at its usual address, app.example.com, and connect once more' },
+  { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'cookie_missing', title: 'Your browser sent no cookies', text: 'open the app at its usual address, app.example.com, and connect once more' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_browser', title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address.' },
   { code: 'WEBFLOW_OAUTH_STATE_INVALID', reason: 'other_user', title: 'This attempt began under another account', text: 'signed in as the user who should be connected' }
 ]
@@ -414,6 +414,18 @@ t.test('a foreign error is answered with a page even if reading its members thro
     t.equal(seen.length, 1)
     if ('headers' in error && errors.indexOf(error) === errors.length - 1) t.equal(answer.headers['x-kept'], 'yes')
   }
+})
+
+t.test('a request that a hook of the app refuses gets a page that says so, and its status is in the log', async (t) => {
+  const lines: Array<Record<string, unknown>> = []
+  const browser = new Browser(await createApp(t, {
+    server: { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }, ...withoutRequestLogs },
+    before: (app) => { app.addHook('onRequest', async () => { throw Object.assign(new Error('Missing csrf secret'), { statusCode: 403 }) }) }
+  }))
+  const answer = await browser.navigate('/webflow/authorize')
+  t.equal(answer.statusCode, 403)
+  t.match(answer.body, '<h1>The app refused this request</h1>')
+  t.ok(lines.some(({ msg }) => msg === 'webflow-oauth: a hook of the app refused the request with status 403'))
 })
 
 t.test('a page has a small line only for an error with a code', async (t) => {

@@ -14,6 +14,13 @@ const misplaced = { statusCode: 500, code: 'WEBFLOW_OAUTH_INVALID_OPTION' }
 const unhandled: unknown[] = []
 process.on('unhandledRejection', (reason) => { unhandled.push(reason) })
 
+t.test('a guard that was not called fails the request and says so', async (t) => {
+  const app = await createApp(t, {
+    after: (app) => { Reflect.apply(app.get, app, ['/uncalled', { preHandler: app.webflowOAuth.requireToken }, async () => 'never']) }
+  })
+  t.match((await app.inject('/uncalled')).json(), { ...misplaced, message: /was used as a hook itself: call it, as in `preHandler: requireToken\(\)`/ })
+})
+
 t.test('a guard for the whole app', async (t) => {
   for (const onMissing of ['redirect', 'error'] as const) {
     t.test(`with \`${onMissing}\` lets the routes of the plugin pass, sibling instances included`, async (t) => {

@@ -223,8 +223,8 @@ const wrong: Record<string, readonly Row[]> = {
       .map((value): Row => [JSON.stringify(value), [value], /an origin has only scheme, host and port, such as https:/])
   ],
   onMissingState: ['ignore', '', 'RESTART', true, false].map((value) => [JSON.stringify(value), value, /must be one of restart, reject/]),
-  cookieName: ['', 'a b', 'a;b', 'a=b', 'a,b', 'a"b', 'a\n', 'ä', '__Host-webflow', '__host-webflow', '__Secure-webflow', 'webflow_restart', 'webflow_flow', 'webflow_flow_x', 'x'.repeat(65), 5, true]
-    .map((value) => [JSON.stringify(value), value, /must be a cookie name of at most 64 characters, without `__Host-`/]),
+  cookieName: [['""', '', /is empty: is an environment variable set to nothing/], ...['a b', 'a;b', 'a=b', 'a,b', 'a"b', 'a\n', 'ä', '__Host-webflow', '__host-webflow', '__Secure-webflow', 'webflow_restart', 'webflow_flow', 'webflow_flow_x', 'x'.repeat(65), 5, true]
+    .map((value): Row => [JSON.stringify(value), value, /must be a cookie name of at most 64 characters, without `__Host-`/])],
   sessionMaxAge: noDuration,
   flowMaxAge: noDuration,
   timeout: noDuration,
@@ -456,6 +456,15 @@ t.test('a redirectUri that is not below the prefix is refused', async (t) => {
   }
 })
 
+t.test('a redirectUri without a path is refused, unless both redirects lead elsewhere', async (t) => {
+  const redirectUri = 'https://app.example.com'
+  const remedy = /has no path, and `\/` is where `successRedirect` and `revokeRedirect` lead by default: add a path/
+  for (const options of [{}, { successRedirect: '/home' }, { revokeRedirect: '/home' }]) {
+    assertRefused(t, await refusalOf({ redirectUri, ...options }), 'redirectUri', remedy, JSON.stringify(options))
+  }
+  t.equal(settingsOf({ redirectUri, successRedirect: '/home', revokeRedirect: '/home' }).paths.routes.callback, '/')
+})
+
 t.test('behind a proxy that rewrites paths, public paths and app paths are kept apart', async (t) => {
   const redirectUri = 'https://app.example.com/public/api/webflow/callback'
   const app = await createScopedApp(t, '/api', { redirectUri, callbackPath: '/webflow/callback' })
@@ -486,7 +495,7 @@ t.test('a second instance in one scope is refused', async (t) => {
   t.teardown(() => app.close())
   await app.register(webflowOAuth, withBase({}))
   await t.rejects(async () => { await app.register(webflowOAuth, withBase({ redirectUri: 'https://app.example.com/other/callback', cookieName: 'other' })) }, {
-    code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /twice in one scope: register each instance in a scope of its own, with its own `cookieName`/
+    code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /twice in one scope, or again in a scope within it: register each instance in a scope beside the others, with its own `cookieName`/
   })
 })
 

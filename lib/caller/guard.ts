@@ -50,6 +50,8 @@ export interface GuardParts extends BeginParts {
 /** Creates a guard. Handlers behind it run only for requests that have a token with the needed scope. */
 export function createGuard (parts: GuardParts, options: RequireTokenOptions): RequireTokenHook {
   const { callers, flows, settings } = parts
+  // `preHandler: requireToken` without parentheses makes Fastify call this with the request.
+  if ('raw' in options) refuseOption('requireToken', 'was used as a hook itself: call it, as in `preHandler: requireToken()`')
   refuseUnknown(options, ['scope', 'onMissing'])
   const { scope, onMissing = 'error' } = options
   const needed = scope === undefined ? [] : resolveScope('scope', scope)

@@ -135,6 +135,9 @@ export function resolveOptions (options: WebflowOAuthOptions, prefix: string): S
     hasWebhook: onWebhook !== undefined,
     webhookPath
   })
+  if (url.pathname === '/' && (options.successRedirect === undefined || options.revokeRedirect === undefined)) {
+    refuseOption('redirectUri', 'has no path, and `/` is where `successRedirect` and `revokeRedirect` lead by default: add a path, such as /webflow/callback, or set both of them')
+  }
   if (signInRedirect !== undefined && identify === undefined) refuseOption('signInRedirect', 'needs the option `identify`: without that option, the app has no users who could sign in')
   const allowedOrigins = resolveOrigins(options.allowedOrigins, url.origin)
   const redirect = (name: 'successRedirect' | 'failureRedirect' | 'revokeRedirect' | 'signInRedirect', value: string) => resolveTarget(name, value, url.origin, paths)
@@ -236,6 +239,7 @@ function resolveStore (value: TokenStore | undefined): TokenStore {
 }
 
 function resolveCookieName (value: unknown): string {
+  if (value === '') return refuseOption('cookieName', 'is empty: is an environment variable set to nothing? Leave the option out for the default, `webflow`')
   if (typeof value !== 'string' || !/^[\w!#$%&'*+.^`|~-]{1,64}$/.test(value) || /^__(?:host|secure)-|_restart$|_flow(?:_|$)/i.test(value)) {
     return refuseOption('cookieName', 'must be a cookie name of at most 64 characters, without `__Host-`, `__Secure-`, `_flow` and `_restart`, which are reserved')
   }

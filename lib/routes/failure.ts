@@ -15,6 +15,7 @@ interface Words {
 }
 
 const general: Words = { title: 'Something went wrong', text: 'The request could not be completed. Please try again in a moment.' }
+const refused: Words = { title: 'The app refused this request', text: 'Please go back to the app, reload its page, and try again.' }
 const tooMany: Words = { title: 'Too many attempts', text: 'Please wait a moment, then try again.' }
 const busy: Words = { title: 'Webflow cannot be reached right now', text: 'Please try again in a moment.' }
 const pageWords: Partial<Record<ErrorCode, Words>> = {
@@ -29,13 +30,14 @@ const pageWords: Partial<Record<ErrorCode, Words>> = {
   WEBFLOW_OAUTH_USER_REQUIRED: { title: 'Please sign in first', text: 'Sign in to the app in this browser, then come back to this page and try again.' },
   WEBFLOW_OAUTH_CROSS_SITE: { title: 'This request came from another site', text: 'For your safety it was not carried out. Please start it from the app itself.' }
 }
+/** `{host}` stands for the host of `redirectUri`. */
 const stateWords: Record<StateReason, Words> = {
   state_missing: { title: 'Webflow was not connected', text: 'The answer from Webflow could not be matched with a request of this browser. Please start again from the app.' },
   malformed: { title: 'This link is not valid', text: 'It does not belong to a request of this app. Please start again from the app.' },
   expired: { title: 'This took too long', text: 'The attempt to connect has expired. Please connect once more.' },
   already_used: { title: 'This link was used before', text: 'The attempt to connect has already ended. If you are not connected, please connect once more.' },
-  host_mismatch: { title: 'You came back to another address', text: 'Please open the app under its usual address and connect once more.' },
-  cookie_missing: { title: 'Your browser sent no cookies', text: 'Cookies are needed to connect safely. Please allow cookies for this site, open the app under its usual address, and connect once more.' },
+  host_mismatch: { title: 'You came back to another address', text: 'Please open the app at its usual address, {host}, and connect once more.' },
+  cookie_missing: { title: 'Your browser sent no cookies', text: 'Cookies are needed to connect safely. Please allow cookies for this site, open the app at its usual address, {host}, and connect once more.' },
   other_browser: { title: 'This attempt began somewhere else', text: 'It began in another browser, or under another address. Please connect once more and stay in one place.' },
   other_user: { title: 'This attempt began under another account', text: 'Please connect once more, signed in as the user who should be connected.' }
 }
@@ -55,7 +57,7 @@ export async function answerFailure (parts: FlowParts, route: Route, error: Erro
   const code = codeOf(error)
   const reason = reasonOf(error)
   // Neither the page nor the redirect holds the message of the error, so it is logged for the developer.
-  const message = error instanceof WebflowOAuthError ? error.message : 'a hook of the app refused the request'
+  const message = error instanceof WebflowOAuthError ? error.message : `a hook of the app refused the request with status ${page.status}`
   if (page.status < 500) request.log.info({ code, reason }, `webflow-oauth: ${message}`)
   else request.log.error({ err: error instanceof WebflowOAuthError ? error : describeForeign(error) }, 'webflow-oauth: a request failed')
   if (route === 'callback' && failureRedirect !== null && page.news === undefined) {
@@ -74,16 +76,17 @@ export async function answerFailure (parts: FlowParts, route: Route, error: Erro
 
 /** Makes the content of the page for a person whose request has failed. */
 export function failurePage (parts: FlowParts, route: Route, error: Error, request: FastifyRequest, reply: FastifyReply): Page {
-  const status = statusOf(error)
+  const ownStatus = statusOf(error)
+  // As in Fastify, if the error has no status, the status that a hook has set counts.
+  const status = ownStatus === 500 && reply.statusCode >= 400 ? reply.statusCode : ownStatus
   const flow = route === 'callback' ? flowOf(parts, request) : null
   const popup = isPopup(parts, route, request)
-  const { title, text } = wordsFor(error, parts.settings)
+  const { title, text } = wordsFor(error, status, parts.settings)
   const note = [codeOf(error), reasonOf(error)].filter((word) => word !== null)
   return {
     title,
     text: popup ? `${text} You can also close this window.` : text,
-    // As in Fastify, if the error has no status, the status that a hook has set counts.
-    status: status === 500 && reply.statusCode >= 400 ? reply.statusCode : status,
+    status,
     note: note.length === 0 ? undefined : note.join(' · '),
     link: isReloadable(error) ? { href: '', text: 'Try again' } : linkOf(parts, route, flow, popup),
     news: popup ? popupNews(parts, 'failed', codeOf(error)) : undefined
@@ -118,10 +121,15 @@ function isReloadable (error: Error): boolean {
   return error instanceof WebflowOAuthError && error.code === 'WEBFLOW_OAUTH_USER_REQUIRED'
 }
 
-function wordsFor (error: Error, { host }: Settings): Words {
-  if (!(error instanceof WebflowOAuthError)) return statusOf(error) === 429 ? tooMany : general
-  if (error.reason === 'host_mismatch') return { ...stateWords.host_mismatch, text: `Please open the app under its usual address, ${host}, and connect once more.` }
-  if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) return stateWords[error.reason]
+function wordsFor (error: Error, status: number, { host }: Settings): Words {
+  if (!(error instanceof WebflowOAuthError)) {
+    if (status === 429) return tooMany
+    return status < 500 ? refused : general
+  }
+  if (error.code === 'WEBFLOW_OAUTH_STATE_INVALID' && isStateReason(error.reason)) {
+    const { title, text } = stateWords[error.reason]
+    return { title, text: text.replace('{host}', host) }
+  }
   return pageWords[error.code] ?? general
 }
 

@@ -110,7 +110,7 @@ export class WebhookRoute {
     // The message of an app's error may hold the payload.
     const err = error instanceof WebflowOAuthError ? error : describeForeign(error)
     if (status >= 500) log.error({ err }, 'webflow-oauth: a webhook could not be handled. Webflow delivers it again')
-    else log.info({ err }, 'webflow-oauth: a hook of the app refused a webhook')
+    else log.warn({ err }, `webflow-oauth: a hook of the app refused a webhook with status ${status}`)
     const { background, settings: { onFailure } } = this.#parts
     if (onFailure !== undefined && status !== 401) {
       const run = async () => {
