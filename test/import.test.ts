@@ -210,6 +210,7 @@ t.test('importToken', async (t) => {
     t.strictSame([told(first), told(again)], [['imported', 'a'], ['kept', 'a']])
     t.strictSame(again.token?.createdAt, first.token?.createdAt)
     t.strictSame(again.token?.expiresAt, first.token?.expiresAt)
+    t.strictSame(again.token?.authorization?.siteIds, [ids.gardens], 'the token is as it is stored now')
     t.strictSame(await found({ siteId: ids.gardens }), ['a'])
     t.strictSame(await found({ siteId: ids.engine }), [])
   })

@@ -67,10 +67,10 @@ export class TokenImports {
     if (verdict !== null && isNew) {
       introspector.note(tokenId, record, verdict)
       introspector.completeSoon(stored)
-    } else if (installation !== null && stored.record.accessToken === accessToken) {
-      await records.learn(stored, installation)
     }
-    return { outcome: isNew ? 'imported' : 'kept', token: records.present(records.withOwner(stored, owner)) }
+    const isAnswered = !isNew && installation !== null && stored.record.accessToken === accessToken
+    const current = isAnswered ? await records.learn(stored, installation) ?? stored : stored
+    return { outcome: isNew ? 'imported' : 'kept', token: records.present(records.withOwner(current, owner)) }
   }
 
   /** Asks Webflow about a token, with a deadline that begins now. */
