@@ -91,10 +91,10 @@ export class TokenImports {
   }
 }
 
-/** Checks the access token of an import. */
+/** Checks the access token of an import. Webflow's tokens are short, and no server accepts headers that are much longer than this. */
 export function checkAccessToken (accessToken: unknown): string {
-  if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken)) return accessToken
-  return refuseOption('accessToken', 'must be a string of visible ASCII characters: is a column empty, or does the value hold a space or a line break?')
+  if (typeof accessToken === 'string' && /^[\x21-\x7e]{1,4096}$/.test(accessToken)) return accessToken
+  return refuseOption('accessToken', 'must be a string of visible ASCII characters, at most 4,096: is a column empty, or does the value hold a space or a line break?')
 }
 
 /** Checks when the token of an import was issued. Returns Unix milliseconds; null if the app does not say. */
