@@ -215,6 +215,26 @@ t.test('importToken', async (t) => {
     t.strictSame(await found({ siteId: ids.engine }), [])
   })
 
+  t.test('does not bring back a token whose user disconnects at the same moment', async (t) => {
+    const store = new MemoryStore()
+    let disconnects = false
+    const racing: TokenStore = {
+      ...methodsOf(store),
+      async get (key) {
+        const value = await store.get(key)
+        if (disconnects) await store.delete(key)
+        return value
+      }
+    }
+    let site: string = ids.engine
+    const { api } = await startParts(t, () => opens(site), { ...withUsers, store: racing })
+    await api.importToken({ accessToken: 'a', user: 'ada' })
+    site = ids.gardens
+    disconnects = true
+    t.strictSame(told(await api.importToken({ accessToken: 'a', user: 'ada' })), ['kept', 'a'])
+    t.equal(await api.getToken({ user: 'ada' }), null)
+  })
+
   t.test('compares the given time with that of the token that stands', async (t) => {
     const { api } = await startParts(t, (accessToken) => accessToken === 'told' ? createdOn(ago(0)) : nothing, withUsers)
     const at = ago(hour)
