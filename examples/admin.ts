@@ -56,13 +56,14 @@ const notices = {
 }
 
 interface List { Querystring: { page: number, opens?: string, notice?: keyof typeof notices } }
-interface Action { Body: { id?: string } }
+interface Action { Body: { id: string } }
 const listSchema = {
   querystring: {
     type: 'object',
     properties: { page: { type: 'integer', minimum: 1, maximum: 100_000, default: 1 }, opens: { type: 'string', maxLength: 100 }, notice: { enum: Object.keys(notices) } }
   }
 }
+const actionSchema = { body: { type: 'object', required: ['id'], properties: { id: { type: 'string', maxLength: 100 } } } }
 
 await fastify.register(async (admin) => {
   admin.addHook('onRequest', admin.basicAuth)
@@ -82,16 +83,16 @@ await fastify.register(async (admin) => {
 
   admin.get('/style.css', { config }, async (_request, reply) => reply.type('text/css').send(style))
 
-  admin.post<Action>('/reconnect', { config }, async (request, reply) => {
-    const token = await fastify.webflowOAuth.getToken(request.body.id ?? '')
+  admin.post<Action>('/reconnect', { config, schema: actionSchema }, async (request, reply) => {
+    const token = await fastify.webflowOAuth.getToken(request.body.id)
     if (token === null) return reply.redirect('/admin?notice=gone', 303)
     // This browser consents for the owner. With `identify`, the new token takes the place of the owner's old one.
     return reply.redirect(await fastify.webflowOAuth.startAuthorization(request, reply, { returnTo: '/admin', user: token.owner ?? undefined }), 303)
   })
 
-  admin.post<Action>('/revoke', { config }, async (request, reply) => {
+  admin.post<Action>('/revoke', { config, schema: actionSchema }, async (request, reply) => {
     try {
-      const { revoked } = await fastify.webflowOAuth.revoke(request.body.id ?? '')
+      const { revoked } = await fastify.webflowOAuth.revoke(request.body.id)
       return reply.redirect(`/admin?notice=${revoked ? 'revoked' : 'gone'}`, 303)
     } catch (error) {
       if (error instanceof WebflowOAuthError && error.statusCode > 500) return reply.redirect('/admin?notice=kept', 303)

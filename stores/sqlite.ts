@@ -215,6 +215,11 @@ function encode (text: string): string {
   return JSON.stringify(text)
 }
 
+/** Undoes `encode`. Returns a text that is not JSON as it is: the store has not written it, and its reader finds that out. */
 function decode (text: unknown): string {
-  return String(JSON.parse(String(text)))
+  try {
+    return String(JSON.parse(String(text)))
+  } catch {
+    return String(text)
+  }
 }

@@ -210,8 +210,29 @@ t.test('importToken', async (t) => {
     t.strictSame([told(first), told(again)], [['imported', 'a'], ['kept', 'a']])
     t.strictSame(again.token?.createdAt, first.token?.createdAt)
     t.strictSame(again.token?.expiresAt, first.token?.expiresAt)
+    t.strictSame(again.token?.authorization?.siteIds, [ids.gardens], 'the token is as it is stored now')
     t.strictSame(await found({ siteId: ids.gardens }), ['a'])
     t.strictSame(await found({ siteId: ids.engine }), [])
+  })
+
+  t.test('does not bring back a token whose user disconnects at the same moment', async (t) => {
+    const store = new MemoryStore()
+    let disconnects = false
+    const racing: TokenStore = {
+      ...methodsOf(store),
+      async get (key) {
+        const value = await store.get(key)
+        if (disconnects) await store.delete(key)
+        return value
+      }
+    }
+    let site: string = ids.engine
+    const { api } = await startParts(t, () => opens(site), { ...withUsers, store: racing })
+    await api.importToken({ accessToken: 'a', user: 'ada' })
+    site = ids.gardens
+    disconnects = true
+    t.strictSame(told(await api.importToken({ accessToken: 'a', user: 'ada' })), ['kept', 'a'])
+    t.equal(await api.getToken({ user: 'ada' }), null)
   })
 
   t.test('compares the given time with that of the token that stands', async (t) => {
@@ -355,13 +376,13 @@ t.test('importToken', async (t) => {
       [undefined, /`importToken` must be called with/],
       ['a', /`importToken` must be called with/],
       [{ ...good, token: made }, /`token` is not an option of this call: its options are accessToken, user, scope, createdAt/],
-      ...[undefined, null, '', 5, {}, made, 'a b', 'a\n', 'a\0'].map((accessToken) => [{ ...good, accessToken }, /`accessToken` must be a string of visible ASCII characters: is a column empty/] as const),
+      ...[undefined, null, '', 5, {}, made, 'a b', 'a\n', 'a\0', 'a'.repeat(4097)].map((accessToken) => [{ ...good, accessToken }, /`accessToken` must be a string of visible ASCII characters, at most 4,096: is a column empty/] as const),
       ...[null, 'yesterday', 5, {}, new Date(NaN), new Date(Date.now() + hour)].map((createdAt) => [{ ...good, createdAt }, /`createdAt` must be a valid Date that is not in the future: leave it out/] as const),
       [{ accessToken: 'a' }, /`user` is missing: with `identify`/],
       ...[null, '', 5, '\ud800', 'a'.repeat(256)].map((user) => [{ ...good, user }, /`user` must be a well-formed string that is not empty, of at most 255 bytes/] as const),
       ...[null, [], 'sites:read', ['sites read'], [5]].map((scope) => [{ ...good, scope }, /`scope` /] as const)
     ]
-    for (const [options, message] of wrong) await t.rejects(importAny(api, options), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message }, JSON.stringify(options)?.replace(made, '…'))
+    for (const [options, message] of wrong) await t.rejects(importAny(api, options), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message }, JSON.stringify(options)?.replace(made, '…').slice(0, 80))
     await t.rejects(sessions.api.importToken(good), { code: 'WEBFLOW_OAUTH_INVALID_OPTION', message: /`user` needs the option `identify`/ })
     for (const options of wrong) t.notOk(await importAny(api, options[0]).then(() => true, (error: unknown) => String(error).includes(made)))
     t.equal(await api.getToken({ user: 'ada' }), null, 'and stores nothing')

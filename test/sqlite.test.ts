@@ -286,6 +286,16 @@ t.test('with node:sqlite', async (t) => {
     t.strictSame(await store.find('tag', { limit: 1, cursor: '1' }), { keys: ['b'], cursor: null })
   })
 
+  t.test('a value that somebody has changed by hand is returned as it is, and does not keep others from being read', async (t) => {
+    const database = openOwn(t, newPath())
+    const store = open(t, { database })
+    for (const key of ['changed', 'other']) await store.set(key, key, { expiresAt: inAnHour(), tags: ['tag'] })
+    database.exec('UPDATE webflow_store_1 SET value = \'not "JSON\' WHERE value = \'"changed"\'')
+    t.equal(await store.get('changed'), 'not "JSON')
+    t.strictSame(await store.getMany((await store.find('tag')).keys), ['not "JSON', 'other'])
+    t.equal(await store.delete('changed'), true)
+  })
+
   t.test('a missing folder, or a folder instead of a file, is refused', async (t) => {
     const folder = newFolder(t)
     for (const path of [join(folder, 'missing', 'tokens.db'), folder]) {

@@ -67,10 +67,10 @@ export class TokenImports {
     if (verdict !== null && isNew) {
       introspector.note(tokenId, record, verdict)
       introspector.completeSoon(stored)
-    } else if (installation !== null && stored.record.accessToken === accessToken) {
-      await records.learn(stored, installation)
     }
-    return { outcome: isNew ? 'imported' : 'kept', token: records.present(records.withOwner(stored, owner)) }
+    const isAnswered = !isNew && installation !== null && stored.record.accessToken === accessToken
+    const current = isAnswered ? await records.learn(stored, installation) ?? stored : stored
+    return { outcome: isNew ? 'imported' : 'kept', token: records.present(records.withOwner(current, owner)) }
   }
 
   /** Asks Webflow about a token, with a deadline that begins now. */
@@ -91,10 +91,10 @@ export class TokenImports {
   }
 }
 
-/** Checks the access token of an import. */
+/** Checks the access token of an import. Webflow's tokens are short, and no server accepts headers that are much longer than this. */
 export function checkAccessToken (accessToken: unknown): string {
-  if (typeof accessToken === 'string' && /^[\x21-\x7e]+$/.test(accessToken)) return accessToken
-  return refuseOption('accessToken', 'must be a string of visible ASCII characters: is a column empty, or does the value hold a space or a line break?')
+  if (typeof accessToken === 'string' && /^[\x21-\x7e]{1,4096}$/.test(accessToken)) return accessToken
+  return refuseOption('accessToken', 'must be a string of visible ASCII characters, at most 4,096: is a column empty, or does the value hold a space or a line break?')
 }
 
 /** Checks when the token of an import was issued. Returns Unix milliseconds; null if the app does not say. */

@@ -107,6 +107,7 @@ t.test('the page for admins', async (t) => {
     t.notOk(idsIn((await ask('/admin')).html).includes(id))
     t.equal((await revoke()).headers.location, '/admin?notice=gone')
     t.equal((await ask('/admin/reconnect', { method: 'POST', headers: own, body: 'id=' })).headers.location, '/admin?notice=gone')
+    for (const path of ['/admin/revoke', '/admin/reconnect']) t.equal((await ask(path, { method: 'POST', headers: own })).status, 400, 'a form without an id')
   })
 
   await t.test('prints no secret', async (t) => {
