@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) ADMIN_PASSWORD=… npx tsx examples/admin.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) ADMIN_PASSWORD=… npx tsx examples/admin.ts
 // People connect at http://localhost:3000/webflow/authorize. You look at http://localhost:3000/admin, as `admin` with the password.
 // The page is in admin/. In production, serve it over https and to your own network only.
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -34,7 +34,7 @@ await fastify.register(webflowOAuth, {
   endpoints
 })
 
-fastify.get('/', async (request) => ({ connected: request.webflowToken !== null }))
+fastify.get('/', async (request) => ({ connected: Boolean(request.webflowToken) }))
 
 await fastify.register(view, { engine: { eta: new Eta() }, root: fileURLToPath(new URL('admin/', import.meta.url)) })
 await fastify.register(basicAuth, { authenticate: { realm: 'Installations' }, validate: checkPassword })

@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/metrics.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/metrics.ts
 // Then open http://localhost:3000/webflow/authorize, and look at http://localhost:3000/metrics. In production, let no stranger read that.
 // grafana-dashboard.json beside this file is a dashboard for these metrics: import it in Grafana.
 import Fastify from 'fastify'

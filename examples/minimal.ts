@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/minimal.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/minimal.ts
 // Then open http://localhost:3000/webflow/authorize
 import Fastify from 'fastify'
 import { WebflowClient } from 'webflow-api'

@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… WEBFLOW_REDIRECT_URI=… APP_SECRET=… REDIS_URL=… npx tsx examples/nightly.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… WEBFLOW_REDIRECT_URI=… APP_SECRET=… REDIS_URL=… npx tsx examples/nightly.ts
 // By cron, with the environment of the app that people connect to, such as examples/redis.ts: the two share its Redis.
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
@@ -27,6 +27,7 @@ await fastify.register(webflowOAuth, {
 })
 
 // Several sessions can hold one authorization, and a token that is written meanwhile may come twice.
+// An app with `identify` takes `token.id` instead: two of its users may have connected the same Webflow account.
 const outcomes = new Map<string, 'done' | 'ended' | 'failed'>()
 try {
   for await (const token of fastify.webflowOAuth.listTokens()) {

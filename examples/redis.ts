@@ -31,7 +31,7 @@ await fastify.register(webflowOAuth, {
 
 fastify.get('/sites', { preHandler: fastify.webflowOAuth.requireToken() }, async (request) => {
   const { accessToken } = fastify.webflowOAuth.tokenOf(request)
-  return new WebflowClient({ accessToken }).sites.list()
+  return new WebflowClient({ accessToken, baseUrl: fastify.webflowOAuth.apiUrl }).sites.list()
 })
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => fastify.close())

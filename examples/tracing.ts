@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/tracing.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/tracing.ts
 // Then open http://localhost:3000/webflow/authorize: each span is printed as it ends. An app of yours has an exporter of its own.
 import { SpanStatusCode, trace, type Attributes } from '@opentelemetry/api'
 import { BasicTracerProvider, ConsoleSpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
@@ -37,6 +37,6 @@ await fastify.register(webflowOAuth, {
   endpoints
 })
 
-fastify.get('/', async (request) => ({ connected: request.webflowToken !== null }))
+fastify.get('/', async (request) => ({ connected: Boolean(request.webflowToken) }))
 
 await fastify.listen({ port: Number(PORT) })

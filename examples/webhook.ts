@@ -1,4 +1,4 @@
-// npm run build && WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/webhook.ts
+// WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/webhook.ts
 // Connect at http://localhost:3000/webflow/authorize. Webflow signs the webhooks that were made with an app's access token,
 // and sends them to http://localhost:3000/webflow/webhook.
 import Fastify from 'fastify'
@@ -21,7 +21,7 @@ await fastify.register(webflowOAuth, {
   onDisconnect: (token, reason) => fastify.log.info({ tokenId: token.id, reason }, 'Webflow has ended a connection')
 })
 
-fastify.get('/', async (request) => ({ connected: request.webflowToken !== null }))
+fastify.get('/', async (request) => ({ connected: Boolean(request.webflowToken) }))
 
 /** The webhooks that were handled. An app with several processes keeps them in a database, for an hour. */
 const handled = new Set<string>()

@@ -1,4 +1,4 @@
-// npm run build && npx fastify-webflow-oauth simulator --extension http://localhost:1337
+// npx fastify-webflow-oauth simulator --extension http://localhost:1337
 // WEBFLOW_URL=http://127.0.0.1:4000 WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… APP_SECRET=$(openssl rand -base64 32) npx tsx examples/designer/main.ts
 // Then open http://127.0.0.1:4000, and there a site in the Designer. The simulator prints the id and the secret.
 // Without WEBFLOW_URL this talks to Webflow. Then put the files of extension/, but not the stub, into a project that

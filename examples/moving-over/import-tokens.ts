@@ -1,4 +1,4 @@
-// npm run build && INSTALLS=old-app.db WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… WEBFLOW_REDIRECT_URI=… APP_SECRET=… REDIS_URL=… npx tsx examples/moving-over/import-tokens.ts
+// INSTALLS=old-app.db WEBFLOW_CLIENT_ID=… WEBFLOW_CLIENT_SECRET=… WEBFLOW_REDIRECT_URI=… APP_SECRET=… REDIS_URL=… npx tsx examples/moving-over/import-tokens.ts
 // Imports the tokens of the app that you leave into the store of the app that replaces it. Run it as often as you like.
 // docs/moving-over.md says when.
 import Fastify from 'fastify'
