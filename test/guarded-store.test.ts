@@ -459,16 +459,16 @@ t.test('sealing', async (t) => {
     for (const text of ['', 'text', '{"a":"é😀"}', 'x'.repeat(100_000)]) {
       const sealed = sealer.seal(place, text)
       t.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
-      t.strictSame(sealer.open(place, sealed), { kind: 'opened', text })
+      t.strictSame(sealer.unseal(place, sealed), { kind: 'unsealed', text })
     }
     t.not(sealer.seal(place, 'text'), sealer.seal(place, 'text'), 'no two sealed values are the same')
   })
 
   t.test('a sealed text cannot be opened under another place, purpose or client', async (t) => {
     const sealed = sealer.seal(place, 'text')
-    t.strictSame(sealer.open('token:another', sealed), { kind: 'foreign' })
-    t.strictSame(createSealer(keyringOf('old')('derive session id')).open(place, sealed), { kind: 'foreign' }, 'another purpose')
-    t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'another client')
+    t.strictSame(sealer.unseal('token:another', sealed), { kind: 'foreign' })
+    t.strictSame(createSealer(keyringOf('old')('derive session id')).unseal(place, sealed), { kind: 'foreign' }, 'another purpose')
+    t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).unseal(place, sealed), { kind: 'unknown_key' }, 'another client')
   })
 
   t.test('a sealed text with any changed character cannot be opened', async (t) => {
@@ -479,16 +479,16 @@ t.test('sealing', async (t) => {
     for (let index = 0; index < sealed.length; index++) {
       const changed = `${sealed.slice(0, index)}${sealed[index] === 'A' ? 'B' : 'A'}${sealed.slice(index + 1)}`
       const segment = index < 3 ? 'version' : index < 11 ? 'id' : index === 11 ? 'dot' : index < 28 ? 'iv' : index === 28 ? 'dot' : 'data'
-      outcomes.set(segment, (outcomes.get(segment) ?? new Set()).add(sealer.open(place, changed).kind))
+      outcomes.set(segment, (outcomes.get(segment) ?? new Set()).add(sealer.unseal(place, changed).kind))
     }
     t.strictSame(Object.fromEntries([...outcomes].map(([segment, kinds]) => [segment, [...kinds]])), {
       version: ['foreign'], id: ['unknown_key'], dot: ['foreign'], iv: ['foreign'], data: ['foreign']
     })
     for (let length = 0; length < sealed.length; length++) {
-      if (sealer.open(place, sealed.slice(0, length)).kind !== 'foreign') t.fail(`cut at ${length}`)
+      if (sealer.unseal(place, sealed.slice(0, length)).kind !== 'foreign') t.fail(`cut at ${length}`)
     }
     for (const value of [`${sealed}\n`, ` ${sealed}`, `v1.${id}.${iv}`, `v1.${id}..${data}`, `v1.${id}.${iv}.${data}.x`, `v2.${id}.${iv}.${data}`, 'null', '{}', 'text', `v1.${id}.${iv}.${data}==`]) {
-      t.strictSame(sealer.open(place, value), { kind: 'foreign' }, 'a text that is not a sealed value')
+      t.strictSame(sealer.unseal(place, value), { kind: 'foreign' }, 'a text that is not a sealed value')
     }
   })
 
@@ -499,12 +499,12 @@ t.test('sealing', async (t) => {
     const bytes = Buffer.from(data, 'base64url')
     const twins = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].map((last) => data.slice(0, -1) + last).filter((twin) => twin !== data && Buffer.from(twin, 'base64url').equals(bytes))
     t.equal(twins.length, 3)
-    for (const twin of twins) t.strictSame(sealer.open(place, sealed.replace(data, twin)), { kind: 'foreign' })
+    for (const twin of twins) t.strictSame(sealer.unseal(place, sealed.replace(data, twin)), { kind: 'foreign' })
   })
 
   t.test('values, names and signatures of earlier versions are still accepted', async (t) => {
     const keyring = createKeyring([Buffer.from('0123456789abcdef'.repeat(2))], 'client')
-    t.strictSame(createSealer(keyring('seal token')).open('token:place', 'v1.v1BslhOx.9KSuLl_2MDEqIt04.Gq1M5amu3N-bJ34S5AdaMi1G8kkLBwM'), { kind: 'opened', text: 'é text' })
+    t.strictSame(createSealer(keyring('seal token')).unseal('token:place', 'v1.v1BslhOx.9KSuLl_2MDEqIt04.Gq1M5amu3N-bJ34S5AdaMi1G8kkLBwM'), { kind: 'unsealed', text: 'é text' })
     t.equal(mac(keyring('mac state'), 'message'), '0TXW0yBibEI3zKv9SUmSH5r19tEjJcmRVIk27Ju149I')
     t.equal(storeId('client', 'user', 'ada'), '1rtSj-p2ymHUc30uhnGKCTE02swx8E0ADBxbPmojywo')
   })
@@ -514,11 +514,11 @@ t.test('sealing', async (t) => {
     const first = createSealer(keyringOf('old', 'new')('seal token'))
     const then = createSealer(keyringOf('new', 'old')('seal token'))
     const last = createSealer(keyringOf('new')('seal token'))
-    for (const step of [first, then]) t.strictSame(step.open(place, sealed), { kind: 'opened', text: 'text' })
-    t.strictSame(last.open(place, sealed), { kind: 'unknown_key' })
-    t.strictSame(sealer.open(place, first.seal(place, 'text')), { kind: 'opened', text: 'text' }, 'the first step can still be undone')
-    t.strictSame(first.open(place, then.seal(place, 'text')), { kind: 'opened', text: 'text' }, 'replicas of both steps read each other')
-    t.strictSame(last.open(place, then.seal(place, 'text')), { kind: 'opened', text: 'text' })
+    for (const step of [first, then]) t.strictSame(step.unseal(place, sealed), { kind: 'unsealed', text: 'text' })
+    t.strictSame(last.unseal(place, sealed), { kind: 'unknown_key' })
+    t.strictSame(sealer.unseal(place, first.seal(place, 'text')), { kind: 'unsealed', text: 'text' }, 'the first step can still be undone')
+    t.strictSame(first.unseal(place, then.seal(place, 'text')), { kind: 'unsealed', text: 'text' }, 'replicas of both steps read each other')
+    t.strictSame(last.unseal(place, then.seal(place, 'text')), { kind: 'unsealed', text: 'text' })
   })
 })
 
@@ -526,7 +526,7 @@ t.test('sealing', async (t) => {
 function createStores (keyring: Keyring, inner: TokenStore = new MemoryStore()) {
   const real = createSealer(keyring('seal token'))
   const counted = { opened: 0 }
-  const sealer: Sealer = { seal: real.seal, open: (place, sealed) => { counted.opened++; return real.open(place, sealed) } }
+  const sealer: Sealer = { seal: real.seal, unseal: (place, sealed) => { counted.opened++; return real.unseal(place, sealed) } }
   const { log, lines } = createLog()
   const guarded = new GuardedStore(inner, 1000, 'client')
   const sealed = new SealedStore(guarded, sealer, log)
@@ -572,11 +572,11 @@ t.test('SealedStore', async (t) => {
 
   t.test('the memory of logged keys has a bound', async (t) => {
     const { sealed, lines } = createStores(keyringOf('old'))
-    for (let index = 0; index < 1001; index++) sealed.open(`key ${index}`, 'foreign')
+    for (let index = 0; index < 1001; index++) sealed.unseal(`key ${index}`, 'foreign')
     t.equal(lines.length, 1001)
-    sealed.open('key 1000', 'foreign')
+    sealed.unseal('key 1000', 'foreign')
     t.equal(lines.length, 1001)
-    sealed.open('key 0', 'foreign')
+    sealed.unseal('key 0', 'foreign')
     t.equal(lines.length, 1002)
   })
 

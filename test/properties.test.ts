@@ -16,7 +16,7 @@ import { judgeReturnTo, normalizePath, resolveReturnTo } from '../lib/http/retur
 import { createSealer } from '../lib/storage/seal.ts'
 import { createState, readState } from '../lib/flow/state.ts'
 import { parseRecord, serializeRecord, type TokenRecord } from '../lib/tokens/record.ts'
-import type { Grant, Upstream } from '../lib/webflow/answers.ts'
+import type { IssuedToken, Upstream } from '../lib/webflow/answers.ts'
 import { WebflowClient } from '../lib/webflow/client.ts'
 import { baseOptions, clientId, clientSecret, redirectUri, secret } from './support/app.ts'
 import { startHttp } from './support/server-http.ts'
@@ -184,10 +184,10 @@ t.test('a sealed value opens at its own place only', async () => {
   fc.assert(fc.property(text, text, text, (place, other, content) => {
     const sealed = sealer.seal(place, content)
     assert.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
-    assert.deepEqual(sealer.open(place, sealed), { kind: 'opened', text: content })
-    if (other !== place) assert.deepEqual(sealer.open(other, sealed), { kind: 'foreign' })
-    assert.deepEqual(createSealer(keyring('derive session id')).open(place, sealed), { kind: 'foreign' }, 'for another purpose')
-    assert.deepEqual(createSealer(foreignKeyring('seal token')).open(place, sealed), { kind: 'unknown_key' }, 'under another secret')
+    assert.deepEqual(sealer.unseal(place, sealed), { kind: 'unsealed', text: content })
+    if (other !== place) assert.deepEqual(sealer.unseal(other, sealed), { kind: 'foreign' })
+    assert.deepEqual(createSealer(keyring('derive session id')).unseal(place, sealed), { kind: 'foreign' }, 'for another purpose')
+    assert.deepEqual(createSealer(foreignKeyring('seal token')).unseal(place, sealed), { kind: 'unknown_key' }, 'under another secret')
     assert.notEqual(sealer.seal(place, content), sealed, 'no two are alike')
   }))
 })
@@ -198,7 +198,7 @@ t.test('a sealed value that was changed in any character does not open', async (
     const sealed = sealer.seal(place, content)
     const changed = mutate(sealed, change)
     fc.pre(changed !== sealed)
-    assert.notEqual(sealer.open(place, changed).kind, 'opened')
+    assert.notEqual(sealer.unseal(place, changed).kind, 'unsealed')
   }), { numRuns: 600 * times })
 })
 
@@ -208,7 +208,7 @@ t.test('no string that was not sealed opens, and none does harm', async () => {
   const ids = keyring('seal token').map(({ id }) => id)
   const shaped = fc.tuple(fc.constantFrom('v1', 'v2', 'V1', ''), fc.oneof(part(8), fc.constantFrom(...ids)), part(16), part(22)).map((parts) => parts.join('.'))
   fc.assert(fc.property(fc.oneof(anyString, shaped), text, (value, place) => {
-    assert.notEqual(sealer.open(place, value).kind, 'opened')
+    assert.notEqual(sealer.unseal(place, value).kind, 'unsealed')
   }))
 })
 
@@ -239,8 +239,8 @@ t.test('a token record gives back what it was made of, sealed or not', async () 
   fc.assert(fc.property(record, (made) => {
     const written = serializeRecord(made)
     assert.deepEqual(parseRecord(written), made)
-    const opened = sealer.open('token:1', sealer.seal('token:1', written))
-    assert.deepEqual(opened.kind === 'opened' ? parseRecord(opened.text) : null, made)
+    const opened = sealer.unseal('token:1', sealer.seal('token:1', written))
+    assert.deepEqual(opened.kind === 'unsealed' ? parseRecord(opened.text) : null, made)
   }))
 })
 
@@ -551,7 +551,7 @@ t.test('whatever Webflow answers is a grant, a revocation or an error of the lis
   }
   await fc.assert(fc.asyncProperty(status, type, anyBody, async (statusCode, contentType, body) => {
     respond = (response) => response.writeHead(statusCode, { location: other.url, ...(contentType === '' ? {} : { 'content-type': contentType }) }).end(body)
-    const answers: { grant?: Grant, upstream?: Upstream } = {}
+    const answers: { grant?: IssuedToken, upstream?: Upstream } = {}
     judge(await failureOf(async () => { answers.grant = await client.exchange('the-code-itself') }), codes)
     judge(await failureOf(async () => { answers.upstream = await client.revoke('the-token-itself') }), codes.slice(1))
     const { grant, upstream } = answers

@@ -67,8 +67,8 @@ export class DesignerSessions {
   }
 
   #read (sessionToken: string): DesignerSession | null {
-    const opened = this.#sealer.open(place, `v1.${sessionToken.slice(prefix.length)}`)
-    if (opened.kind !== 'opened') return null
+    const opened = this.#sealer.unseal(place, `v1.${sessionToken.slice(prefix.length)}`)
+    if (opened.kind !== 'unsealed') return null
     const [tokenId = '', holdersTag = '', userId = '', siteId = '', workspaceId = '', issuedAt] = opened.text.split(' ')
     if (Date.now() >= Number(issuedAt) + this.#maxAge) return null
     return { tokenId, holdersTag, userId, siteId, workspaceId: workspaceId === '' ? null : workspaceId }

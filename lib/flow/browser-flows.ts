@@ -188,8 +188,8 @@ export class BrowserFlows {
 
   /** Returns the id of the user for whom the app began a flow; null if the app named none. */
   ownerOf ({ state, cookie: { owner } }: OwnFlow): string | null {
-    const opened = owner === null ? null : this.#ownerSealer.open(state, owner)
-    return opened?.kind === 'opened' ? opened.text : null
+    const opened = owner === null ? null : this.#ownerSealer.unseal(state, owner)
+    return opened?.kind === 'unsealed' ? opened.text : null
   }
 
   /** Marks the cookie of a flow as ended. The cookie lives for one more minute, in which a repeated callback gets the same answer. */

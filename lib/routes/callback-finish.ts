@@ -4,6 +4,7 @@ import { WebflowOAuthError, toError } from '../errors.ts'
 import type { OwnFlow } from '../flow/browser-flows.ts'
 import { createOutcome, type Outcome } from '../flow/outcome.ts'
 import { checkEarlierTokens } from '../tokens/earlier.ts'
+import type { Replaced, TokenRecords } from '../tokens/records.ts'
 import { runAnsweringHook } from './answering-hook.ts'
 import type { Attempt, Claimed } from './callback-checks.ts'
 import type { Parts } from './parts.ts'
@@ -59,13 +60,12 @@ async function connect (parts: Parts, { query, flow, owner, userTokenId }: Attem
   const tokenId = userTokenId ?? identity.sessionTokenId(session.sessionId)
   // The exchange and the introspection of the token share one deadline.
   const { replaced, record } = await withDeadline(settings.timeout, async (deadline) => {
-    const [replaced, grant] = await Promise.all([
-      // Undefined if the earlier token cannot be read. The new token then replaces it without a comparison.
-      userTokenId === null ? null : records.peek(userTokenId).catch(() => undefined),
+    const [replaced, issuedToken] = await Promise.all([
+      readReplaced(records, userTokenId),
       webflow.exchange(query.code)
     ])
     const issuedAt = Date.now()
-    const record = await introspector.introspect(tokenId, records.create(grant, flow.cookie.scope, issuedAt, owner), { since: issuedAt, deadline })
+    const record = await introspector.introspect(tokenId, records.create(issuedToken, flow.cookie.scope, issuedAt, owner), { since: issuedAt, deadline })
     return { replaced, record }
   })
   const issued = records.present({ tokenId, record })
@@ -86,6 +86,16 @@ async function connect (parts: Parts, { query, flow, owner, userTokenId }: Attem
   const token = records.present(records.withOwner(stored, owner))
   callers.replace(request, token)
   return { token, stored, session }
+}
+
+/** Reads the user's earlier token. If it cannot be read, the new token replaces it without a comparison. */
+async function readReplaced (records: TokenRecords, userTokenId: string | null): Promise<Replaced> {
+  if (userTokenId === null) return 'nothing'
+  try {
+    return await records.peek(userTokenId) ?? 'nothing'
+  } catch {
+    return 'anything'
+  }
 }
 
 function refusal (error: string, { cookie }: OwnFlow): WebflowOAuthError {

@@ -6,18 +6,18 @@ const ivLength = 12
 const tagLength = 16
 const format = /^v1\.([\w-]{8})\.([\w-]{16})\.([\w-]{22,})$/
 
-/** The result of opening a sealed value. */
-export type Opened =
-  | { kind: 'opened', text: string }
+/** The result of unsealing a value. */
+export type Unsealed =
+  | { kind: 'unsealed', text: string }
   /** The value was changed, cut, moved from another store key, or was never sealed. */
   | { kind: 'foreign' }
-  /** The value was sealed with a secret that this process does not have, for example in the middle of a deploy. */
+  /** The value was sealed with a secret that this process does not have. This happens in the middle of a deploy, for example. */
   | { kind: 'unknown_key' }
 
 /** Encrypts values before they go into the store, and decrypts them when they come back. */
 export interface Sealer {
   seal (place: string, text: string): string
-  open (place: string, sealed: string): Opened
+  unseal (place: string, sealed: string): Unsealed
 }
 
 /**
@@ -39,7 +39,7 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
       return Buffer.from(`v1.${newest.id}.${iv.toString('base64url')}.${data.toString('base64url')}`, 'latin1').toString('latin1')
     },
 
-    open (place, sealed) {
+    unseal (place, sealed) {
       const [, id = '', iv = '', data = ''] = format.exec(sealed) ?? []
       if (id === '') return { kind: 'foreign' }
       const key = byId.get(id)
@@ -51,7 +51,7 @@ export function createSealer (keys: readonly DerivedKey[]): Sealer {
         .setAAD(Buffer.from(place))
         .setAuthTag(bytes.subarray(-tagLength))
       try {
-        return { kind: 'opened', text: decipher.update(bytes.subarray(0, -tagLength), undefined, 'utf8') + decipher.final('utf8') }
+        return { kind: 'unsealed', text: decipher.update(bytes.subarray(0, -tagLength), undefined, 'utf8') + decipher.final('utf8') }
       } catch {
         return { kind: 'foreign' }
       }

@@ -17,13 +17,13 @@ export interface SealedOptions {
 
 /** Options of a single write. */
 export interface SealedCallOptions {
-  /** Called after the write was reported as failed, if the store has or may have carried it out nevertheless. */
+  /** Called after the plugin has reported the write as failed, if the store has written the value all the same, or may have. */
   afterFailure?: (() => void) | undefined
-  /** Whether the store is called even during the second of rest after a timeout. Defaults to false. */
+  /** Whether the store is called even while it rests: for a second after a timeout. Defaults to false. */
   whileResting?: boolean | undefined
 }
 
-/** A value from the store. Conditional writes compare with its sealed form. */
+/** A value from the store. A conditional write compares the sealed form with what the store holds. */
 export interface Sealed {
   sealed: string
   text: string
@@ -45,7 +45,7 @@ export class SealedStore {
     this.#log = log
   }
 
-  /** Reads a value without opening it. The caller opens it later, with `open`. */
+  /** Reads a value without unsealing it. The caller unseals it later, with `unseal`. */
   getSealed (key: string, callOptions?: Pick<CallOptions, 'whileResting'>): Promise<string | null> {
     return this.#store.get(key, callOptions)
   }
@@ -55,7 +55,7 @@ export class SealedStore {
     return this.#store.isSynchronous
   }
 
-  /** Reads a value at once without opening it; undefined when `getSealed` must be asked. */
+  /** Reads a value at once without unsealing it; undefined when the caller must use `getSealed`. */
   getSealedSync (key: string): string | null | undefined {
     return this.#store.getSync(key)
   }
@@ -67,7 +67,7 @@ export class SealedStore {
 
   async get (key: string): Promise<Sealed | null> {
     const sealed = await this.#store.get(key)
-    const text = sealed === null ? null : this.open(key, sealed)
+    const text = sealed === null ? null : this.unseal(key, sealed)
     return sealed === null || text === null ? null : { sealed, text }
   }
 
@@ -96,14 +96,14 @@ export class SealedStore {
   }
 
   /**
-   * Opens a value that was read from the store; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE`
+   * Unseals a value that was read from the store; null when it counts as absent. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE`
    * when this process does not have the secret of the value.
    */
-  open (key: string, sealed: string): string | null {
-    const opened = this.#sealer.open(key, sealed)
-    switch (opened.kind) {
-      case 'opened':
-        return opened.text
+  unseal (key: string, sealed: string): string | null {
+    const result = this.#sealer.unseal(key, sealed)
+    switch (result.kind) {
+      case 'unsealed':
+        return result.text
       case 'foreign':
         this.#report(key)
         return null

@@ -7,30 +7,36 @@ import type { Settings } from '../options/resolve.ts'
 import type { WebflowToken } from '../options/webflow-token.ts'
 import { unavailable } from '../storage/guarded-store.ts'
 import type { SealedCallOptions, SealedStore } from '../storage/sealed-store.ts'
-import type { Grant } from '../webflow/answers.ts'
+import type { IssuedToken } from '../webflow/answers.ts'
 import type { Installation } from '../webflow/authorization.ts'
 import { ProtectedToken, absorb, hasOvertaken, keepKnown, parseRecord, serializeRecord, type TokenRecord } from './record.ts'
 import type { TagNames } from './tags.ts'
 
 /** How many opened records are kept in memory. */
 const maxOpened = 1000
-/** The most tries of a conditional write. Of several simultaneous writers one succeeds, and the others have to read again. */
+/** How often a conditional write is tried. When several processes write at once, one succeeds, and the others read again. */
 const maxTries = 10
 const pageSize = 100
 const largestPage = 1000
 const prefix = 'token:'
 
-/** A record as it was read from the store. Conditional writes compare with its sealed value. */
+/** A record as it was read from the store. A conditional write compares its sealed value with what the store holds. */
 export interface StoredToken {
   tokenId: string
   sealed: string
   record: TokenRecord
 }
 
+/**
+ * What a new token replaces: the record that the store held before the app asked Webflow for the token. `nothing`: the store
+ * held none. `anything`: the token replaces whatever the store holds now, without a comparison.
+ */
+export type Replaced = StoredToken | 'nothing' | 'anything'
+
 /** The tokens that have a tag. */
 export interface FoundTokens {
   tokens: StoredToken[]
-  /** The tokens that cannot be read, because this process does not know their secret: an error for each id of a token. */
+  /** The tokens that cannot be read, because this process does not know their secret: the error, by the id of the token. */
   unreadable: Map<string, Error>
 }
 
@@ -51,7 +57,7 @@ export class TokenRecords {
   readonly #opened = new BoundedMap<StoredToken>(maxOpened)
   readonly #updating = new Set<string>()
   readonly #background: BackgroundTasks
-  /** The ids of the tokens whose deletion was reported as failed, until it is known whether the store has deleted them anyway. */
+  /** The ids of the tokens whose deletion was reported as failed, for as long as nobody knows whether the store has deleted them. */
   readonly #maybeGone = new Set<string>()
 
   constructor (store: SealedStore, tags: TagNames, { region, sessionMaxAge }: Pick<Settings, 'region' | 'sessionMaxAge'>, log: FastifyBaseLogger, background: BackgroundTasks) {
@@ -64,12 +70,12 @@ export class TokenRecords {
   }
 
   /** Creates the record of a token that Webflow has granted. `owner` is the app's user to whom it will belong. */
-  create (grant: Grant, requestedScope: readonly string[], now: number, owner: string | null = null): TokenRecord {
-    const endsAt = grant.expiresIn === null ? null : now + Math.floor(grant.expiresIn * 1000)
+  create (issued: IssuedToken, requestedScope: readonly string[], now: number, owner: string | null = null): TokenRecord {
+    const endsAt = issued.expiresIn === null ? null : now + Math.floor(issued.expiresIn * 1000)
     return {
-      accessToken: grant.accessToken,
-      tokenType: grant.tokenType,
-      scope: grant.scope ?? requestedScope,
+      accessToken: issued.accessToken,
+      tokenType: issued.tokenType,
+      scope: issued.scope ?? requestedScope,
       createdAt: now,
       expiresAt: this.#deadline(now, endsAt),
       endsAt,
@@ -91,21 +97,19 @@ export class TokenRecords {
 
   /**
    * Writes a token, unless the store holds a newer one under this id. Resolves with the record that the store holds then.
-   * `replaced` is the record that the store held before the app asked Webflow for the token, or null if there was none.
-   * That record never counts as newer, even if a replica with a fast clock wrote it. If `replaced` is undefined, no record
-   * counts as newer.
+   * The record that it replaces never counts as newer, even if a replica with a fast clock wrote it.
    * If the write is reported as failed but the store carries it out anyway, the write is taken back.
    * Webflow has already issued the token, so the store is called even while it rests.
    */
-  async write (tokenId: string, record: TokenRecord, replaced?: StoredToken | null): Promise<StoredToken> {
+  async write (tokenId: string, record: TokenRecord, replaced: Replaced = 'anything'): Promise<StoredToken> {
     return await untilWritten(async (isRetry) => {
-      // The first try does not read if the store is expected to hold nothing.
-      const current = replaced === null && !isRetry ? null : await this.readSealed(tokenId, { whileResting: true })
+      // If the store is expected to hold nothing, the first try writes without reading.
+      const current = replaced === 'nothing' && !isRetry ? null : await this.readSealed(tokenId, { whileResting: true })
       const existing = current === null ? null : this.#openIfReadable(tokenId, current)
       // If the answer to a command is lost, ioredis sends the command again and the store refuses it, because the first command
       // has written this very record.
       if (existing !== null && isRetry && serializeRecord(existing.record) === serializeRecord(record)) return existing
-      if (existing !== null && replaced !== undefined && hasOvertaken(existing.record, record, replaced?.record)) return existing
+      if (existing !== null && replaced !== 'anything' && hasOvertaken(existing.record, record, replaced === 'nothing' ? undefined : replaced.record)) return existing
       const merged = existing === null ? record : keepKnown(record, existing.record)
       const sealed = await this.#set(tokenId, merged, current, {
         whileResting: true,
@@ -119,9 +123,10 @@ export class TokenRecords {
   }
 
   /**
-   * Writes a token that was imported, unless `stays` says that the record that the store holds must stay. Resolves with what
-   * the store holds then, and with whether it is new. Unlike `write`, this leaves alone a record that cannot be read, and a
-   * store that rests. A write that is reported as failed is not taken back, because the app may repeat the import.
+   * Writes an imported token, unless `stays` returns true for the record that the store holds. Resolves with the record that
+   * the store holds then, and with whether it is new. Differs from `write` in three ways: it does not overwrite a record that
+   * cannot be read, it does not call a store that rests, and it does not take back a write that was reported as failed,
+   * because the app may repeat the import.
    */
   async add (tokenId: string, record: TokenRecord, stays: (existing: TokenRecord) => boolean): Promise<{ stored: StoredToken, isNew: boolean }> {
     return await untilWritten(async () => {
@@ -133,7 +138,7 @@ export class TokenRecords {
     })
   }
 
-  /** Reads the sealed value of a record. The caller opens it later, if the token is needed at all. */
+  /** Reads the sealed value of a record. The caller opens it later, and only if it needs the token. */
   async readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
     const sealed = await this.#store.getSealed(storeKey(tokenId), callOptions)
     // Another process may have deleted the record.
@@ -146,7 +151,7 @@ export class TokenRecords {
     return this.#store.isSynchronous
   }
 
-  /** Reads the sealed value of a record at once, if the store can; undefined when `readSealed` must be asked. */
+  /** Reads the sealed value of a record at once, if the store can; undefined when the caller must use `readSealed`. */
   readSealedSync (tokenId: string): string | null | undefined {
     const sealed = this.#store.getSealedSync(storeKey(tokenId))
     if (sealed === null) this.#opened.delete(tokenId)
@@ -201,8 +206,9 @@ export class TokenRecords {
   }
 
   /**
-   * Changes the record of an access token. `edit` gets the current record and returns the new one, or the same object to
-   * change nothing. Resolves with the record that the store holds then; null if it has gone or holds another access token.
+   * Changes the record of an access token. `edit` gets the current record and returns the new one; if it returns the same
+   * object, nothing is written. Resolves with the record that the store holds then; null if there is no record, or the record
+   * holds another access token.
    */
   async change (tokenId: string, accessToken: string, edit: (record: TokenRecord) => TokenRecord): Promise<StoredToken | null> {
     return await untilWritten(async () => {
@@ -284,8 +290,8 @@ export class TokenRecords {
   }
 
   /**
-   * Deletes whatever record the store holds under an id. The deletion is conditional on the value that was read, so a late
-   * one does not delete a newer record.
+   * Deletes whatever record the store holds under an id. The deletion is conditional on the value that was read: if the store
+   * carries it out late, it does not delete a newer record.
    */
   async drop (tokenId: string): Promise<void> {
     this.#opened.delete(tokenId)
@@ -325,7 +331,7 @@ export class TokenRecords {
           : await this.#store.restore(key, before.sealed, { expiresAt: before.record.expiresAt, tags: this.tags.of(before.record), if: sealed })
         if (!isDone) throw unavailable('A token was changed while the plugin undid a write that had failed.')
       },
-      (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written it nevertheless, it stays there until it expires') }
+      (err) => { this.#log.warn({ tokenId, err }, 'webflow-oauth: a token whose write failed could not be removed from the store. If the store has written the token all the same, it stays there until it expires') }
     )
   }
 
@@ -339,9 +345,9 @@ export class TokenRecords {
     this.#background.insist(
       async () => {
         const sealed = answer === true ? null : await this.readSealed(tokenId)
-        // Another process may have renewed the record meanwhile. The token has gone only if there is no record of it any more.
+        // Another process may have renewed the record meanwhile. The token has gone only if no record holds it any more.
         const isGone = sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken
-        // If a later call of `forget` has deleted the record, that call has run its own `onGone`. This one must not run then.
+        // If a later call of `forget` has deleted the record, that call has run its own `onGone`, and this one must not run.
         const isFirst = this.#maybeGone.delete(tokenId)
         if (!isGone || !isFirst) return
         this.#opened.delete(tokenId)
@@ -358,7 +364,7 @@ export class TokenRecords {
     return Math.min(now + this.#maxAge, endsAt ?? Infinity)
   }
 
-  /** Opens a record that is about to be overwritten; null if it has expired or cannot be read, for whatever reason. */
+  /** Opens a record that is about to be overwritten; null if it has expired, or cannot be read for any reason. */
   #openIfReadable (tokenId: string, sealed: string): StoredToken | null {
     try {
       return this.#openUnexpired(tokenId, sealed)
@@ -376,7 +382,7 @@ export class TokenRecords {
 
   /** Opens a sealed value, even of an expired record; null when the value is not ours. */
   #unseal (tokenId: string, sealed: string): StoredToken | null {
-    const text = this.#store.open(storeKey(tokenId), sealed)
+    const text = this.#store.unseal(storeKey(tokenId), sealed)
     const record = text === null ? null : parseRecord(text)
     return record === null ? null : { tokenId, sealed, record }
   }

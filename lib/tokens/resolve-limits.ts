@@ -2,15 +2,15 @@ import { BoundedMap } from '../collections/bounded-map.ts'
 import type { Deadline } from '../collections/deadline.ts'
 import { WebflowOAuthError } from '../errors.ts'
 
-/** How long a spent try counts, in milliseconds from its start. */
+/** How long a try counts, in milliseconds from its start. A try that is under way counts for longer. */
 const countsFor = 60_000
 /** The most tries with one access token by one client address. */
 const mostForAddress = 10
 /** The most tries with one access token by all client addresses together. */
 const mostInAll = 30
-/** How long a client address with a good answer is exempt from `mostInAll`, in milliseconds. */
+/** How long `mostInAll` does not apply to a client address after a good answer, in milliseconds. */
 const trustedFor = 60 * 60 * 1000
-/** The most requests that wait for a try with one access token. Further ones are refused at once, so that waiting stays cheap. */
+/** The most requests that wait for a try with one access token. Any further request is refused at once, so that waiting stays cheap. */
 const maxWaiting = 100
 const maxTokens = 10_000
 const maxTrusted = 1000
@@ -24,7 +24,14 @@ export type EndTry = (outcome: 'good' | 'outage' | 'spent') => void
 interface Try {
   readonly address: string
   readonly startedAt: number
+  /** Whether Webflow is being asked at this moment. The try may still be given back. */
   isUnderWay: boolean
+}
+
+/** A limit that allows no further try at this moment, because these tries count. */
+interface FullLimit {
+  readonly tries: readonly Try[]
+  readonly most: number
 }
 
 /** The tries with one access token. */
@@ -51,53 +58,72 @@ export class ResolveLimits {
   }
 
   /**
-   * Begins a try with an access token, and resolves with the function that ends the try. While a limit is reached, waits as
-   * long as tries are under way that may be given back. Rejects with `WEBFLOW_OAUTH_TOO_MANY_REQUESTS` when waiting does not
-   * help. `tokenHash` is the hash of the access token.
+   * Begins a try with an access token, and resolves with the function that ends the try. While a limit is full, waits for
+   * the tries that are under way, because they may be given back. Rejects with `WEBFLOW_OAUTH_TOO_MANY_REQUESTS` when a full
+   * limit has no such try, the deadline is over, or too many requests wait. `tokenHash` is the hash of the access token.
    */
   async begin (tokenHash: string, address: string, deadline: Deadline): Promise<EndTry> {
+    const token = this.#triesOf(tokenHash)
+    let fullLimits = this.#fullLimits(token, address)
+    while (fullLimits.length > 0) {
+      const mayWait = fullLimits.every(hasTryUnderWay) && !deadline.isOver && token.waiting.size < maxWaiting
+      if (!mayWait) throw this.#tooMany(fullLimits)
+      await untilTryEnds(token, deadline)
+      fullLimits = this.#fullLimits(token, address)
+    }
+    return this.#start(token, address)
+  }
+
+  #triesOf (tokenHash: string): TokenTries {
     const token = this.#tokens.get(tokenHash) ?? { tries: [], trusted: new BoundedMap(maxTrusted), waiting: new Set() }
     this.#tokens.set(tokenHash, token)
-    let wake = () => {}
-    deadline.expired.then(() => { wake() })
-    while (true) {
-      const now = this.#now()
-      token.tries = token.tries.filter(({ isUnderWay, startedAt }) => isUnderWay || now - startedAt < countsFor)
-      const isTrusted = now - (token.trusted.get(address) ?? -Infinity) < trustedFor
-      const reached = [
-        { tries: token.tries.filter((each) => each.address === address), most: mostForAddress },
-        { tries: isTrusted ? [] : token.tries, most: mostInAll }
-      ].filter(({ tries, most }) => tries.length >= most)
-      if (reached.length === 0) return this.#add(token, { address, startedAt: now, isUnderWay: true })
-      const waitingHelps = reached.every(({ tries }) => tries.some(({ isUnderWay }) => isUnderWay))
-      if (!waitingHelps || deadline.isOver || token.waiting.size >= maxWaiting) throw tooMany(Math.max(...reached.map(({ tries, most }) => freeAt(tries, most) - now)))
-      await new Promise<void>((resolve) => {
-        wake = resolve
-        token.waiting.add(resolve)
-      })
-      token.waiting.delete(wake)
-    }
+    return token
   }
 
-  #add (token: TokenTries, added: Try): EndTry {
-    token.tries.push(added)
+  /** Forgets the tries that no longer count. Returns the limits that a further try by this address would exceed. */
+  #fullLimits (token: TokenTries, address: string): FullLimit[] {
+    const now = this.#now()
+    token.tries = token.tries.filter(({ isUnderWay, startedAt }) => isUnderWay || now - startedAt < countsFor)
+    const isTrusted = now - (token.trusted.get(address) ?? -Infinity) < trustedFor
+    const ofAddress = { tries: token.tries.filter((each) => each.address === address), most: mostForAddress }
+    const inAll = { tries: token.tries, most: mostInAll }
+    return (isTrusted ? [ofAddress] : [ofAddress, inAll]).filter(({ tries, most }) => tries.length >= most)
+  }
+
+  /** Records a try that begins now. Returns the function that ends it. */
+  #start (token: TokenTries, address: string): EndTry {
+    const started = { address, startedAt: this.#now(), isUnderWay: true }
+    token.tries.push(started)
     return (outcome) => {
-      added.isUnderWay = false
-      if (outcome !== 'spent') token.tries = token.tries.filter((each) => each !== added)
-      if (outcome === 'good') token.trusted.set(added.address, this.#now())
-      const woken = [...token.waiting]
-      token.waiting.clear()
-      for (const wake of woken) wake()
+      started.isUnderWay = false
+      if (outcome !== 'spent') token.tries = token.tries.filter((each) => each !== started)
+      if (outcome === 'good') token.trusted.set(address, this.#now())
+      for (const wake of token.waiting) wake()
     }
+  }
+
+  #tooMany (fullLimits: readonly FullLimit[]): WebflowOAuthError {
+    const retryAt = Math.max(...fullLimits.map(freeAt))
+    const retryAfter = Math.max(1, Math.ceil((retryAt - this.#now()) / 1000))
+    return new WebflowOAuthError('WEBFLOW_OAUTH_TOO_MANY_REQUESTS', `There were too many ID tokens for this site that Webflow did not accept: try again in ${retryAfter} seconds.`, { retryAfter })
   }
 }
 
-/** Returns when enough of the tries no longer count to allow another one, in Unix milliseconds. */
-function freeAt (tries: readonly Try[], most: number): number {
-  return Math.min(...tries.slice(tries.length - most).map(({ startedAt }) => startedAt)) + countsFor
+/** Tells whether a full limit may have room soon: one of its tries is under way, and may be given back. */
+function hasTryUnderWay ({ tries }: FullLimit): boolean {
+  return tries.some(({ isUnderWay }) => isUnderWay)
 }
 
-function tooMany (wait: number): WebflowOAuthError {
-  const retryAfter = Math.max(1, Math.ceil(wait / 1000))
-  return new WebflowOAuthError('WEBFLOW_OAUTH_TOO_MANY_REQUESTS', `There were too many ID tokens for this site that Webflow did not accept: try again in ${retryAfter} seconds.`, { retryAfter })
+/** Waits until a try with this access token ends, or until the deadline is over. */
+async function untilTryEnds ({ waiting }: TokenTries, deadline: Deadline): Promise<void> {
+  let wake = () => {}
+  const woken = new Promise<void>((resolve) => { wake = resolve })
+  waiting.add(wake)
+  await Promise.race([woken, deadline.expired])
+  waiting.delete(wake)
+}
+
+/** Returns when a full limit has room again, in Unix milliseconds: when so many of its tries have grown too old to count. */
+function freeAt ({ tries, most }: FullLimit): number {
+  return Math.min(...tries.slice(tries.length - most).map(({ startedAt }) => startedAt)) + countsFor
 }

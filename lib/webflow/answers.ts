@@ -4,7 +4,7 @@ import type { Authorization, WebflowUser } from '../options/webflow-token.ts'
 import { parseAuthorization, parseScope, parseUser } from './authorization.ts'
 
 /** What Webflow granted in exchange for a code. */
-export interface Grant {
+export interface IssuedToken {
   accessToken: string
   tokenType: string
   /** The granted scope, or null when Webflow does not say. */
@@ -32,11 +32,11 @@ export interface Client {
 }
 
 /** Reads the answer to an access token request (RFC 6749, section 5.1). An answer with an `error` is a failure, even with status 200. */
-export function readGrant (answer: WebflowAnswer, { clientId, redirectUri }: Client): Grant {
+export function readIssuedToken (answer: WebflowAnswer, { clientId, redirectUri }: Client): IssuedToken {
   if (errorOf(answer.body) === 'invalid_grant') {
     throw failure('WEBFLOW_OAUTH_CODE_REJECTED', `Webflow rejected the code: it was used before, it is older than 15 minutes, \`redirectUri\` (${redirectUri}) is not exactly the one registered with Webflow, or \`clientSecret\` is not that of the app ${clientId}.`)
   }
-  return parseGrant(answer) ?? refuse(answer, clientId, 'exchange the code')
+  return parseIssuedToken(answer) ?? refuse(answer, clientId, 'exchange the code')
 }
 
 /** Reads the answer to a revocation request. */
@@ -73,7 +73,7 @@ export function readUser (answer: WebflowAnswer): WebflowUser | null {
   return user === null || Object.values(user).every((value) => value === null) ? refuseData(answer, 'say who authorized a token') : user
 }
 
-function parseGrant ({ status, body }: WebflowAnswer): Grant | null {
+function parseIssuedToken ({ status, body }: WebflowAnswer): IssuedToken | null {
   if (!isSuccess(status) || !isObject(body) || errorOf(body) !== null) return null
   const { access_token: accessToken, token_type: tokenType, scope, expires_in: expiresIn } = body
   if (typeof accessToken !== 'string' || accessToken === '') return null

@@ -7,7 +7,7 @@ import { WebflowOAuthError, codeOf, describeForeign, isError, readMember, toErro
 import type { Dispatcher, ResponseBody } from '../options/dispatcher.ts'
 import type { Endpoints } from '../options/endpoints.ts'
 import type { WebflowUser } from '../options/webflow-token.ts'
-import { isSuccess, readGrant, readIntrospection, readRevocation, readUser, type WebflowAnswer, type Grant, type Introspection, type Upstream } from './answers.ts'
+import { isSuccess, readIssuedToken, readIntrospection, readRevocation, readUser, type WebflowAnswer, type IssuedToken, type Introspection, type Upstream } from './answers.ts'
 import { readResolution, readSite, type Resolution, type SiteLookup } from './id-token-answers.ts'
 
 /** The settings that the client needs. */
@@ -56,9 +56,9 @@ export class WebflowClient {
   }
 
   /** Exchanges a code for an access token (RFC 6749, section 4.1.3). */
-  async exchange (code: string): Promise<Grant> {
+  async exchange (code: string): Promise<IssuedToken> {
     const { clientId, clientSecret, redirectUri } = this.#options
-    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readGrant(await this.#post('token', {
+    return await this.#observe(diagnostics.exchange, () => 'issued' as const, async () => readIssuedToken(await this.#post('token', {
       client_id: clientId,
       client_secret: clientSecret,
       code,

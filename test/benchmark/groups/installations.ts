@@ -36,7 +36,7 @@ export async function revokeAll (bench: Bench): Promise<Findings> {
       await Promise.all(Array.from({ length: sessions }, async (_, number) => {
         const record = records.create({ accessToken: randomBytes(32).toString('hex'), tokenType: 'bearer', scope: null, expiresIn: null }, ['sites:read'], Date.now())
         const authorization = { id: number.toString(16).padStart(24, 'a'), siteIds: [siteId], workspaceIds: [], userIds: [], scope: record.scope, createdOn: new Date() }
-        await records.write(identity.sessionTokenId(`${round} ${number}`), { ...record, authorization, askedAt: record.createdAt, complete: true }, null)
+        await records.write(identity.sessionTokenId(`${round} ${number}`), { ...record, authorization, askedAt: record.createdAt, complete: true }, 'nothing')
       }))
       const began = performance.now()
       const results = await app.webflowOAuth.revokeAll({ siteId })
