@@ -31,7 +31,7 @@ t.test('a store without getSync and getMany passes', async (t) => {
 })
 
 // The slow tests run the whole suite against each of these stores.
-t.test('a store that is subtly wrong fails the tests that are to catch it, and is told what the contract says and what it did', async (t) => {
+t.test('each store with one fault fails the tests that must catch the fault, and the message says what the contract says and what the store did', async (t) => {
   t.ok(wrongStores.length > 90)
   for (const { name, caughtBy, ...made } of wrongStores) {
     const failures = await failuresOf(testsOf(made).filter(({ title }) => caughtBy.includes(title)))
@@ -40,13 +40,13 @@ t.test('a store that is subtly wrong fails the tests that are to catch it, and i
   }
 })
 
-t.test('no test of the suite is idle', async (t) => {
+t.test('every test of the suite catches at least one wrong store', async (t) => {
   const caught = new Set(wrongStores.flatMap(({ caughtBy }) => caughtBy))
   t.strictSame(titles.filter((title) => !caught.has(title)), [])
   t.strictSame([...caught].filter((title) => !titles.includes(title)), [])
 })
 
-t.test('a message tells apart what looks alike', async (t) => {
+t.test('a message shows the difference between texts that look alike', async (t) => {
   const { createStore } = wrongStores.find(({ name }) => name === 'keeps a value in Unicode\'s normal form') ?? right
   const failures = await failuresOf(testsOf({ createStore }))
   t.match(String(failures.get('values that look alike are different values')), /set\('key \d+', 'new', \{ if: 'caf\\u00e9' \}\) resolved with true instead of false/)
@@ -75,7 +75,7 @@ t.test('a store with many pages without a key passes', async (t) => {
   t.strictSame([...await failuresOf(tests)], [])
 })
 
-t.test('a store that pays no heed to the limit fails, and its only page is read as the last', async (t) => {
+t.test('a store that ignores the limit fails, and its only page counts as the last', async (t) => {
   const unlimited: Made = {
     createStore ({ now }, rows) {
       const right = new ReferenceStore(now, {}, rows)
@@ -86,13 +86,13 @@ t.test('a store that pays no heed to the limit fails, and its only page is read 
   t.match(String(failures.get('find pages through 1,100 keys, each once, and no page is longer than its limit')), 'limit')
 })
 
-t.test('a walk without an end fails', async (t) => {
+t.test('a store whose pages never end fails', async (t) => {
   const { createStore } = wrongStores.find(({ name }) => name === 'has a cursor behind the last page too') ?? right
   const failures = await failuresOf(testsOf({ createStore }).slice(0, 1))
   t.match(String(failures.get('a key that nobody has set reads as null')), 'find(\'tag\') went on after 5000 pages in a row without a new key: the cursor of the last page must be null')
 })
 
-t.test('on the real clock a message says that the clock of the store may be another, where a deadline is near', async (t) => {
+t.test('on the real clock, the message about a near deadline says that the clock of the store may differ', async (t) => {
   const skewed = (ahead: number) => storeTests({ createStore: () => new ReferenceStore(() => Date.now() + ahead) })
   for (const failures of await Promise.all([-1000, 1000].map(async (ahead) => await failuresOf(skewed(ahead))))) {
     t.ok(failures.size > 0)
@@ -105,7 +105,7 @@ t.test('on the real clock a message says that the clock of the store may be anot
   for (const error of failures.values()) t.notMatch(String(error), clockOfItsOwn)
 })
 
-t.test('every store is closed though closing fails, and the first error wins', async (t) => {
+t.test('every store is closed even if closing one fails, and the first error is reported', async (t) => {
   const failing = (options: object, title = titles[0]) => {
     const closed: unknown[] = []
     const tests = storeTests({
@@ -135,7 +135,7 @@ t.test('every store is closed though closing fails, and the first error wins', a
   await t.rejects(lost.ended, { name: 'AssertionError' })
 })
 
-t.test('a store without one of its methods is refused by the name of the method', async (t) => {
+t.test('a store that lacks a method is refused, and the message names the method', async (t) => {
   const of = async (options: object) => { for (const { run } of storeTests({ createStore: () => new MemoryStore(), ...options }).slice(0, 1)) await run() }
   for (const method of ['get', 'set', 'delete', 'find']) {
     const broken = (): object => Object.assign(new MemoryStore(), { [method]: undefined })
@@ -157,7 +157,7 @@ t.test('a call that never ends fails after five seconds', async (t) => {
   await failed
 })
 
-t.test('the connection is restored after a test that fails, and every store is closed, those of connections too', async (t) => {
+t.test('after a failed test the connection is restored, and every store is closed, including those of `connect`', async (t) => {
   const opened: CutStore[] = []
   const closed: CutStore[] = []
   const clock = createClock()
@@ -185,7 +185,7 @@ t.test('the connection is restored after a test that fails, and every store is c
   }
 })
 
-t.test('an option only ever adds tests', async (t) => {
+t.test('no option removes a test', async (t) => {
   const createStore = () => new MemoryStore()
   const titlesOf = (options: object) => storeTests({ createStore, ...options }).map(({ title }) => title)
   const least = titlesOf({})
@@ -204,7 +204,7 @@ t.test('an option only ever adds tests', async (t) => {
   t.strictSame(titlesOf(Object.assign({}, ...additions)), titles)
 })
 
-t.test('options that cannot be meant are refused', async (t) => {
+t.test('wrong options are refused', async (t) => {
   const createStore = () => new MemoryStore()
   const refusals: Array<[unknown, RegExp]> = [
     [undefined, /^storeTests takes .*createStore, connect, clock, interrupt, closeStore/],
@@ -219,11 +219,11 @@ t.test('options that cannot be meant are refused', async (t) => {
   for (const [options, message] of refusals) t.throws(() => Reflect.apply(storeTests, null, [options]), { name: 'TypeError', message })
 })
 
-t.test('it runs with tap, on the real clock', async (t) => {
+t.test('the suite runs with tap, on the real clock', async (t) => {
   for (const { title, run } of storeTests({ createStore: () => new MemoryStore() })) t.test(title, run)
 })
 
-t.test('it runs with node:test, as somebody has it who has installed the package', async (t) => {
+t.test('the suite runs with node:test, imported by the name of the package', async (t) => {
   const program = (store: string): string => [
     'import test from \'node:test\'',
     'import { MemoryStore } from \'fastify-webflow-oauth/stores/memory\'',

@@ -97,7 +97,7 @@ const hooks: Array<FastifyCookieOptions['hook']> = [undefined, false, 'preHandle
 
 for (const place of ['before', 'after'] as const) {
   for (const hook of hooks) {
-    t.test(`cookies that the app sets on our answers survive beside ours: registered ${place}, hook ${String(hook)}`, async (t) => {
+    t.test(`cookies that the app sets on the plugin\'s answers are sent beside the plugin\'s cookies: registered ${place}, hook ${String(hook)}`, async (t) => {
       const { webflow, browser } = await createAppWith(t, {
         title: '',
         place,
@@ -121,7 +121,7 @@ for (const place of ['before', 'after'] as const) {
   }
 }
 
-t.test('a cookie that onSuccess sets on an answer of its own survives beside ours', async (t) => {
+t.test('a cookie that `onSuccess` sets on its own answer is sent beside the plugin\'s cookies', async (t) => {
   const { webflow, browser } = await createAppWith(t, {
     title: '',
     place: 'before',
@@ -132,7 +132,7 @@ t.test('a cookie that onSuccess sets on an answer of its own survives beside our
   t.strictSame(back.cookies.map(shapeOf).map(([name]) => name).sort(), ['__Host-webflow', '__Host-webflow_flow_', 'welcome'])
 })
 
-t.test('cookies of the app that look like ours are no cookies of ours', async (t) => {
+t.test('cookies of the app with names like the plugin\'s are left alone', async (t) => {
   const { webflow, browser } = await createAppWith(t, { title: '', place: 'before' })
   for (const [name, value] of [['webflow', 'x'.repeat(43)], ['__Host-webflow_other', 'y'.repeat(43)], ['__proto__', 'z'], ['constructor', 'z'], ['x', '%E0%A4%A'], ['empty', '']] as const) browser.cookies.set(name, value)
   t.equal((await browser.get('/token')).json().connected, false)

@@ -246,7 +246,7 @@ t.test('resolveIdToken', async (t) => {
     t.match(await who(mint()), { statusCode: 503, code: 'WEBFLOW_OAUTH_STORE_UNAVAILABLE' })
   })
 
-  t.test('needs at most one timeout for all calls together', async (t) => {
+  t.test('takes at most one `timeout` for all calls together', async (t) => {
     const { install, mint, who, webflow } = await startResolving(t, { options: { timeout: 300 } })
     await install({ workspaceId: ids.studio })
     webflow.fail('site', { delay: 100 })
@@ -720,7 +720,7 @@ t.test('a stranger cannot use up the rate limit of a tenant', async (t) => {
     t.strictSame([answers[0]?.statusCode, answers[2]?.statusCode], [200, 200])
   })
 
-  t.test('a good answer that comes after the timeout of its request gives the try back', async (t) => {
+  t.test('a good answer that arrives after the timeout of its request gives the try back', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t, { options: { timeout: 500 } })
     await install({ workspaceId: ids.studio })
     const payload = { siteId: ids.engine, workspaceId: ids.studio }

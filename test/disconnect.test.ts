@@ -85,8 +85,8 @@ function startChecks (t: Test, answers: Record<string, ReadonlyArray<'hangs' | '
   }
 }
 
-t.test('the time that a question may take', async (t) => {
-  t.test('is its own: who has less time gives up alone', async (t) => {
+t.test('the time limit of a question to Webflow', async (t) => {
+  t.test('is each caller\'s own: a caller with less time gives up alone', async (t) => {
     const { ask, asked } = startChecks(t, { x: [600], y: ['fails', 'tells'] })
     const ended: string[] = []
     const note = async (name: string, answer: ReturnType<typeof ask>) => { ended.push(`${name} ${(await answer).kind}`) }
@@ -97,7 +97,7 @@ t.test('the time that a question may take', async (t) => {
     t.strictSame(asked, ['x', 'y'], 'and one failure that was told')
   })
 
-  t.test('is not cut by an older question that ends in a timeout: Webflow is asked again', async (t) => {
+  t.test('is not shortened by an older question that ends in a timeout: Webflow is asked again', async (t) => {
     const { ask, asked } = startChecks(t, { x: ['hangs', 'tells'] })
     const older = ask('x', 900)
     await pass(new Promise((resolve) => { setTimeout(resolve, 300) }))
@@ -106,7 +106,7 @@ t.test('the time that a question may take', async (t) => {
     t.strictSame(asked, ['x', 'x'])
   })
 
-  t.test('is shared: a question that waits for its turn begins for whoever cannot wait, with the longer time', async (t) => {
+  t.test('lets a waiting question begin at once for a caller that may not wait, with the longer of both limits', async (t) => {
     const { ask, asked } = startChecks(t, { late: [400] })
     const background = Array.from({ length: 8 }, (_, index) => ask(`background ${index}`, 900))
     const [waiting, urgent] = await pass(Promise.all([ask('late', 50), ask('late', 5000, { queue: 'none' })]))
@@ -116,7 +116,7 @@ t.test('the time that a question may take', async (t) => {
     t.equal(asked.filter((token) => token === 'late').length, 1)
   })
 
-  t.test('is enough for a check of the app though a search is waiting', async (t) => {
+  t.test('is enough for a check by the app while a search is waiting', async (t) => {
     const { ask } = startChecks(t, { mine: ['tells'] })
     const background = Array.from({ length: 30 }, (_, index) => ask(`background ${index}`, 600))
     const { kind, took } = await pass(ask('mine', 900, { queue: 'checks' }))
@@ -126,7 +126,7 @@ t.test('the time that a question may take', async (t) => {
   })
 
   for (const [name, expected] of [['checkToken', 'unknown'], ['reportUnauthorized', 'active']] as const) {
-    t.test(`is \`timeout\` for \`${name}\`, from when it is called, behind a job whose tokens hang`, async (t) => {
+    t.test(`is \`timeout\` for \`${name}\`, counted from the call, even behind a job whose tokens hang`, async (t) => {
       stopTime(t)
       const timeout = 400
       const { api, write } = await startParts(t, async (accessToken) => accessToken === 'mine' ? nothing : await new Promise(() => {}), { timeout })
@@ -141,7 +141,7 @@ t.test('the time that a question may take', async (t) => {
     })
   }
 
-  t.test('is not spent on waiting for others who ask about one token: they take one place between them', async (t) => {
+  t.test('is not spent on waiting for other callers that ask about one token: together they take one place in the queue', async (t) => {
     const { ask, asked } = startChecks(t, { mine: ['tells'] })
     const others = Array.from({ length: 20 }, () => ask('hangs', 400, { queue: 'checks' }))
     t.equal((await pass(ask('mine', 300, { queue: 'checks' }))).kind, 'active')
@@ -149,7 +149,7 @@ t.test('the time that a question may take', async (t) => {
     t.strictSame(asked, ['hangs', 'mine'])
   })
 
-  t.test('does not pass while the process is blocked and Webflow answers', async (t) => {
+  t.test('does not run out while the process is blocked and Webflow answers', async (t) => {
     const { app, install } = await startBench(t)
     const { token } = await install()
     await app.close()
@@ -164,7 +164,7 @@ t.test('the time that a question may take', async (t) => {
 })
 
 t.test('checking a token', async (t) => {
-  t.test('tells whether it is alive, and keeps it', async (t) => {
+  t.test('says whether the token is alive, and keeps the token', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t, { options: { identify } })
     const { token } = await install(undefined, { headers: { 'x-user': 'ada' } })
     for (const target of [token, token.id, { user: 'ada' }]) t.equal(await app.webflowOAuth.checkToken(target), 'active')
@@ -176,7 +176,7 @@ t.test('checking a token', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('is null where there is none, and refuses what names none', async (t) => {
+  t.test('returns null if the token does not exist, and refuses a value that cannot name a token', async (t) => {
     const { app, webflow } = await startBench(t)
     for (const id of ['A'.repeat(43), 'nonsense', '']) {
       t.equal(await app.webflowOAuth.checkToken(id), null)
@@ -191,7 +191,7 @@ t.test('checking a token', async (t) => {
   })
 
   for (const [name, fault] of silences) {
-    t.test(`${name} is never taken for a revocation, nor remembered`, async (t) => {
+    t.test(`${name} never counts as a revocation, and is not remembered`, async (t) => {
       const { app, disconnected, install, webflow } = await startBench(t, { options: { timeout: 'hang' in fault ? 200 : 500 } })
       const { browser, token } = await install()
       webflow.fail('introspect', { ...fault, times: 2 })
@@ -220,7 +220,7 @@ t.test('checking a token', async (t) => {
     t.equal(asked(), 2)
   })
 
-  t.test('does not remember that a token was alive which the app has revoked since', async (t) => {
+  t.test('forgets that a token was alive once the app has revoked it', async (t) => {
     const { app, install } = await startBench(t)
     const { token } = await install()
     t.equal(await app.webflowOAuth.checkToken(token), 'active')
@@ -229,7 +229,7 @@ t.test('checking a token', async (t) => {
     t.equal(await app.webflowOAuth.checkToken(token.id), null)
   })
 
-  t.test('is one call, however many check at one time', async (t) => {
+  t.test('makes one call for any number of checks at the same moment', async (t) => {
     const { app, install, webflow } = await startBench(t)
     const { token } = await install()
     webflow.fail('introspect', { delay: 50 })
@@ -238,7 +238,7 @@ t.test('checking a token', async (t) => {
     t.equal(webflow.requests.introspect.length, 2)
   })
 
-  t.test('asks about eight tokens at a time at most', async (t) => {
+  t.test('asks about at most eight tokens at a time', async (t) => {
     const server = await startCrowded(t, '{"authorization":{}}')
     const store = new MemoryStore()
     const { write } = await startParts(t, () => nothing, { store })
@@ -249,7 +249,7 @@ t.test('checking a token', async (t) => {
     t.equal(server.most(), 8)
   })
 
-  t.test('records what the token opens now', async (t) => {
+  t.test('records what the token opens by now', async (t) => {
     const { app, found, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { browser, token } = await install({ siteIds: [ids.engine] })
     // Another app of the same client, with a store of its own, lets the user add a site.
@@ -262,7 +262,7 @@ t.test('checking a token', async (t) => {
     t.strictSame((await browser.get('/opens')).json().authorization, JSON.parse(JSON.stringify({ ...token.authorization, siteIds: [ids.engine, ids.notes] })))
   })
 
-  t.test('an older answer does not undo a newer one', async (t) => {
+  t.test('does not let an older answer overwrite a newer one', async (t) => {
     const { app, found, install } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install({ siteIds: [ids.engine] })
     await app.webflowOAuth.checkToken(token.id)
@@ -273,7 +273,7 @@ t.test('checking a token', async (t) => {
     t.match((await app.webflowOAuth.getToken(token.id))?.authorization, { siteIds: [ids.engine, ids.notes] })
   })
 
-  t.test('tells what Webflow said, though it could not be recorded', async (t) => {
+  t.test('returns Webflow\'s answer even if the store cannot record it', async (t) => {
     const store = watchStore(new MemoryStore())
     const { app, install } = await startBench(t, { options: { store } })
     const { token } = await install()
@@ -304,7 +304,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.equal(webflow.requests.revoke.length, 0)
   })
 
-  t.test('keeps a token that Webflow takes', async (t) => {
+  t.test('keeps a token that Webflow accepts', async (t) => {
     const { app, disconnected, install } = await startBench(t)
     const { browser, token } = await install()
     t.equal(await app.webflowOAuth.reportUnauthorized(token), 'active')
@@ -312,7 +312,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('takes the errors and responses of clients as they are', async (t) => {
+  t.test('accepts the errors and responses of HTTP clients as they are', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t)
     const reports: ReadonlyArray<(accessToken: string) => Promise<unknown>> = [
       async (accessToken) => await new WebflowClient({ accessToken, baseUrl: `${webflow.url}/v2`, maxRetries: 0 }).sites.list().catch((error: unknown) => error),
@@ -335,7 +335,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.equal(disconnected.length, reports.length)
   })
 
-  t.test('takes no other error for a refusal', async (t) => {
+  t.test('treats no other error as a refusal', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t)
     const { token } = await install()
     webflow.uninstall()
@@ -351,7 +351,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('a 403 leads to a consent, and the wider token replaces the narrower', async (t) => {
+  t.test('after a 403 the user consents again, and the token with more scopes replaces the other', async (t) => {
     const disconnected: string[] = []
     const webflow = await startWebflow(t)
     const app = await createApp(t, {
@@ -388,7 +388,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('a 403 is no disconnect, even if the token has ended', async (t) => {
+  t.test('a 403 does not count as a disconnect, even if the token has ended', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t)
     const { token } = await install()
     webflow.uninstall()
@@ -397,7 +397,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('forgets every session that holds the token, and no newer token', async (t) => {
+  t.test('forgets every session that holds the token, but no newer token', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { browser: one, token: first } = await install()
     const { browser: two, token: second } = await install()
@@ -416,7 +416,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected.slice(2), [{ id: newer.id, accessToken: newer.accessToken, reason: 'revoked' }])
   })
 
-  t.test('finds a session with the same token of which Webflow has not told', async (t) => {
+  t.test('finds another session with the same token even if Webflow has not said what that one opens', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install()
     webflow.fail('introspect', { status: 503 })
@@ -427,7 +427,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.equal((await browser.get('/guarded')).statusCode, 401)
   })
 
-  t.test('finds every session though the app holds the token from before Webflow told', async (t) => {
+  t.test('finds every session even if the app read the token before Webflow said what it opens', async (t) => {
     const { app, disconnected, found, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     webflow.fail('introspect', { status: 503 })
     const { token: early } = await install()
@@ -451,7 +451,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('of two replicas one tells the app', async (t) => {
+  t.test('runs `onDisconnect` on one of two replicas', async (t) => {
     const store = new MemoryStore()
     const { app, disconnected, install, webflow } = await startBench(t, { options: { store } })
     const { token } = await install()
@@ -461,7 +461,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.equal(disconnected.length, 1)
   })
 
-  t.test('what `onDisconnect` throws changes nothing', async (t) => {
+  t.test('an error of `onDisconnect` changes nothing', async (t) => {
     const { app, install, webflow } = await startBench(t, { options: { onDisconnect: async () => { throw new Error('mail server down') } } })
     const { token } = await install()
     webflow.uninstall()
@@ -469,7 +469,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
     t.equal(await app.webflowOAuth.getToken(token.id), null)
   })
 
-  t.test('while the store is down it fails, and may be repeated', async (t) => {
+  t.test('fails while the store is down, and can be repeated', async (t) => {
     const store = watchStore(new MemoryStore())
     const { app, disconnected, install, webflow } = await startBench(t, { options: { store } })
     const { token } = await install()
@@ -483,7 +483,7 @@ t.test('reporting a token that Webflow refused', async (t) => {
 })
 
 t.test('revoking all', async (t) => {
-  t.test('revokes and forgets every token that matches, and no other', async (t) => {
+  t.test('revokes and forgets every token that matches, and no other token', async (t) => {
     const revoked: string[] = []
     const { app, found, install, webflow } = await startBench(t, { options: { onRevoke: (token, request) => { revoked.push(`${token.id} ${request}`) } } })
     const tokens = []
@@ -499,7 +499,7 @@ t.test('revoking all', async (t) => {
     t.strictSame(await app.webflowOAuth.revokeAll({ userId: ids.ada }), [])
   })
 
-  t.test('by site, workspace and authorization too', async (t) => {
+  t.test('revokes by site, workspace and authorization too', async (t) => {
     const { app, install } = await startBench(t)
     for (const pick of [{ siteIds: [ids.notes] }, { workspaceId: ids.park }] as const) {
       const { token } = await install(pick)
@@ -510,7 +510,7 @@ t.test('revoking all', async (t) => {
     t.match(await app.webflowOAuth.revokeAll({ authorizationId: token.authorization?.id ?? '' }), [{ id: token.id, revoked: true }])
   })
 
-  t.test('eight at a time', async (t) => {
+  t.test('revokes eight tokens at a time', async (t) => {
     const server = await startCrowded(t, '{"did_revoke":true}')
     const store = new MemoryStore()
     const { write } = await startParts(t, () => nothing, { store })
@@ -520,7 +520,7 @@ t.test('revoking all', async (t) => {
     t.equal(server.most(), 8)
   })
 
-  t.test('keeps what Webflow could not be told, and finishes when it is called again', async (t) => {
+  t.test('keeps the tokens that Webflow could not be asked to revoke, and revokes them when it is called again', async (t) => {
     const { app, found, install, webflow } = await startBench(t, { options: { timeout: 500 } })
     for (let index = 0; index < 6; index++) await install()
     for (const fault of [{ status: 503 }, { reset: true }, { hang: true }]) webflow.fail('revoke', fault)
@@ -534,14 +534,14 @@ t.test('revoking all', async (t) => {
     t.strictSame(await found({ siteId: ids.engine }), [])
   })
 
-  t.test('forgets what Webflow no longer knows', async (t) => {
+  t.test('forgets tokens that Webflow no longer knows', async (t) => {
     const { app, install, webflow } = await startBench(t)
     await install()
     webflow.uninstall()
     t.match(await app.webflowOAuth.revokeAll({ siteId: ids.engine }), [{ revoked: true, upstream: 'already_revoked', error: null }])
   })
 
-  t.test('several sessions with one token, and tokens that end each other, all go', async (t) => {
+  t.test('deletes several sessions with one token, and tokens whose revocation ends each other', async (t) => {
     for (const behavior of [{ repeatedAuthorization: 'same' }, { revocationEndsSiblings: true }] as const) {
       const { app, found, install } = await startBench(t, { behavior })
       const tokens = []
@@ -554,7 +554,7 @@ t.test('revoking all', async (t) => {
     }
   })
 
-  t.test('asks about every untold token, a page at a time and eight at once, and tells of those that could not be asked', async (t) => {
+  t.test('asks about every incomplete token, a page at a time and eight at once, and reports those about which Webflow could not be asked', async (t) => {
     stopClock(t)
     const { api, asked, most, write } = await startParts(t, (accessToken, path) => {
       if (path.includes('revoke')) return { body: { did_revoke: true } }
@@ -574,7 +574,7 @@ t.test('revoking all', async (t) => {
     t.strictSame(await api.revokeAll({ siteId: ids.engine }), [])
   })
 
-  t.test('gives each question the whole `timeout`, however many wait', async (t) => {
+  t.test('gives each question the whole `timeout`, no matter how many wait', async (t) => {
     const { api, write } = await startParts(t, async (_accessToken, path) => {
       if (path.includes('revoke')) return { body: { did_revoke: true } }
       await new Promise((resolve) => { setTimeout(resolve, 60) })
@@ -584,7 +584,7 @@ t.test('revoking all', async (t) => {
     t.ok((await api.revokeAll({ siteId: ids.engine })).every(({ revoked }) => revoked), 'six turns of eight')
   })
 
-  t.test('tells of each record once, also of an untold one that holds a token that was revoked', async (t) => {
+  t.test('reports each record once, even an incomplete one that holds a revoked token', async (t) => {
     const { api, write } = await startParts(t, (_accessToken, path) => path.includes('revoke') ? { body: { did_revoke: true } } : { statusCode: 503, body: {} })
     await write('same', told, idOf('one'))
     await write('same', {}, idOf('two'))
@@ -593,7 +593,7 @@ t.test('revoking all', async (t) => {
     t.strictSame(results.map(({ id, upstream }) => [id, upstream]).sort(), [[idOf('one'), 'revoked'], [idOf('two'), 'revoked'], [idOf('untold'), 'unknown']].sort())
   })
 
-  t.test('finds the records that match and have no tag of their access token, as those of version 0.1', async (t) => {
+  t.test('finds matching records that lack the tag of their access token, like those of version 0.1', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     store.set = (key, value, options) => inner.set(key, value, { ...options, tags: options.tags?.filter((tag) => tag !== storeId(clientId, 'accessToken', 'same')) ?? [] })
@@ -603,7 +603,7 @@ t.test('revoking all', async (t) => {
     t.strictSame(asked, ['same'])
   })
 
-  t.test('a store that names a record of another access token is not believed', async (t) => {
+  t.test('ignores a record of another access token that the store returns by mistake', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     store.set = (key, value, options) => inner.set(key, value, { ...options, tags: [...options.tags ?? [], storeId(clientId, 'accessToken', 'mine')] })
@@ -614,7 +614,7 @@ t.test('revoking all', async (t) => {
     t.equal((await api.getToken(other))?.accessToken, 'other')
   })
 
-  t.test('a record that does not match and could not be deleted is found by the next call', async (t) => {
+  t.test('finds a record that an earlier call could not delete, even if the record itself does not match', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     const revoked: string[] = []
@@ -632,7 +632,7 @@ t.test('revoking all', async (t) => {
     t.strictSame(revoked, [another, matching])
   })
 
-  t.test('tells of a token of which Webflow has not named the user, and only where users are looked for', async (t) => {
+  t.test('reports a token whose user Webflow has not named, but only when it searches by user', async (t) => {
     stopClock(t)
     const { app, install, webflow } = await startBench(t, { behavior: { introspectionListsUsers: false }, options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 503, times: 3 })
@@ -642,7 +642,7 @@ t.test('revoking all', async (t) => {
     t.match(await app.webflowOAuth.revokeAll({ userId: ids.ada }), [{ id: token.id, revoked: true }])
   })
 
-  t.test('takes seconds for a thousand sessions, and calls Webflow once for each access token', { skip: findRedis() === null && 'no redis-server on PATH' }, async (t) => {
+  t.test('revokes a thousand sessions in seconds, with one call to Webflow for each access token', { skip: findRedis() === null && 'no redis-server on PATH' }, async (t) => {
     const redis = await startRedis()
     t.teardown(() => redis.stop())
     const client = new Redis(redis.port, '127.0.0.1')
@@ -675,7 +675,7 @@ t.test('revoking all', async (t) => {
     t.ok(store.keysRead === 1000 + 1100 && store.calls.get === 1100 && store.calls.delete === 1100 && store.calls.find < 110, JSON.stringify([store.keysRead, store.calls]))
   })
 
-  t.test('a store that fails after Webflow agreed is told of, and the next call finishes', async (t) => {
+  t.test('reports a store that fails after Webflow has revoked, and the next call deletes the record', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     const { app, install } = await startBench(t, { options: { store } })
@@ -688,7 +688,7 @@ t.test('revoking all', async (t) => {
 })
 
 t.test('revoking one token', async (t) => {
-  t.test('ends every session that holds it', async (t) => {
+  t.test('ends every session that holds the token', async (t) => {
     const revoked: string[] = []
     const { disconnected, install } = await startBench(t, { behavior: { repeatedAuthorization: 'same' }, options: { onRevoke: (token, request) => { revoked.push(`${token.id} ${request?.method}`) } } })
     const { browser: one, token: first } = await install()
@@ -699,7 +699,7 @@ t.test('revoking one token', async (t) => {
     t.strictSame(disconnected, [])
   })
 
-  t.test('works for one of which Webflow has not told, and though a hook throws', async (t) => {
+  t.test('works if Webflow has not said what the token opens, and if a hook throws', async (t) => {
     const { app, install, webflow } = await startBench(t, { options: { onRevoke: () => { throw new Error('mail server down') } } })
     webflow.fail('introspect', { status: 503 })
     const { token } = await install()
@@ -707,7 +707,7 @@ t.test('revoking one token', async (t) => {
     t.equal(await app.webflowOAuth.getToken(token.id), null)
   })
 
-  t.test('reads none of the other tokens', async (t) => {
+  t.test('reads no other token', async (t) => {
     const store = watchStore(new MemoryStore())
     const { app, install } = await startBench(t, { options: { store, introspect: false } })
     for (let index = 0; index < 5; index++) await install()
@@ -717,7 +717,7 @@ t.test('revoking one token', async (t) => {
     t.strictSame(store.calls, { get: 2, set: 0, delete: 1, find: 1 })
   })
 
-  t.test('works though the other sessions that hold it cannot be found, and the log tells', async (t) => {
+  t.test('works if the other sessions with the token cannot be found, and logs it', async (t) => {
     const inner = new MemoryStore()
     const lines: string[] = []
     const webflow = await startWebflow(t, { repeatedAuthorization: 'same' })
@@ -731,7 +731,7 @@ t.test('revoking one token', async (t) => {
     t.match(lines.join(''), 'could not find the other sessions with the same token. They stay until the app reports their tokens')
   })
 
-  t.test('a deletion that the store carries out so late that there is nothing left to delete tells nobody', async (t) => {
+  t.test('runs no hook for a late deletion that finds nothing left to delete', async (t) => {
     const store = new FaultyStore()
     const revoked: string[] = []
     const { api, parts, write } = await startParts(t, () => ({ body: { did_revoke: true } }), { store, storeTimeout: 50, onRevoke: ({ id }) => { revoked.push(id) } })
@@ -744,7 +744,7 @@ t.test('revoking one token', async (t) => {
     t.strictSame(revoked, [])
   })
 
-  t.test('by force is like any other where Webflow agrees', async (t) => {
+  t.test('with `force` is like any other revocation if Webflow revokes the token', async (t) => {
     const { app, install } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install()
     const { browser } = await install()
@@ -752,7 +752,7 @@ t.test('revoking one token', async (t) => {
     t.equal((await browser.get('/guarded')).statusCode, 401)
   })
 
-  t.test('by force forgets none but its own session, for Webflow may still take the token', async (t) => {
+  t.test('with `force` deletes only its own session if Webflow fails, because the token may still be valid', async (t) => {
     const { app, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install()
     const { browser } = await install()
@@ -768,7 +768,7 @@ t.test('connecting again', async (t) => {
       const behavior = { repeatedAuthorization, authorizationOf }
       const name = `${repeatedAuthorization}, an authorization for each ${authorizationOf}`
 
-      t.test(`in the same browser leaves the newest token (${name})`, async (t) => {
+      t.test(`in the same browser keeps only the newest token (${name})`, async (t) => {
         const bench = await startBench(t, { behavior })
         const { browser, token: old } = await bench.install()
         const { token } = await bench.install(undefined, { browser })
@@ -778,7 +778,7 @@ t.test('connecting again', async (t) => {
         t.strictSame(bench.disconnected, [], 'what the old session held was dropped, as ever')
       })
 
-      t.test(`in another browser keeps what is alive and forgets what is not (${name})`, async (t) => {
+      t.test(`in another browser keeps the living tokens and forgets those that have ended (${name})`, async (t) => {
         const bench = await startBench(t, { behavior })
         const { browser: one, token: old } = await bench.install()
         const { browser: two, token } = await bench.install()
@@ -791,7 +791,7 @@ t.test('connecting again', async (t) => {
         t.strictSame(bench.disconnected, oldLives ? [] : [{ id: old.id, accessToken: old.accessToken, reason: 'superseded' }])
       })
 
-      t.test(`as the same user of the app leaves the newest token (${name})`, async (t) => {
+      t.test(`as the same user of the app keeps only the newest token (${name})`, async (t) => {
         const bench = await startBench(t, { behavior, options: { identify } })
         const headers = { 'x-user': 'ada' }
         await bench.install(undefined, { headers })
@@ -812,7 +812,7 @@ t.test('connecting again', async (t) => {
     t.equal(webflow.requests.revoke.length, 0)
   }
 
-  t.test('five of the user\'s newest other tokens are checked, after the answer was sent', async (t) => {
+  t.test('checks at most five of the user\'s other tokens, the newest first, after the answer was sent', async (t) => {
     const { app, connected, disconnected, install, webflow } = await startBench(t)
     for (let index = 0; index < 8; index++) await install()
     webflow.signIn(charles)
@@ -834,7 +834,7 @@ t.test('connecting again', async (t) => {
     t.equal((await app.webflowOAuth.findTokens({ userId: ids.ada })).length, 4, 'any other dead token goes when it is reported')
   })
 
-  t.test('nothing is asked about them before the answer was sent', async (t) => {
+  t.test('asks nothing about the other tokens before the answer was sent', async (t) => {
     const store = new MemoryStore()
     const { connected, install, webflow } = await startBench(t, { options: { store } })
     await install()
@@ -854,7 +854,7 @@ t.test('connecting again', async (t) => {
     t.ok(await eventually(() => webflow.requests.introspect.length === asked + 2))
   })
 
-  t.test('sessions that hold one token are one to check, and go together', async (t) => {
+  t.test('checks a token that several sessions hold once, and deletes those sessions together', async (t) => {
     const { parts, asked, write } = await startParts(t, () => ({ statusCode: 401, body: { code: 'not_authorized' } }))
     for (let session = 0; session < 7; session++) await write('old', { ...told, createdAt: 1000 + session }, idOf(`session ${session}`))
     for (let index = 0; index < 5; index++) await write(`older ${index}`, { ...told, createdAt: 500 - index })
@@ -865,7 +865,7 @@ t.test('connecting again', async (t) => {
     for (let session = 0; session < 7; session++) t.equal(await parts.records.peek(idOf(`session ${session}`)), null)
   })
 
-  t.test('of a user with thousands of records a bounded number is read', async (t) => {
+  t.test('reads a limited number of records, even if the user has thousands', async (t) => {
     const { parts, asked, write } = await startParts(t, () => nothing)
     for (let index = 0; index < 1250; index++) await write(`old ${index}`, told)
     const id = await write('new', told)
@@ -881,7 +881,7 @@ t.test('connecting again', async (t) => {
     t.strictSame([pages, asked.length], [10, 5])
   })
 
-  t.test('the living ones learn what they open now', async (t) => {
+  t.test('records what the living tokens open by now', async (t) => {
     const { app, install } = await startBench(t)
     const { token: first } = await install({ siteIds: [ids.engine] })
     await install({ siteIds: [ids.notes] })
@@ -901,7 +901,7 @@ t.test('connecting again', async (t) => {
     }
   })
 
-  t.test('what is known of a token is kept where Webflow does not tell at its next connection', async (t) => {
+  t.test('keeps what is known of a token if Webflow does not answer at the next connection', async (t) => {
     const { app, found, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' }, options: { identify } })
     const headers = { 'x-user': 'ada' }
     const { token } = await install({ siteIds: [ids.engine] }, { headers })
@@ -912,7 +912,7 @@ t.test('connecting again', async (t) => {
     t.strictSame(await found({ siteId: ids.notes }), [token.accessToken])
   })
 
-  t.test('an answer from before the user consented does not count, though it comes later', async (t) => {
+  t.test('ignores an answer that Webflow gave before the user consented, even if it arrives later', async (t) => {
     const { app, found, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     const { token } = await install({ siteIds: [ids.engine] })
     const introspection = { authorization: { id: token.authorization?.id, createdOn: token.authorization?.createdOn, authorizedTo: { siteIds: [ids.engine], userIds: [ids.ada] } } }
@@ -925,7 +925,7 @@ t.test('connecting again', async (t) => {
     t.strictSame(await found({ siteId: ids.notes }), [token.accessToken])
   })
 
-  t.test('nor does one about another token of the user', async (t) => {
+  t.test('ignores an answer about another token of the user', async (t) => {
     const { app, disconnected, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'new-ends-old' } })
     const { token: old } = await install()
     webflow.fail('introspect', { delay: 300, body: { authorization: { id: old.authorization?.id } } })
@@ -937,7 +937,7 @@ t.test('connecting again', async (t) => {
     t.equal(await early, 'active')
   })
 
-  t.test('that a token was alive is not believed then, and not remembered once it was found to be superseded', async (t) => {
+  t.test('does not rely on an earlier answer that a token is alive, and forgets that answer once the token is superseded', async (t) => {
     const { app, disconnected, install } = await startBench(t, { behavior: { repeatedAuthorization: 'new-ends-old' } })
     const { token: old } = await install()
     t.equal(await app.webflowOAuth.checkToken(old), 'active')
@@ -946,7 +946,7 @@ t.test('connecting again', async (t) => {
     t.equal(await app.webflowOAuth.checkToken(old), 'revoked')
   })
 
-  t.test('that the other tokens could not be checked keeps nobody from connecting, and the log tells', async (t) => {
+  t.test('succeeds if the other tokens cannot be checked, and logs it', async (t) => {
     const inner = new MemoryStore()
     const lines: string[] = []
     const webflow = await startWebflow(t)
@@ -962,7 +962,7 @@ t.test('connecting again', async (t) => {
     t.ok(await eventually(() => lines.join('').includes('the earlier tokens of the user could not be checked')))
   })
 
-  t.test('when Webflow names no users, an old token is noticed when it is used', async (t) => {
+  t.test('notices an ended token when it is used, if Webflow names no users', async (t) => {
     const { app, disconnected, found, install } = await startBench(t, { behavior: { repeatedAuthorization: 'new-ends-old', introspectionListsUsers: false } })
     const { token: old } = await install()
     const { token } = await install()
@@ -972,7 +972,7 @@ t.test('connecting again', async (t) => {
     t.equal(disconnected.length, 1)
   })
 
-  t.test('the user that `authorized_by` names will do', async (t) => {
+  t.test('recognises the user by `authorized_by` alone', async (t) => {
     const { disconnected, install } = await startBench(t, { behavior: { repeatedAuthorization: 'new-ends-old', introspectionListsUsers: false }, options: { scope: ['sites:read', 'authorized_user:read'] } })
     const { token: old } = await install()
     await install()
@@ -1068,7 +1068,7 @@ t.test('connecting again', async (t) => {
     t.equal((await found({ workspaceId: ids.park })).length, 1)
   })
 
-  t.test('a record that could not be read before is written over', async (t) => {
+  t.test('a record that could not be read is overwritten', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     const { app, install, webflow } = await startBench(t, { options: { identify, store } })

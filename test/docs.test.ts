@@ -66,7 +66,7 @@ const project = createDocsProject({ ...programs, ...modules })
 /** Runs a block as printed. */
 const runBlock = (t: Test, text: string, env: Record<string, string> = {}) => run(t, [...loader, '--input-type=module', '--eval', text], { env })
 
-t.test('the quick start runs as printed, but for its port: it connects, lists the sites and disconnects', async (t) => {
+t.test('the quick start runs as printed, except for its port: it connects, lists the sites and disconnects', async (t) => {
   const app = runBlock(t, quickStart)
   await app.prints(/^Open http:\/\/localhost:\d+$/m)
   const visitor = new Visitor()
@@ -150,7 +150,7 @@ t.test('an install by somebody who is not signed in goes as docs/users.md says: 
   }
 })
 
-t.test('outside the scope of the plugin the token is undefined, and what the pages show takes nobody there for connected', async (t) => {
+t.test('outside the scope of the plugin the token is undefined, and the code on the pages does not treat it as connected', async (t) => {
   t.match(tsUnder('README.md', 'Guards'), 'connected: Boolean(request.webflowToken)')
   for (const page of pages) t.notMatch(read(page).replaceAll('`request.webflowToken !== null` would show', ''), /webflowToken [!=]== null/)
   const fastify = Fastify()
@@ -164,7 +164,7 @@ t.test('outside the scope of the plugin the token is undefined, and what the pag
   t.strictSame((await fastify.inject('/outside')).json(), { is: 'undefined', connected: false })
 })
 
-t.test('the commands name scripts and packages that there are', (t) => {
+t.test('the commands name scripts and packages that exist', (t) => {
   const { scripts, name, peerDependencies, devDependencies } = JSON.parse(read('package.json'))
   const readme = read('README.md')
   t.match(readme, '`npm ci && npm start`')
@@ -180,7 +180,7 @@ t.test('the commands name scripts and packages that there are', (t) => {
   t.end()
 })
 
-t.test('the README is short, and each page of docs/ is linked from it and says at once what it answers', (t) => {
+t.test('the README is short and links to each page of docs/, and each page says first which question it answers', (t) => {
   const readme = read('README.md')
   t.ok(Buffer.byteLength(readme) <= 15 * 1024)
   for (const page of pages.slice(1)) {
@@ -190,7 +190,7 @@ t.test('the README is short, and each page of docs/ is linked from it and says a
   t.end()
 })
 
-t.test('an error reads as printed, diagrams speak of those who take part, and no block is left unchecked', (t) => {
+t.test('an error reads as printed, diagrams name their participants, and no block is left unchecked', (t) => {
   const { statusCode, code, message, reason } = flowExpired(Date.now() - 1_042_000, 900)
   for (const { text } of inLanguage('json')) t.strictSame(JSON.parse(text), { statusCode, code, error: 'Bad Request', message, reason })
   for (const { text } of inLanguage('mermaid')) {
@@ -266,7 +266,7 @@ t.test('every channel has its row', (t) => {
   t.end()
 })
 
-t.test('the contract of the stores is printed to the letter', (t) => {
+t.test('the contract of the stores is printed word for word', (t) => {
   t.ok(read('docs/stores.md').includes(read('stores/token-store.ts').trim()))
   t.end()
 })
@@ -278,7 +278,7 @@ t.test('every option of the suite for stores has its row', (t) => {
   t.end()
 })
 
-t.test('the simulator is described in full', (t) => {
+t.test('every member, fault and behavior of the simulator has its row', (t) => {
   const sections = ['In tests', 'Making it fail', 'What nobody knows']
   const rows = new Set(sections.flatMap((title) => rowsOf(sectionOf(read('docs/testing.md'), title))).flatMap(({ names: [name = ''] }) => [name]))
   const described = [
@@ -305,7 +305,7 @@ t.test('every warning at start-up has its row', (t) => {
   t.end()
 })
 
-t.test('every block of TypeScript compiles against the plugin, every other program has its syntax right', async (t) => {
+t.test('every block of TypeScript compiles against the plugin, and every other program has valid syntax', async (t) => {
   t.ok(inLanguage('ts').length > 15)
   t.equal(await typeErrors(project), '')
 })

@@ -102,7 +102,7 @@ t.test('on loopback http the cookies carry neither prefix nor Secure', async (t)
   t.match(elsewhere.json().message, /localhost:3000.*127\.0\.0\.1:3000/)
 })
 
-t.test('HEAD on the authorize route leads to Webflow and mints nothing', async (t) => {
+t.test('HEAD on the authorize route redirects to Webflow and begins no flow', async (t) => {
   const answer = await new Browser(await createApp(t)).request('/webflow/authorize', { method: 'HEAD' })
   t.equal(answer.statusCode, 302)
   const url = new URL(String(answer.location))
@@ -170,7 +170,7 @@ t.test('a request that Fastify gave up on is not answered twice', { jobs: 3 }, a
 })
 
 for (const headers of [{ 'sec-purpose': 'prefetch' }, { 'sec-purpose': 'prefetch;prerender' }, { purpose: 'prefetch' }]) {
-  t.test(`a fetch ahead of the click begins nothing: ${JSON.stringify(headers)}`, async (t) => {
+  t.test(`a prefetch begins no flow: ${JSON.stringify(headers)}`, async (t) => {
     const answer = await new Browser(await createApp(t)).navigate('/webflow/authorize', headers)
     t.equal(answer.statusCode, 503)
     t.equal(answer.body, '')
@@ -226,7 +226,7 @@ t.test('finished flows make room before pending ones, and long flows make room f
   t.ok(header.length > 1)
 })
 
-t.test('flow cookies that are none of ours are the first to go', async (t) => {
+t.test('forged flow cookies are deleted first', async (t) => {
   const browser = new Browser(await createApp(t))
   for (let i = 0; i < 9; i++) browser.cookies.set(`__Host-webflow_flow_${'x'.repeat(15)}${i}`, ['', 'garbage', 'bnVsbA.x', 'e30.x', Buffer.from('{"returnTo":"/","scope":"","startedAt":1,"user":5}').toString('base64url')][i % 5] ?? '')
   const { statusCode, cookies } = await browser.navigate('/webflow/authorize')
@@ -269,12 +269,12 @@ t.test('a query parser of the app does not hide a repeated parameter', async (t)
   t.equal((await new Browser(app).get(`${callbackPath}?code=a&code=b&state=c`)).json().code, 'WEBFLOW_OAUTH_INVALID_CALLBACK')
 })
 
-t.test('a code of 2,048 visible characters is taken', async (t) => {
+t.test('a code of 2,048 visible characters is accepted', async (t) => {
   const answer = await new Browser(await createApp(t)).get(`${callbackPath}?code=${'~'.repeat(2048)}&state=x`)
   t.equal(answer.json().reason, 'malformed')
 })
 
-t.test('a state that is none of ours is malformed', async (t) => {
+t.test('a state that the app did not make is malformed', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const { location } = await browser.navigate('/webflow/authorize')
@@ -365,7 +365,7 @@ t.test('a user who declines gets ACCESS_DENIED, the same one again, and no token
   t.equal(webflow.requests.token.length, 0)
 })
 
-t.test('any other error is AUTHORIZATION_FAILED, with the reason where RFC 6749 knows it', async (t) => {
+t.test('any other error is AUTHORIZATION_FAILED, and its reason is the error if RFC 6749 has it', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   for (const [error, reason] of [...['invalid_request', 'unauthorized_client', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable'].map((known) => [known, known] as const), ['<script>alert(1)</script>', undefined]] as const) {
@@ -404,7 +404,7 @@ t.test('an install that began at Webflow is begun again with a state of the app'
   t.equal(webflow.requests.token.length, 1, 'the code without a state was dropped')
 })
 
-t.test('an answer that the browser discards does not leave the marker behind', async (t) => {
+t.test('a repeated callback deletes the marker of the install if the browser has discarded the first answer', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const restarted = await browser.navigate(await webflow.install())
@@ -414,7 +414,7 @@ t.test('an answer that the browser discards does not leave the marker behind', a
   t.notOk(browser.cookies.has('__Host-webflow_restart'))
 })
 
-t.test('an install that could not be begun again leaves no marker', async (t) => {
+t.test('an install that could not be begun again leaves no marker behind', async (t) => {
   let broken = true
   const identify = () => {
     if (broken) throw new Error('a bug of the app')
@@ -429,7 +429,7 @@ t.test('an install that could not be begun again leaves no marker', async (t) =>
   t.equal((await browser.get(await webflow.install())).statusCode, 302)
 })
 
-t.test('a provider that loses states does not loop', async (t) => {
+t.test('a Webflow that loses every state causes no loop', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   t.equal((await browser.get(await webflow.install())).statusCode, 302)
@@ -481,7 +481,7 @@ t.test('when Webflow rejects the code the callback says so, and says the same ag
   t.equal(webflow.requests.token.length, 1)
 })
 
-t.test('granted scope and lifetime are taken from Webflow when it tells them', async (t) => {
+t.test('scope and lifetime are those that Webflow names in its answer, if it names them', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, after: (app) => app.get('/life', async (request) => ({ life: Number(request.webflowToken?.expiresAt) - Number(request.webflowToken?.createdAt) })) }))
   webflow.fail('token', { body: { access_token: 'a token that ends soon', token_type: 'Bearer', scope: 'sites:read,cms:write', expires_in: 60 } })
@@ -499,13 +499,13 @@ t.test('the plugin\'s routes log their path without the query', async (t) => {
   t.notMatch(lines.join(''), 'very-secret')
 })
 
-t.test('a form that posts to the authorize or callback route finds nothing', async (t) => {
+t.test('a POST to the authorize or callback route gets 404', async (t) => {
   const browser = new Browser(await createApp(t))
   t.equal((await browser.request('/webflow/authorize', { method: 'POST', headers: navigation })).statusCode, 404)
   t.equal((await browser.request(callbackPath, { method: 'POST', headers: navigation })).statusCode, 404)
 })
 
-t.test('a navigation that a service worker passes on is one of a person, at the guard, the callback and the revoke route', async (t) => {
+t.test('a navigation that a service worker forwards counts as one of a person, at the guard, the callback and the revoke route', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,

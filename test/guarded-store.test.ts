@@ -90,7 +90,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(await store.delete('key'), true)
   })
 
-  t.test('`getSync` answers at once what the store can, and nothing where `get` must be asked', async (t) => {
+  t.test('`getSync` returns at once what the store knows, and undefined if `get` must be called', async (t) => {
     const answers: Array<string | null | undefined> = ['one', null, undefined]
     const store = new GuardedStore(storeWith({ getSync: () => answers.shift() }), 1000, 'client')
     t.strictSame([store.getSync('key'), store.getSync('key'), store.getSync('key')], ['one', null, undefined])
@@ -112,7 +112,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(new GuardedStore(spied, 1000, 'client').isSynchronous, false, 'a replaced `getSync` may return undefined')
   })
 
-  t.test('a store whose `get` was replaced is asked by `get` alone', async (t) => {
+  t.test('a store whose `get` was replaced is read only by `get`', async (t) => {
     class Counting extends MemoryStore {
       override async get () { return 'counted' }
     }
@@ -130,7 +130,7 @@ t.test('GuardedStore', async (t) => {
     t.equal(new GuardedStore(proxied, 1000, 'client').getSync('key'), undefined, 'by a Proxy that does not show what it has')
   })
 
-  t.test('what `getSync` throws, and an answer of another kind, is an outage and begins no rest', async (t) => {
+  t.test('an error or a wrong answer of `getSync` is an outage, and the store does not rest after it', async (t) => {
     for (const getSync of [() => { throw new Error(hidden) }, () => 7, () => Promise.reject(new Error(hidden)), () => ({})]) {
       const store = new GuardedStore(storeWith({ getSync, get: async () => 'value' }), 1000, 'client')
       const failures: unknown[] = []
@@ -335,7 +335,7 @@ t.test('GuardedStore', async (t) => {
     }
   })
 
-  t.test('an answer that no store gives is an outage, never a missing token', async (t) => {
+  t.test('an answer that the contract does not allow is an outage, never a missing token', async (t) => {
     for (const answer of [undefined, 5, true, {}, Buffer.from('value'), ['value']]) {
       const store = new GuardedStore(storeWith({ get: async () => answer }), 300, 'client')
       t.equal(await stateOf(store.get('key')), outage, `get: ${inspect(answer)}`)
@@ -411,7 +411,7 @@ t.test('keys', async (t) => {
     t.equal(keys.some((key) => Object.values(secrets).some((secret) => secret.toString('hex') === key)), false, 'no key is the secret itself')
   })
 
-  t.test('the first key makes, and every key verifies', async (t) => {
+  t.test('the first key makes new values, and every key verifies', async (t) => {
     const made = mac(keyringOf('old')('mac state'), 'message')
     t.equal(verifyMac(keyringOf('new', 'old')('mac state'), 'message', made), true)
     t.equal(verifyMac(keyringOf('old', 'new')('mac state'), 'message', made), true)
@@ -455,7 +455,7 @@ t.test('sealing', async (t) => {
   const place = 'token:place'
   const sealer = createSealer(keyringOf('old')('seal token'))
 
-  t.test('a text opens under the key and the place that it was sealed for', async (t) => {
+  t.test('a text can be unsealed with the key and the place for which it was sealed', async (t) => {
     for (const text of ['', 'text', '{"a":"é😀"}', 'x'.repeat(100_000)]) {
       const sealed = sealer.seal(place, text)
       t.match(sealed, /^v1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}$/)
@@ -464,14 +464,14 @@ t.test('sealing', async (t) => {
     t.not(sealer.seal(place, 'text'), sealer.seal(place, 'text'), 'no two sealed values are the same')
   })
 
-  t.test('a sealed text cannot be opened under another place, purpose or client', async (t) => {
+  t.test('a sealed text cannot be unsealed for another place, purpose or client', async (t) => {
     const sealed = sealer.seal(place, 'text')
     t.strictSame(sealer.unseal('token:another', sealed), { kind: 'foreign' })
     t.strictSame(createSealer(keyringOf('old')('derive session id')).unseal(place, sealed), { kind: 'foreign' }, 'another purpose')
     t.strictSame(createSealer(createKeyring([secrets.old], 'another client')('seal token')).unseal(place, sealed), { kind: 'unknown_key' }, 'another client')
   })
 
-  t.test('a sealed text with any changed character cannot be opened', async (t) => {
+  t.test('a sealed text with any changed character cannot be unsealed', async (t) => {
     // With the tag 27 bytes, so that every character of the base64url counts.
     const sealed = sealer.seal(place, 'eleven char')
     const [, id = '', iv = '', data = ''] = sealed.split('.')
@@ -492,7 +492,7 @@ t.test('sealing', async (t) => {
     }
   })
 
-  t.test('a text with changed spare bits in its last character does not open', async (t) => {
+  t.test('a text with changed spare bits in its last character cannot be unsealed', async (t) => {
     // With the tag 20 bytes: two bits of the 27 characters are nobody's.
     const sealed = sealer.seal(place, 'text')
     const data = String(sealed.split('.').at(-1))
@@ -509,7 +509,7 @@ t.test('sealing', async (t) => {
     t.equal(storeId('client', 'user', 'ada'), '1rtSj-p2ymHUc30uhnGKCTE02swx8E0ADBxbPmojywo')
   })
 
-  t.test('a value that was sealed with the old secret opens in both orders of the list', async (t) => {
+  t.test('a value that was sealed with the old secret can be unsealed in both orders of the list', async (t) => {
     const sealed = sealer.seal(place, 'text')
     const first = createSealer(keyringOf('old', 'new')('seal token'))
     const then = createSealer(keyringOf('new', 'old')('seal token'))
@@ -794,7 +794,7 @@ t.test('TokenRecords', async (t) => {
     t.match(await records.read('id'), { record: { accessToken: 'newer' } })
   })
 
-  t.test('a value that cannot be opened is not forgotten', async (t) => {
+  t.test('a value that cannot be unsealed is not deleted', async (t) => {
     const inner = new MemoryStore()
     const { records } = createStores(keyringOf('old'), inner)
     await inner.set('token:id', 'foreign', { expiresAt: inAMinute() })
@@ -1168,7 +1168,7 @@ t.test('the cookie of a flow', async (t) => {
     }
   })
 
-  t.test('does not open without its state, its secret or any of its characters', async (t) => {
+  t.test('cannot be read without its state, its secret or any of its characters', async (t) => {
     const value = createFlowCookie(keys, 'state', pending)
     t.equal(readFlowCookie(keys, 'another', value), null)
     t.equal(readFlowCookie(keys, '', value), null)

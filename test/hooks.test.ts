@@ -331,7 +331,7 @@ t.test('a logger that throws delays no answer and does not end the process', asy
   t.strictSame(rejected, [])
 })
 
-t.test('`onFailure` may answer after an `onSuccess` that did not', async (t) => {
+t.test('`onFailure` may answer if `onSuccess` did not', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
     webflow,
@@ -389,7 +389,7 @@ t.test('an error handler of the app may answer later, even if another hook or th
   }
 })
 
-t.test('Fastify\'s `handlerTimeout` is answered once, whatever becomes of the handler', async (t) => {
+t.test('a request that exceeds Fastify\'s `handlerTimeout` is answered once, no matter how its handler ends', async (t) => {
   const webflow = await startWebflow(t)
   for (const name of ['onSuccess', 'beforeStore'] as const) {
     let isReached = false

@@ -21,7 +21,7 @@ const told = ({ outcome, token }: TokenImport) => [outcome, token?.accessToken ?
 const withUsers: Partial<WebflowOAuthOptions> = { identify }
 
 t.test('the owner of a token', async (t) => {
-  t.test('is the user of the app, in the handler, in each hook and in each search', async (t) => {
+  t.test('is the user of the app, in handlers, hooks and searches', async (t) => {
     const seen: Record<string, Array<string | null>> = {}
     const see = (where: string, token: WebflowToken | null) => { (seen[where] ??= []).push(token?.owner ?? null) }
     const bench = await startBench(t, {
@@ -119,7 +119,7 @@ t.test('the owner of a token', async (t) => {
     t.equal(parts.flows.ownerOf({ ...flow, cookie: { ...flow.cookie, owner: 'v1.aaaaaaaa.aaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaa' } }), null)
   })
 
-  t.test('is learned by a record of version 0.1 when its user comes back, and costs later requests nothing', async (t) => {
+  t.test('is added to a record of version 0.1 when its user comes back, and costs later requests nothing', async (t) => {
     const store = watchStore(new MemoryStore())
     const { parts, write } = await startParts(t, () => nothing, { ...withUsers, store })
     const app = await createApp(t, { options: { identify, store, introspect: false }, after: (app) => app.get('/owner', async ({ webflowToken }) => webflowToken?.owner) })
@@ -132,7 +132,7 @@ t.test('the owner of a token', async (t) => {
     t.equal(store.calls.set, 1, 'it was written once')
   })
 
-  t.test('is there at once for a job that names the user, and is tried again when the store refuses it', async (t) => {
+  t.test('is known at once to a job that names the user, and is written again if the store refuses it', async (t) => {
     const store = new MemoryStore()
     let isDown = false
     let writes = 0
@@ -158,7 +158,7 @@ t.test('the owner of a token', async (t) => {
     t.equal((await api.getToken(tokenId))?.owner, 'ada')
   })
 
-  t.test('is learned by a record of version 0.1 when an older token is imported for its user', async (t) => {
+  t.test('is added to a record of version 0.1 when an older token is imported for its user', async (t) => {
     const { api, parts, write } = await startParts(t, () => nothing, withUsers)
     const tokenId = await write('token of 0.1', {}, parts.identity.userTokenId('ada'))
     const { outcome, token } = await api.importToken({ accessToken: 'older', user: 'ada', createdAt: ago(hour) })
@@ -193,7 +193,7 @@ t.test('importToken', async (t) => {
     t.strictSame((await found({ siteId: ids.engine })).toSorted(), ['of-nobody', 'of-somebody'])
   })
 
-  t.test('has the given scope until Webflow says another', async (t) => {
+  t.test('gives the token the given scope until Webflow names another', async (t) => {
     let answer = nothing
     const { api } = await startParts(t, () => answer)
     t.strictSame((await api.importToken({ accessToken: 'a', scope: ['cms:write'] })).token?.scope, ['cms:write'])
@@ -235,7 +235,7 @@ t.test('importToken', async (t) => {
     t.equal(await api.getToken({ user: 'ada' }), null)
   })
 
-  t.test('compares the given time with that of the token that stands', async (t) => {
+  t.test('compares the given time with that of the stored token', async (t) => {
     const { api } = await startParts(t, (accessToken) => accessToken === 'told' ? createdOn(ago(0)) : nothing, withUsers)
     const at = ago(hour)
     const importOf = async (accessToken: string, createdAt: Date) => told(await api.importToken({ accessToken, user: 'ada', createdAt }))
@@ -246,7 +246,7 @@ t.test('importToken', async (t) => {
     t.strictSame(await importOf('d', new Date(at.getTime() + 1)), ['imported', 'd'])
   })
 
-  t.test('takes the time of Webflow if none is given, and without that one keeps the token that stands', async (t) => {
+  t.test('uses Webflow\'s time if none is given, and keeps the stored token if Webflow has none either', async (t) => {
     const times = new Map([['a', ago(3 * hour)], ['b', ago(2 * hour)]])
     const { api } = await startParts(t, (accessToken) => {
       const time = times.get(accessToken)
@@ -264,7 +264,7 @@ t.test('importToken', async (t) => {
     t.ok(Number(alone.token?.createdAt) >= before, 'a token of an unknown time counts from its import')
   })
 
-  t.test('stores nothing that Webflow has ended, forgets it everywhere, and keeps the user\'s newer token', async (t) => {
+  t.test('stores no token that Webflow has ended, forgets it everywhere, and keeps the user\'s newer token', async (t) => {
     const ended: Array<[string | null, string, string]> = []
     const isEnded = new Set<string>()
     const { api } = await startParts(t, (accessToken) => isEnded.has(accessToken) ? revoked : nothing, {
@@ -286,7 +286,7 @@ t.test('importToken', async (t) => {
     t.equal(ended.length, 2, 'a token that nobody holds disconnects nobody')
   })
 
-  t.test('asks nothing and ends nothing with introspect: false', async (t) => {
+  t.test('asks Webflow nothing and reports no token as revoked with `introspect: false`', async (t) => {
     const { api, asked } = await startParts(t, () => revoked, { ...withUsers, introspect: false })
     t.strictSame(told(await api.importToken({ accessToken: 'a', user: 'ada', createdAt: ago(hour) })), ['imported', 'a'])
     t.strictSame(told(await api.importToken({ accessToken: 'a', user: 'ada' })), ['kept', 'a'])
@@ -295,7 +295,7 @@ t.test('importToken', async (t) => {
     t.strictSame(asked, [])
   })
 
-  t.test('stores a token of which Webflow does not tell, and learns soon what it opens', async (t) => {
+  t.test('stores a token even if Webflow does not say what it opens, and asks again soon', async (t) => {
     let answer: MadeUpAnswer = { statusCode: 500, body: {} }
     const { api, asked, found } = await startParts(t, () => answer)
     for (const [accessToken, status] of [['a', 500], ['b', 403]] as const) {
@@ -309,7 +309,7 @@ t.test('importToken', async (t) => {
     t.ok(await eventually(async () => (await found({ siteId: ids.engine })).length === 2))
   })
 
-  t.test('after three calls in a row without a connection, does not ask for ten seconds', async (t) => {
+  t.test('does not ask Webflow for ten seconds after three calls in a row without a connection', async (t) => {
     stopClock(t)
     let isUp = false
     let status = 200
@@ -345,7 +345,7 @@ t.test('importToken', async (t) => {
     t.strictSame(await importOne(), { wasAsked: true, knows: true })
   })
 
-  t.test('counts a call that timed out, and stores a thousand tokens in the time of a few calls', async (t) => {
+  t.test('counts timeouts too, and stores a thousand tokens in the time of a few calls', async (t) => {
     const { api, asked } = await startParts(t, () => new Promise(() => {}), { timeout: 200 })
     const startedAt = performance.now()
     const outcomes = await Promise.all(Array.from({ length: 1000 }, (_, index) => api.importToken({ accessToken: `token-${index}` })))
@@ -354,7 +354,7 @@ t.test('importToken', async (t) => {
     t.ok(performance.now() - startedAt < 10_000)
   })
 
-  t.test('asks about at most eight tokens at a time, and waiting for a turn is no timeout', async (t) => {
+  t.test('asks about at most eight tokens at a time, and waiting for a turn does not count as `timeout`', async (t) => {
     // The calls of one turn take half of the time, so the last of 40 waits for two whole timeouts.
     const { api, asked, most } = await startParts(t, async () => {
       await new Promise((resolve) => { setTimeout(resolve, 250) })
@@ -366,7 +366,7 @@ t.test('importToken', async (t) => {
     t.equal(most(), 8)
   })
 
-  t.test('refuses what is no import, with a remedy and without the token', async (t) => {
+  t.test('refuses wrong values with a message that gives a remedy and does not repeat the token', async (t) => {
     const { api } = await startParts(t, () => nothing, withUsers)
     const sessions = await startParts(t, () => nothing)
     const made = 'tok€n-that-no-message-holds'
@@ -448,7 +448,7 @@ t.test('importToken', async (t) => {
     t.match(await first.api.getToken({ user: 'ada' }), { accessToken: 'a' })
   })
 
-  t.test('is finished before the app closes', async (t) => {
+  t.test('ends before the app closes', async (t) => {
     const store = new MemoryStore()
     let isStored = false
     const slow: TokenStore = {

@@ -32,7 +32,7 @@ const silences: ReadonlyArray<readonly [name: string, fault: Fault, isOutage: bo
 ]
 
 t.test('what a token opens', async (t) => {
-  t.test('is known when the user comes back, to the hooks too', async (t) => {
+  t.test('is known when the callback ends, in the hooks too', async (t) => {
     const seen: Array<WebflowToken['authorization']> = []
     const { webflow, install, app } = await startBench(t, { options: { beforeStore: (token) => { seen.push(token.authorization) } } })
     const { token, browser } = await install({ siteIds: [ids.engine, ids.notes] })
@@ -46,14 +46,14 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.introspect.length, 1, 'nobody asks again for what is known')
   })
 
-  t.test('includes who granted it, with the scope for that', async (t) => {
+  t.test('includes the user who granted it, if the scope allows that question', async (t) => {
     const { webflow, install } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     const { token } = await install()
     t.strictSame({ ...token.user }, { id: ids.ada, email: 'ada@example.com', firstName: 'Ada', lastName: 'Lovelace' })
     t.equal(webflow.requests.authorizedBy.length, 1)
   })
 
-  t.test('the scope is the one that Webflow reported, comma or space between', async (t) => {
+  t.test('has the scope that Webflow reported, separated by commas or spaces', async (t) => {
     for (const introspectionScopeSeparator of [',', ' '] as const) {
       const { install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same', introspectionScopeSeparator } })
       await install()
@@ -66,7 +66,7 @@ t.test('what a token opens', async (t) => {
     }
   })
 
-  t.test('every field may be missing or nonsense', async (t) => {
+  t.test('is read even if any field is missing or malformed', async (t) => {
     const { install, webflow } = await startBench(t)
     for (const authorization of [{}, { id: 5, createdOn: 'soon', scope: [], authorizedTo: 'all' }, { id: '<b>', createdOn: 1, authorizedTo: { siteIds: 'x', workspaceIds: [5, null, '../x'], userIds: {} } }]) {
       webflow.fail('introspect', { body: { authorization } })
@@ -74,7 +74,7 @@ t.test('what a token opens', async (t) => {
     }
   })
 
-  t.test('a handler cannot change it for others', async (t) => {
+  t.test('cannot be changed by a handler for other requests', async (t) => {
     const { app, install } = await startBench(t)
     const { token } = await install()
     t.throws(() => Object.assign(token.authorization ?? {}, { id: 'x' }), TypeError)
@@ -85,7 +85,7 @@ t.test('what a token opens', async (t) => {
     t.throws(() => Reflect.apply(Array.prototype.push, token.authorization?.siteIds, ['x']), TypeError)
   })
 
-  t.test('is not asked for with `introspect: false`, and nothing is found by it', async (t) => {
+  t.test('is not asked for with `introspect: false`, and searches are refused', async (t) => {
     const { app, install, webflow } = await startBench(t, { options: { introspect: false, scope: ['sites:read', 'authorized_user:read'] } })
     const { token, browser } = await install()
     t.strictSame([token.authorization, token.user], [null, null])
@@ -103,7 +103,7 @@ t.test('what a token opens', async (t) => {
   })
 
   for (const [name, fault, isOutage] of silences) {
-    t.test(`${name} lets the user connect all the same; after a second a search asks again`, async (t) => {
+    t.test(`is not known after ${name}: the user is connected all the same, and a search asks again after a second`, async (t) => {
       stopClock(t)
       const { app, found, install, webflow } = await startBench(t, { options: { timeout: 300 } })
       webflow.fail('introspect', fault)
@@ -122,7 +122,7 @@ t.test('what a token opens', async (t) => {
     })
   }
 
-  t.test('a user whom Webflow did not name is asked for again', async (t) => {
+  t.test('is asked for again if Webflow did not name the user', async (t) => {
     stopClock(t)
     const { app, install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 500 })
@@ -134,7 +134,7 @@ t.test('what a token opens', async (t) => {
     t.equal((await app.webflowOAuth.getToken(token.id))?.user?.email, 'ada@example.com')
   })
 
-  t.test('that its user is still not known troubles no search', async (t) => {
+  t.test('can be searched while the user is not known', async (t) => {
     stopClock(t)
     const { found, install, webflow } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('introspect', { status: 503 })
@@ -152,7 +152,7 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.introspect.length, 3)
   })
 
-  t.test('a token that may not ask who granted it is not asked again', async (t) => {
+  t.test('is not asked for again if the scope does not allow asking for the user', async (t) => {
     const { install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 403, body: { code: 'missing_scopes', message: 'no' } })
     const { token } = await install()
@@ -161,7 +161,7 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.authorizedBy.length, 1)
   })
 
-  t.test('a 403 of a gateway says nothing of what the token may ask', async (t) => {
+  t.test('is asked for again after a 403 of a gateway, which says nothing about the scope', async (t) => {
     stopClock(t)
     const { install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { status: 403, body: '<html>' })
@@ -171,7 +171,7 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.authorizedBy.length, 2)
   })
 
-  t.test('an answer about the user that names nobody is none', async (t) => {
+  t.test('is asked for again if the answer about the user names nobody', async (t) => {
     stopClock(t)
     const { install, webflow, found } = await startBench(t, { options: { scope: ['sites:read', 'authorized_user:read'] } })
     webflow.fail('authorizedBy', { body: {} })
@@ -181,7 +181,7 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.authorizedBy.length, 2)
   })
 
-  t.test('a use of the token asks again in the background, once in each of its pauses', async (t) => {
+  t.test('is asked for again in the background by a use of the token, once after each pause', async (t) => {
     stopClock(t)
     const { parts, api, asked, write } = await startParts(t, async () => answer)
     let answer: MadeUpAnswer = { statusCode: 503, body: {} }
@@ -211,7 +211,7 @@ t.test('what a token opens', async (t) => {
     t.equal(parts.background.size, 0)
   })
 
-  t.test('the caller\'s request is a use', async (t) => {
+  t.test('is asked for again by a request of the caller', async (t) => {
     stopClock(t)
     const { app, install, webflow } = await startBench(t)
     webflow.fail('introspect', { status: 503 })
@@ -223,7 +223,7 @@ t.test('what a token opens', async (t) => {
     t.equal(webflow.requests.introspect.length, 2)
   })
 
-  t.test('uses of very many tokens leave most of them to later uses', async (t) => {
+  t.test('is asked for a few tokens at a time if very many are used, and for the others at later uses', async (t) => {
     let answer = (_answer: MadeUpAnswer) => {}
     const answered = new Promise<MadeUpAnswer>((resolve) => { answer = resolve })
     const { parts, api, asked, most, write } = await startParts(t, () => answered)
@@ -240,7 +240,7 @@ t.test('what a token opens', async (t) => {
     t.ok(asked.length > 40)
   })
 
-  t.test('is asked again in the background soon after, with growing pauses, until these have grown to ten minutes', async (t) => {
+  t.test('is asked for again in the background, after pauses that grow up to ten minutes', async (t) => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const { asked, connect, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
@@ -254,7 +254,7 @@ t.test('what a token opens', async (t) => {
     t.strictSame(times, [1, 3, 7, 15, 31, 63, 127, 255, 511, 1023])
   })
 
-  t.test('is asked no more in the background when Webflow has told, and when the token has gone or ended', async (t) => {
+  t.test('is not asked for in the background once Webflow has answered, or the token has ended or is deleted', async (t) => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const { asked, connect, parts, pass } = await startSeconds(t, (accessToken) => accessToken.startsWith('tells') && seconds > 2
@@ -272,7 +272,7 @@ t.test('what a token opens', async (t) => {
     t.strictSame(['tells', 'gone', 'tells too', 'ended'].map(countOf), [4, 2, 2, 7], 'one that is older than a minute and unknown to Webflow has ended')
   })
 
-  t.test('is asked in the background though the store fails meanwhile', async (t) => {
+  t.test('is asked for in the background even if the store fails meanwhile', async (t) => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const store = watchStore(new MemoryStore())
@@ -290,7 +290,7 @@ t.test('what a token opens', async (t) => {
     t.match(logged(), 'the store could not record what a token opens')
   })
 
-  t.test('of a new token of the same user of the app is asked without the pause of the old one', async (t) => {
+  t.test('is asked for without a pause when the user of the app gets a new token, even if the old one is in a pause', async (t) => {
     stopClock(t)
     const { parts, asked, found, write } = await startParts(t, () => ({ statusCode: 400, body: {} }))
     const id = await write('old')
@@ -306,7 +306,7 @@ t.test('what a token opens', async (t) => {
     t.strictSame(asked, ['old', 'old', 'old', 'old', 'new', 'new'])
   })
 
-  t.test('what is in a pause, or would begin one, is given up once the app has closed', async (t) => {
+  t.test('a failed task in the background is given up without a pause once the app has closed', async (t) => {
     const background = new BackgroundTasks()
     const givenUp: unknown[] = []
     const insist = (name: string) => { background.insist(async () => await Promise.reject(new Error(name)), (error) => { givenUp.push(error) }) }
@@ -320,7 +320,7 @@ t.test('what a token opens', async (t) => {
     t.match(givenUp, [{ message: 'early' }, { message: 'late' }])
   })
 
-  t.test('nothing is asked any more once that was given up', async (t) => {
+  t.test('is not asked for in the background once the app has closed', async (t) => {
     mock.timers.enable({ apis: ['Date', 'setTimeout'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const { asked, connect, parts, pass } = await startSeconds(t, () => ({ statusCode: 503, body: {} }))
@@ -332,8 +332,8 @@ t.test('what a token opens', async (t) => {
     t.strictSame(asked, ['mine', 'another'])
   })
 
-  t.test('in seconds of the real clock', { jobs: 3 }, async (t) => {
-    t.test('closing waits for what is being asked in the background, and for no pause', { buffered: true }, async (t) => {
+  t.test('is asked for again within seconds of the real clock', { jobs: 3 }, async (t) => {
+    t.test('closing waits for a running question in the background, but not for a pause', { buffered: true }, async (t) => {
       const store = new MemoryStore()
       const { app, install, webflow } = await startBench(t, { options: { store } })
       webflow.fail('introspect', { status: 503, times: 2 })
@@ -347,7 +347,7 @@ t.test('what a token opens', async (t) => {
       t.match((await later.webflowOAuth.getToken(token.id))?.authorization, { siteIds: [ids.engine] })
     })
 
-    t.test('an app that has closed asks no more', { buffered: true }, async (t) => {
+    t.test('an app that has closed asks Webflow nothing', { buffered: true }, async (t) => {
       const store = watchStore(new MemoryStore())
       const { app, install, webflow } = await startBench(t, { options: { store } })
       webflow.fail('introspect', { status: 503 })
@@ -358,7 +358,7 @@ t.test('what a token opens', async (t) => {
       t.equal(store.calls.get, get, 'the store is not read for it')
     })
 
-    t.test('one deadline covers the exchange and what is asked after it', { buffered: true }, async (t) => {
+    t.test('the exchange and the questions after it share one deadline', { buffered: true }, async (t) => {
       const { browser, webflow, app } = await startSlow()
       const { location } = await browser.navigate('/webflow/authorize')
       const url = await webflow.approve(String(location))
@@ -394,7 +394,7 @@ t.test('what a token opens', async (t) => {
 })
 
 t.test('finding tokens', async (t) => {
-  t.test('by site, workspace, user and authorization, the newest first', async (t) => {
+  t.test('works by site, workspace, user and authorization, the newest first', async (t) => {
     const { connected, found, install, webflow } = await startBench(t)
     await install({ siteIds: [ids.engine] })
     await install({ siteIds: [ids.notes] })
@@ -414,7 +414,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ userId: '0'.repeat(24) }), [])
   })
 
-  t.test('each authorization once, however many sessions hold it', async (t) => {
+  t.test('returns each authorization once, no matter how many sessions hold it', async (t) => {
     for (const behavior of [{ repeatedAuthorization: 'same' }, { authorizationOf: 'grant' }] as const) {
       const { connected, found, install } = await startBench(t, { behavior })
       for (let session = 0; session < 3; session++) await install()
@@ -422,7 +422,7 @@ t.test('finding tokens', async (t) => {
     }
   })
 
-  t.test('an authorization that has no name at Webflow is known by its token', async (t) => {
+  t.test('tells authorizations without an id apart by their tokens', async (t) => {
     const { connected, found, install, webflow } = await startBench(t, { behavior: { repeatedAuthorization: 'same' } })
     for (let session = 0; session < 2; session++) {
       webflow.fail('introspect', { body: { authorization: { authorizedTo: { siteIds: [ids.notes] } } } })
@@ -431,13 +431,13 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ siteId: ids.notes }), [connected[0]?.accessToken])
   })
 
-  t.test('sites of a workspace are found where Webflow lists them', async (t) => {
+  t.test('finds the sites of a workspace if Webflow lists them', async (t) => {
     const { found, install } = await startBench(t, { behavior: { workspaceGrantListsSites: true } })
     const { token } = await install({ workspaceId: ids.studio })
     for (const query of [{ workspaceId: ids.studio }, { siteId: ids.engine }, { siteId: ids.notes }]) t.strictSame(await found(query), [token.accessToken])
   })
 
-  t.test('what was revoked, ended, replaced or has expired is not found', async (t) => {
+  t.test('does not find a token that was revoked or replaced, or has ended or expired', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const store = new MemoryStore()
@@ -460,7 +460,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ siteId: ids.gardens }), [])
   })
 
-  t.test('what a crash left behind is not found', async (t) => {
+  t.test('does not find what a crash has left behind', async (t) => {
     const inner = new MemoryStore()
     const { found, install } = await startBench(t, {
       options: {
@@ -477,7 +477,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ siteId: ids.engine }), [token.accessToken])
   })
 
-  t.test('nor what was tampered with', async (t) => {
+  t.test('does not find a record that was tampered with', async (t) => {
     const store = new MemoryStore()
     const { app, found, install } = await startBench(t, { options: { store } })
     const { token } = await install()
@@ -507,7 +507,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ siteId: ids.gardens }), [])
   })
 
-  t.test('whatever the number of tokens it costs two reads of an index and one of each match', async (t) => {
+  t.test('costs two reads of an index and one read of each match, for any number of tokens', async (t) => {
     const store = watchStore(new MemoryStore())
     const { found, install, webflow } = await startBench(t, { options: { store } })
     const { token } = await install({ siteIds: [ids.engine] })
@@ -542,7 +542,7 @@ t.test('finding tokens', async (t) => {
     }
   })
 
-  t.test('an empty answer is an error only while a token never told of could not be reached', async (t) => {
+  t.test('an empty answer is an error only while Webflow could not be reached about a token of which nothing is known', async (t) => {
     stopClock(t)
     const { found, write } = await startParts(t, async () => answer)
     let answer: MadeUpAnswer = { statusCode: 503, body: {} }
@@ -562,7 +562,7 @@ t.test('finding tokens', async (t) => {
 
   for (const [name, fault, isOutage] of silences) {
     if (isOutage) continue
-    t.test(`${name} for one token never fails the search of another, and costs one call in each of its growing pauses`, async (t) => {
+    t.test(`${name} for one token never fails a search for another, and costs one call after each growing pause`, async (t) => {
       stopClock(t)
       const { asked, found, write } = await startParts(t, async (accessToken) => accessToken === 'trouble' ? { statusCode: fault.status ?? 200, body: fault.body ?? '' } : opens(ids.engine))
       await write('trouble', { createdAt: Date.now() - (name.endsWith('Webflow\'s') ? 0 : 3_600_000) })
@@ -595,7 +595,7 @@ t.test('finding tokens', async (t) => {
     t.equal(asked.length - before, 6)
   })
 
-  t.test('a Webflow that hangs holds up a search no longer than `timeout`, and the next one not at all', async (t) => {
+  t.test('a Webflow that hangs delays a search by at most `timeout`, and the next search not at all', async (t) => {
     let asked = 0
     const { found, write } = await startParts(t, () => { asked++; return new Promise<MadeUpAnswer>(() => {}) }, { timeout: 300 })
     await write('untold')
@@ -610,7 +610,7 @@ t.test('finding tokens', async (t) => {
     await t.rejects(found({ siteId: ids.gardens }), { code: unavailable, cause: { code: 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT' } })
   })
 
-  t.test('of 5,000 untold tokens a search asks about twenty, eight at a time, and the next one goes on behind them', async (t) => {
+  t.test('a search asks about twenty of 5,000 incomplete tokens, eight at a time, and the next search continues after them', async (t) => {
     stopClock(t)
     const inner = new MemoryStore()
     const reads: number[] = []
@@ -626,7 +626,7 @@ t.test('finding tokens', async (t) => {
     t.ok(reads.every((keys) => keys <= 20))
   })
 
-  t.test('searches come to every untold token in the end, and begin again', async (t) => {
+  t.test('searches reach every incomplete token in the end, and then start over', async (t) => {
     stopClock(t)
     for (const size of [40, 50]) {
       const { asked, found, write } = await startParts(t, async (accessToken) => ({ statusCode: isSilent ? 400 : 200, body: opens(accessToken === last ? ids.engine : ids.gardens).body }))
@@ -645,7 +645,7 @@ t.test('finding tokens', async (t) => {
     }
   })
 
-  t.test('a search begins again when nothing is left where the last look ended', async (t) => {
+  t.test('a search starts over if no incomplete token is left after the place where the last one ended', async (t) => {
     const { asked, found, parts, write } = await startParts(t, () => ({ statusCode: 503, body: {} }))
     const written = new Map<string, string>()
     for (let index = 0; index < 21; index++) written.set(`token ${index}`, await write(`token ${index}`))
@@ -656,7 +656,7 @@ t.test('finding tokens', async (t) => {
     t.equal(asked.length, 20, 'though all of them are in their pause')
   })
 
-  t.test('a page of untold tokens that cannot be read does not keep searches from those behind it', async (t) => {
+  t.test('a page of incomplete tokens that cannot be read does not keep searches from the pages after it', async (t) => {
     stopClock(t)
     const store = new MemoryStore()
     const { write: writeForeign } = await startParts(t, () => nothing, { store, secret: 'another secret, of another deploy' })
@@ -670,7 +670,7 @@ t.test('finding tokens', async (t) => {
     t.equal(asked.length, order.length)
   })
 
-  t.test('what Webflow told of one token and the store did not record fails only searches that find nothing', async (t) => {
+  t.test('an answer of Webflow that the store could not record fails only searches that find nothing', async (t) => {
     stopClock(t)
     const inner = new MemoryStore()
     const store = methodsOf(inner)
@@ -686,7 +686,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await found({ siteId: ids.gardens }), ['untold'])
   })
 
-  t.test('a token that is unknown to Webflow within its first minute counts as not told, and later as ended', async (t) => {
+  t.test('a token that Webflow does not know counts as incomplete in its first minute, and as ended later', async (t) => {
     stopClock(t)
     const { api, asked, found, write } = await startParts(t, () => ({ statusCode: 401, body: { code: 'not_authorized' } }))
     const id = await write('mine')
@@ -713,7 +713,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(await searching, [])
   })
 
-  t.test('while the store is down it is an error too', async (t) => {
+  t.test('a search is an error while the store is down', async (t) => {
     const store = watchStore(new MemoryStore())
     const { app, install } = await startBench(t, { options: { store } })
     await install()
@@ -723,14 +723,14 @@ t.test('finding tokens', async (t) => {
     await Promise.all(calls.map((call) => t.rejects(call, { code: outage })))
   })
 
-  t.test('an index that is none is an outage', async (t) => {
+  t.test('a malformed answer of the store\'s `find` is an outage', async (t) => {
     for (const answer of [null, {}, { keys: 'x', cursor: null }, { keys: [5], cursor: null }, { keys: [] }, { keys: [], cursor: 5 }]) {
       const { app } = await startBench(t, { options: { store: Object.assign(methodsOf(new MemoryStore()), { find: async () => answer }) } })
       await t.rejects(app.webflowOAuth.findTokens({ siteId: ids.engine }), { code: outage })
     }
   })
 
-  t.test('a token under a secret that is not known is an outage, unless another is found', async (t) => {
+  t.test('a token that was sealed with an unknown secret is an outage, unless another token is found', async (t) => {
     const store = new MemoryStore()
     const { install, webflow } = await startBench(t, { options: { store, secret: 'another secret, of another deploy' } })
     const { token: foreign } = await install({ siteIds: [ids.engine] })
@@ -746,7 +746,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame(listed, [token.id], 'a walk comes to all others before it fails')
   })
 
-  t.test('one under a secret that is not known, of which Webflow has not told, troubles no search', async (t) => {
+  t.test('an incomplete token that was sealed with an unknown secret fails no search', async (t) => {
     const store = new MemoryStore()
     const { write } = await startParts(t, () => nothing, { store, secret: 'another secret, of another deploy' })
     const foreign = await write('foreign')
@@ -755,7 +755,7 @@ t.test('finding tokens', async (t) => {
     t.match(await api.revokeAll({ siteId: ids.gardens }), [{ id: foreign, revoked: false, upstream: 'unknown', error: { code: outage } }])
   })
 
-  t.test('a told token that version 0.1 kept among the untold ones is not asked about', async (t) => {
+  t.test('a complete token that version 0.1 kept among the incomplete ones is not asked about', async (t) => {
     const inner = new MemoryStore()
     const store = methodsOf(inner)
     store.set = (key, value, options) => inner.set(key, value, { ...options, tags: [...options.tags ?? [], storeId(clientId, 'incomplete')] })
@@ -774,7 +774,7 @@ t.test('finding tokens', async (t) => {
     t.strictSame((await app.webflowOAuth.findTokens({ siteId: ids.engine })).map(({ id }) => id), [token.id])
   })
 
-  t.test('a token that another process completes at that moment is found', async (t) => {
+  t.test('a token that another process completes during the search is found', async (t) => {
     const inner = new MemoryStore()
     const { app, install, webflow } = await startBench(t, { options: { store: inner } })
     webflow.fail('introspect', { status: 503 })
@@ -806,7 +806,7 @@ t.test('finding tokens', async (t) => {
 })
 
 t.test('walking over all tokens', async (t) => {
-  t.test('comes to each, by batches of reads, and reads no batch before it is needed', async (t) => {
+  t.test('reaches each token, reads in batches, and reads no batch before it is needed', async (t) => {
     for (const hasGetMany of [true, false]) {
       const inner = new MemoryStore()
       const store = watchStore(inner)
@@ -825,7 +825,7 @@ t.test('walking over all tokens', async (t) => {
     }
   })
 
-  t.test('counts as use', async (t) => {
+  t.test('counts as a use of each token', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const { app, install } = await startBench(t, { options: { sessionMaxAge: 1000 } })

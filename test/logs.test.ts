@@ -300,7 +300,7 @@ t.test('the query of a request is not logged, whatever characters it has', async
   }
 })
 
-t.test('a line about a route of ours says all that a serializer of the app\'s looks for', async (t) => {
+t.test('a line about a route of the plugin has everything that a serializer of the app reads', async (t) => {
   const lines: Array<Record<string, unknown>> = []
   const app = await createApp(t, {
     server: {
@@ -320,7 +320,7 @@ t.test('a line about a route of ours says all that a serializer of the app\'s lo
   ])
 })
 
-t.test('the logger of a request stays the logger that it is', async (t) => {
+t.test('the logger of a request works like the app\'s own logger', async (t) => {
   const lines: Array<Record<string, unknown>> = []
   const seen: unknown[] = []
   const app = await createApp(t, {
@@ -345,7 +345,7 @@ t.test('the logger of a request stays the logger that it is', async (t) => {
   t.match(lines, [{ msg: 'unbound' }, { msg: 'is this on? yes', tokenId: 'abc' }, { msg: 'of a child', part: 'mail' }, { msg: 'bound', extra: 1 }])
 })
 
-t.test('a logger whose methods return it, or that makes loggers by other names, stays quiet', async (t) => {
+t.test('no URL is logged by a logger whose methods return it, or that makes child loggers by another method', async (t) => {
   const lines: string[] = []
   const log = (text: unknown) => {
     lines.push(String(text))
@@ -367,7 +367,7 @@ t.test('a logger whose methods return it, or that makes loggers by other names, 
   t.strictSame(lines.slice(-2), ['one', '/webflow/authorize'])
 })
 
-t.test('without a logger nothing is shown to anybody', async (t) => {
+t.test('without a logger nothing is logged', async (t) => {
   let looks = 0
   const watched = new Proxy({}, { getPrototypeOf: () => Object(++looks) })
   const app = await createApp(t, {
@@ -383,7 +383,7 @@ t.test('without a logger nothing is shown to anybody', async (t) => {
   t.equal(looks, 0)
 })
 
-t.test('a logger that clones what it is given gets lines about our routes', async (t) => {
+t.test('a logger that clones its arguments can log lines about the plugin\'s routes', async (t) => {
   const lines: unknown[][] = []
   const log = (...args: unknown[]) => { lines.push(structuredClone(args)) }
   const logger: FastifyBaseLogger = { level: 'info', fatal: log, error: log, warn: log, info: log, debug: log, trace: log, silent: log, child: () => logger }
@@ -408,7 +408,7 @@ t.test('a logger that clones what it is given gets lines about our routes', asyn
   t.notMatch(inspect(lines), 'secret-page')
 })
 
-t.test('an app whose logger throws for every line about our routes answers them all the same', async (t) => {
+t.test('an app whose logger throws for every line about the plugin\'s routes still answers their requests', async (t) => {
   const webflow = await startWebflow(t)
   const fail = (): never => { throw new TypeError('a bug of the app') }
   const throwing: Array<[string, FastifyServerOptions['logger'] & object]> = [
@@ -436,7 +436,7 @@ t.test('an app whose logger throws for every line about our routes answers them 
   }
 })
 
-t.test('a logger that throws behind an answer, where nobody waits, ends no process', async (t) => {
+t.test('a logger that throws after the answer was sent does not end the process', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => { mock.timers.reset() })
   const rejected: unknown[] = []
@@ -477,7 +477,7 @@ t.test('a logger that throws behind an answer, where nobody waits, ends no proce
   t.strictSame(rejected, [])
 })
 
-t.test('what a serializer or formatter writes stays in the line and does not reach the request', async (t) => {
+t.test('a serializer or formatter that changes an object changes the line, but not the request', async (t) => {
   const webflow = await startWebflow(t)
   const lines: Array<Record<string, unknown>> = []
   const app = await createApp(t, {
@@ -506,7 +506,7 @@ t.test('what a serializer or formatter writes stays in the line and does not rea
   t.notMatch(lines[0], { req: { headers: { accept: String } } })
 })
 
-t.test('a view reads as its original does', (t) => {
+t.test('the cleaned view of a value behaves like the value', (t) => {
   const clean = createCleaner({ url: '/cb?code=0123456789&state=abc%20defgh&code=x', originalUrl: '/a?state=originalstate' })
   const view = (value: object): object => Object(new Redaction(clean).show(value))
   class Secretive extends Error {

@@ -97,7 +97,7 @@ t.test('the age of a value counts from when Redis was asked, not from when it an
   t.equal(store.getSync('key'), undefined)
 })
 
-t.test('a system clock that is set back makes no value younger', async (t) => {
+t.test('setting the system clock back makes no value younger', async (t) => {
   const { store, elsewhere, advance } = createStore(t, { maxAge: 100 })
   elsewhere('key', 'old')
   await store.get('key')
@@ -150,7 +150,7 @@ t.test('a read that was under way when a change was made does not bring the old 
   }
 })
 
-t.test('a read that found nothing takes no newer value out of the cache', async (t) => {
+t.test('a read that found nothing does not remove a newer value from the cache', async (t) => {
   const { redis, store } = createStore(t)
   redis.isHolding = true
   const early = store.get('key')
@@ -181,7 +181,7 @@ t.test('a read that begins while a change is under way does not bring the old va
   t.equal(await store.get('key'), null)
 })
 
-t.test('of reads of a key at the same time the first is kept, and none waits for another', async (t) => {
+t.test('when several reads of a key run at once, the value of the first is cached, and none waits for another', async (t) => {
   const { redis, store, elsewhere, advance } = createStore(t, { maxAge: 100 })
   elsewhere('key', 'one')
   redis.isHolding = true
@@ -198,7 +198,7 @@ t.test('of reads of a key at the same time the first is kept, and none waits for
   t.equal(store.getSync('key'), undefined)
 })
 
-t.test('a read that takes longer than maxAge makes way for the next', async (t) => {
+t.test('after a read that takes longer than maxAge, the next read is cached', async (t) => {
   const { redis, store, elsewhere, advance } = createStore(t, { maxAge: 100 })
   elsewhere('key', 'one')
   redis.isHolding = true
@@ -223,14 +223,14 @@ t.test('a read that fails is not remembered', async (t) => {
   t.equal(store.getSync('key'), 'value')
 })
 
-t.test('an empty value is kept like any other', async (t) => {
+t.test('an empty value is cached like any other', async (t) => {
   const { redis, store, elsewhere } = createStore(t)
   elsewhere('key', '')
   t.strictSame([await store.get('key'), await store.get('key'), store.getSync('key')], ['', '', ''])
   t.equal(redis.reads, 1)
 })
 
-t.test('in a full cache the value that was read from Redis longest ago makes room', async (t) => {
+t.test('a full cache drops the value that was read from Redis longest ago', async (t) => {
   const { store, elsewhere, advance } = createStore(t, { maxEntries: 2, maxAge: 100 })
   const known = () => ['a', 'b', 'c'].map((key) => store.getSync(key))
   for (const key of ['a', 'b', 'c']) elsewhere(key, key)
@@ -250,7 +250,7 @@ t.test('in a full cache the value that was read from Redis longest ago makes roo
   t.strictSame(known(), ['a', 'b', undefined])
 })
 
-t.test('a cache holds 10,000 values unless told otherwise', async (t) => {
+t.test('a cache holds 10,000 values by default', async (t) => {
   const { store, elsewhere } = createStore(t)
   for (let index = 0; index <= 10_000; index++) {
     elsewhere(`key ${index}`, 'value')
@@ -260,7 +260,7 @@ t.test('a cache holds 10,000 values unless told otherwise', async (t) => {
   t.equal(store.getSync('key 1'), 'value')
 })
 
-t.test('getMany and find read past the cache', async (t) => {
+t.test('getMany and find do not use the cache', async (t) => {
   const { redis, elsewhere } = createStore(t)
   const store = new RedisStore({ client: { ...redis.client, eval: async () => ['key', '7'] }, nearCache: {} })
   redis.rows.set('webflow:key', 'tag \nold')
@@ -272,7 +272,7 @@ t.test('getMany and find read past the cache', async (t) => {
   t.equal(store.getSync('key'), 'old', 'and leave the copy to its age')
 })
 
-t.test('without a near cache nothing is known at once', async (t) => {
+t.test('without a near cache, `getSync` knows no value', async (t) => {
   const { redis, elsewhere } = createStore(t)
   const store = new RedisStore({ client: redis.client })
   elsewhere('key', 'value')
@@ -282,7 +282,7 @@ t.test('without a near cache nothing is known at once', async (t) => {
   t.equal(redis.reads, 2)
 })
 
-t.test('options that make no sense are refused', async (t) => {
+t.test('wrong options are refused', async (t) => {
   const make = (nearCache: unknown) => Reflect.construct(RedisStore, [{ client: createRedis().client, nearCache }])
   for (const nearCache of [null, true, 5]) t.throws(() => make(nearCache), { name: 'TypeError', message: /`nearCache`.*maxAge, maxEntries/ })
   for (const name of ['client', 'maxStaleness']) t.throws(() => make({ [name]: 5 }), { name: 'TypeError', message: new RegExp(`\`nearCache\`.*\`${name}\`.*maxAge, maxEntries`) })
@@ -316,7 +316,7 @@ if (findRedis() !== null) {
     for (const { title, run } of storeTests({ createStore })) await t.test(title, async (t) => { await t.resolves(run()) })
   })
 
-  t.test('a hot value costs Redis no command, and a store sends none of its own', async (t) => {
+  t.test('reading a cached value sends Redis no command, and the store sends none on its own', async (t) => {
     const client = open(t)
     const admin = open(t)
     const store = new RedisStore({ client, keyPrefix: nextPrefix(), nearCache: { maxAge: 60_000 } })
@@ -328,7 +328,7 @@ if (findRedis() !== null) {
     t.equal(await processed() - before, 1, 'the question itself')
   })
 
-  t.test('a value outlives its deadline by maxAge at most', async (t) => {
+  t.test('a cached value outlives its deadline by at most maxAge', async (t) => {
     const store = new RedisStore({ client: open(t), keyPrefix: nextPrefix(), nearCache: { maxAge: 200 } })
     const expiresAt = Date.now() + 100
     await store.set('key', 'value', { expiresAt })
@@ -355,7 +355,7 @@ if (findRedis() !== null) {
     t.equal(await store.get('key'), 'three')
   })
 
-  t.test('a token that another replica revoked is yielded for maxAge at most', async (t) => {
+  t.test('a token that another replica has revoked can be used for at most maxAge', async (t) => {
     const maxAge = 200
     const webflow = await startWebflow(t)
     const keyPrefix = nextPrefix()

@@ -672,7 +672,7 @@ t.test('calls to Webflow go through the given dispatcher, which the plugin never
   t.equal(statusCode, 200, 'the app\'s own calls still work')
 })
 
-t.test('sessionMaxAge is the life of a token\'s record', async (t) => {
+t.test('`sessionMaxAge` is how long the record of a token lives', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -683,7 +683,7 @@ t.test('sessionMaxAge is the life of a token\'s record', async (t) => {
   t.equal((await browser.get('/life')).json().life, 120_000)
 })
 
-t.test('timeout ends a call to Webflow, storeTimeout a call to the store', async (t) => {
+t.test('`timeout` ends a call to Webflow, and `storeTimeout` ends a call to the store', async (t) => {
   const webflow = await startWebflow(t)
   webflow.fail('token', { hang: true })
   const slow = await connect(new Browser(await createApp(t, { webflow, options: { timeout: 40 } })), webflow, { headers: { accept: 'application/json', 'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty' } })
@@ -718,7 +718,7 @@ t.test('a wrong member of designer fails register by name', async (t) => {
   await refuse({ origins }, 'designer', /needs the scope authorized_user:read/, { scope: ['sites:read'] })
 })
 
-t.test('`webhookPath` cannot be switched off by false', async (t) => {
+t.test('`webhookPath: false` is refused', async (t) => {
   assertRefused(t, await refusalOf({ onWebhook: () => {}, webhookPath: false }), 'webhookPath', /must be a path/, 'false')
 })
 

@@ -44,7 +44,7 @@ const tokensIn = async ({ memory }: FaultyStore, app: FastifyInstance) => {
 }
 
 t.test('a deadline', async (t) => {
-  t.test('passes when its time is over, and not before', async (t) => {
+  t.test('expires when its time is over, and not before', async (t) => {
     mock.timers.enable({ apis: ['setTimeout'] })
     t.teardown(() => mock.timers.reset())
     for (const milliseconds of [1, 7, 10, 333, 1000]) {
@@ -62,7 +62,7 @@ t.test('a deadline', async (t) => {
     }
   })
 
-  t.test('that was cancelled never passes, not even after its last slice', async (t) => {
+  t.test('never expires once it was cancelled, not even after its last slice', async (t) => {
     mock.timers.enable({ apis: ['setTimeout'] })
     t.teardown(() => mock.timers.reset())
     let passed = 0
@@ -77,7 +77,7 @@ t.test('a deadline', async (t) => {
     t.equal(passed, 0)
   })
 
-  t.test('gives a process that was blocked its time back', async (t) => {
+  t.test('does not count the time in which the process was blocked', async (t) => {
     const begun = performance.now()
     const passed = new Promise<number>((resolve) => { startDeadline(200, () => { resolve(performance.now() - begun) }) })
     block(600)
@@ -85,7 +85,7 @@ t.test('a deadline', async (t) => {
   })
 })
 
-t.test('a hook that has its answer ready keeps it although the process was blocked for longer than its 500 ms', async (t) => {
+t.test('the ready answer of a hook is sent even if the process was blocked for longer than 500 ms', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, {
     webflow,
@@ -136,7 +136,7 @@ if (present) {
 // Most of these wait, so they wait together. None of them blocks the process or mocks its timers.
 t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
   t.test('a token whose write took too long', { buffered: true, jobs: 20 }, async (t) => {
-    t.test('is taken back when the store carries the write out: no token is left that no browser holds', { buffered: true }, async (t) => {
+    t.test('is deleted when the store carries the write out late, so that no token is left that no browser holds', { buffered: true }, async (t) => {
       const webflow = await startWebflow(t)
       const store = new FaultyStore()
       const app = await createApp(t, { webflow, options: { store, storeTimeout } })
@@ -174,7 +174,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
       })
     }
 
-    t.test('stays away when the store never wrote it, and spares what was written since', { buffered: true }, async (t) => {
+    t.test('leaves later writes alone if the store never wrote it', { buffered: true }, async (t) => {
       const webflow = await startWebflow(t)
       const store = new FaultyStore()
       const app = await createApp(t, { webflow, options: { store, storeTimeout, identify: byHeader } })
@@ -193,7 +193,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     })
   })
 
-  t.test('a token whose write was carried out, and whose answer was lost, is taken back', { buffered: true }, async (t) => {
+  t.test('a token whose write was carried out is deleted if the answer was lost', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const app = await createApp(t, { webflow, options: { store } })
@@ -208,7 +208,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     t.strictSame((await tokensIn(store, app)).tokens, [])
   })
 
-  t.test('a token whose write failed is taken back although another replica has completed its record meanwhile', { buffered: true }, async (t) => {
+  t.test('a token whose write failed is deleted even if another replica has completed its record meanwhile', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const app = await createApp(t, { webflow, options: { store } })
@@ -227,7 +227,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     t.strictSame((await tokensIn(store, app)).tokens, [])
   })
 
-  t.test('a token that changes while it is taken back is taken back by the next try', { buffered: true }, async (t) => {
+  t.test('a token that changes while it is being deleted is deleted by the next try', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const app = await createApp(t, { webflow, options: { store } })
@@ -245,7 +245,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     t.ok(await eventually(() => memory.size === 1))
   })
 
-  t.test('a claim whose answer was lost is taken back: the same callback connects after all', { buffered: true }, async (t) => {
+  t.test('a claim whose answer was lost is deleted, so that the same callback can connect', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout } }))
@@ -263,7 +263,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     t.equal((await browser.get(second)).statusCode, 303)
   })
 
-  t.test('a callback under way, and the one who waits for it, do not mind that the store rests', { buffered: true }, async (t) => {
+  t.test('a rest of the store disturbs neither a running callback nor another callback that waits for it', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     const store = new FaultyStore()
     const app = await createApp(t, { webflow, options: { store, storeTimeout } })
@@ -282,7 +282,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     await slow.fail()
   })
 
-  t.test('a deletion that the store carries out after it was given up', { buffered: true, jobs: 20 }, async (t) => {
+  t.test('a deletion that the plugin has reported as failed', { buffered: true, jobs: 20 }, async (t) => {
     /** Connects a browser in an app that notes what its hooks are told. */
     const setUp = async (t: Test, options: Partial<WebflowOAuthOptions> = {}) => {
       const webflow = await startWebflow(t)
@@ -335,7 +335,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
     ]
 
     for (const { name, told: expected, run } of ways) {
-      t.test(`${name} is told to the hook all the same, once`, { buffered: true }, async (t) => {
+      t.test(`${name} runs the hook once if the store carries it out late`, { buffered: true }, async (t) => {
         const parts = await setUp(t)
         const { store, told, id } = parts
         const deletion = store.hold('delete', 'token:')
@@ -346,7 +346,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
         t.strictSame(told, [expected.replace('ID', id)])
       })
 
-      t.test(`${name} is told to the hook once where the answer was lost`, { buffered: true }, async (t) => {
+      t.test(`${name} runs the hook once if its answer was lost`, { buffered: true }, async (t) => {
         const parts = await setUp(t)
         const { store, told, id } = parts
         store.lose('delete', 'token:')
@@ -356,7 +356,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
       })
     }
 
-    t.test('that never happened is told to no hook, and the retry finds the token', { buffered: true }, async (t) => {
+    t.test('runs no hook if the store never carries it out, and the next try finds the token', { buffered: true }, async (t) => {
       for (const isLate of [false, true]) {
         const { store, told, browser, id } = await setUp(t)
         const held = isLate ? store.hold('delete', 'token:') : null
@@ -371,7 +371,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
       }
     })
 
-    t.test('that never happened is told to no hook either where a replica has renewed the record meanwhile', { buffered: true }, async (t) => {
+    t.test('runs no hook if the store never carries it out and a replica has renewed the record meanwhile', { buffered: true }, async (t) => {
       const { store, told, browser, app, webflow } = await setUp(t)
       const replica = await createApp(t, { webflow, options: { store: store.memory, sessionMaxAge: 365 * 24 * 60 * 60 } })
       store.lose('delete', 'token:', { carriedOut: false })
@@ -385,7 +385,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
       await app.close()
     })
 
-    t.test('after a later one has been carried out is told once', { buffered: true }, async (t) => {
+    t.test('runs the hook once if a later deletion was carried out first', { buffered: true }, async (t) => {
       const { store, told, browser } = await setUp(t)
       const deletion = store.hold('delete', 'token:')
       t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 503)
@@ -397,7 +397,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
       t.equal(told.length, 1)
     })
 
-    t.test('is waited for when the app closes', { buffered: true }, async (t) => {
+    t.test('keeps the app from closing until it is settled', { buffered: true }, async (t) => {
       let finished = false
       const { store, browser, app } = await setUp(t, { onRevoke: async () => { await sleep(50); finished = true } })
       const deletion = store.hold('delete', 'token:')
@@ -410,7 +410,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
   })
 
   if (present) {
-    t.test('a process that was frozen goes on as if nothing had been', { buffered: true }, async (t) => {
+    t.test('a process that was frozen continues without an error', { buffered: true }, async (t) => {
       const webflow = await startWebflow(t, {}, ['http://localhost:3000/webflow/callback'])
       const { endpoints } = baseOptions(webflow)
       const app = await startChildApp(t, { clientId, clientSecret, secret: String(secret), scope, redirectUri: 'http://localhost:3000/webflow/callback', endpoints: endpoints ?? {}, redis: { port: redis.port }, storeTimeout: 200 })
@@ -429,7 +429,7 @@ t.test('a store that hangs or loses its answers', { jobs: 20 }, async (t) => {
   }
 })
 
-t.test('a token whose write was not carried out leaves nothing to take back', async (t) => {
+t.test('nothing is deleted if the failed write of a token was never carried out', async (t) => {
   const webflow = await startWebflow(t)
   const store = new FaultyStore()
   const app = await createApp(t, { webflow, options: { store } })
@@ -458,7 +458,7 @@ t.test('a user who gets the very same token again keeps it, although its write w
   }
 })
 
-t.test('a token that cannot be taken back is a line in the log', async (t) => {
+t.test('a token that cannot be deleted after a failed write is logged', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const lines: string[] = []
@@ -505,7 +505,7 @@ t.test('a user\'s earlier token that cannot be read is not put back: the new tok
   t.equal((await browser.get('/token', headers)).json().connected, true)
 })
 
-t.test('the wait for another callback ends in time while the store fails', async (t) => {
+t.test('waiting for another callback ends in time while the store fails', async (t) => {
   const webflow = await startWebflow(t)
   const store = new FaultyStore()
   const browser = new Browser(await createApp(t, { webflow, options: { store, storeTimeout, timeout: 150 } }))
@@ -523,7 +523,7 @@ t.test('the wait for another callback ends in time while the store fails', async
   t.equal((await first).statusCode, 504)
 })
 
-t.test('a deletion of which nothing becomes known is a line in the log', async (t) => {
+t.test('a deletion whose result never becomes known is logged', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const lines: string[] = []
@@ -563,7 +563,7 @@ t.test('a used flow stays used for a store whose clock is minutes ahead', async 
 })
 
 if (present) {
-  t.test('a store that hangs is still given up in time', async (t) => {
+  t.test('a call to a store that hangs still fails in time', async (t) => {
     const own = await startRedis()
     t.teardown(() => own.stop())
     const client = new Redis(own.port)

@@ -68,7 +68,7 @@ async function failureOf (act: () => unknown): Promise<WebflowOAuthError | null>
   }
 }
 
-t.test('a state tells when it was made, under any of the secrets', async () => {
+t.test('a state holds the time when it was made, with any of the secrets', async () => {
   fc.assert(fc.property(instant, (now) => {
     for (const keys of [keyring('mac state'), foreignKeyring('mac state')]) assert.equal(readState(keys, createState(keys, now)), now)
     const [, old] = keyring('mac state')
@@ -78,7 +78,7 @@ t.test('a state tells when it was made, under any of the secrets', async () => {
   }))
 })
 
-t.test('a state that was changed in any character is none', async () => {
+t.test('a state with any changed character is refused', async () => {
   fc.assert(fc.property(instant, mutation, (now, change) => {
     const state = createState(keyring('mac state'), now)
     const changed = mutate(state, change)
@@ -93,7 +93,7 @@ t.test('a state that was changed in any character is none', async () => {
   }
 })
 
-t.test('no string that was not made is a state', async () => {
+t.test('no made-up string is a state', async () => {
   const shaped = fc.string({ unit: fc.constantFrom(...base64url), minLength: 96, maxLength: 96 })
   fc.assert(fc.property(fc.oneof(anyString, shaped), (value) => {
     assert.equal(readState(keyring('mac state'), value), null)
@@ -113,7 +113,7 @@ const flowCookie: Arbitrary<FlowCookie> = fc.record({
   seed: text.map(hashOf)
 }, { noNullPrototype: true })
 
-t.test('a flow cookie gives back what it was made of, with its own state only', async () => {
+t.test('a flow cookie reads as it was written, with its own state only', async () => {
   fc.assert(fc.property(flowCookie, text, text, (flow, state, other) => {
     const keys = keyring('mac flow cookie')
     const value = createFlowCookie(keys, state, flow)
@@ -127,7 +127,7 @@ t.test('a flow cookie gives back what it was made of, with its own state only', 
   }))
 })
 
-t.test('no change to a flow cookie changes what it says: it is refused, or another spelling of the same MAC', async () => {
+t.test('a changed flow cookie is refused, unless the change is another spelling of the same MAC', async () => {
   fc.assert(fc.property(flowCookie, mutation, (flow, change) => {
     const value = createFlowCookie(keyring('mac flow cookie'), 'state', flow)
     const changed = mutate(value, change)
@@ -142,7 +142,7 @@ t.test('no change to a flow cookie changes what it says: it is refused, or anoth
   }), { numRuns: 600 * times })
 })
 
-t.test('the session id is what the parser of @fastify/cookie finds, whatever stands around it', async (t) => {
+t.test('the session id is the one that the parser of @fastify/cookie finds, whatever other cookies the header has', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   const cookies = new Cookies(await loadCookieCodec(app), 'webflow', true)
@@ -158,7 +158,7 @@ t.test('the session id is what the parser of @fastify/cookie finds, whatever sta
   }), { numRuns: 1000 * times })
 })
 
-t.test('no string that was not made is a flow cookie, and every string can be looked into', async () => {
+t.test('no made-up string is a flow cookie, and reading the times of any string never throws', async () => {
   const encoded = fc.oneof(anyString, fc.json()).map((value) => Buffer.from(`${value}\n`).toString('base64url'))
   fc.assert(fc.property(fc.oneof(anyString, encoded, fc.tuple(encoded, encoded).map((parts) => parts.join('.'))), text, (value, state) => {
     assert.equal(readFlowCookie(keyring('mac flow cookie'), state, value), null)
@@ -168,7 +168,7 @@ t.test('no string that was not made is a flow cookie, and every string can be lo
   }))
 })
 
-t.test('the keyed hash of a user is that of no other, and its id in the store is no session\'s', async () => {
+t.test('two users never have the same keyed hash, and no user has the store id of a session', async () => {
   fc.assert(fc.property(text, text, (user, other) => {
     const keys = keyring('mac user')
     assert.ok(verifyMac(keys, user, mac(keys, user)))
@@ -179,7 +179,7 @@ t.test('the keyed hash of a user is that of no other, and its id in the store is
   }))
 })
 
-t.test('a sealed value opens at its own place only', async () => {
+t.test('a sealed value can be unsealed only at its own place', async () => {
   const sealer = createSealer(keyring('seal token'))
   fc.assert(fc.property(text, text, text, (place, other, content) => {
     const sealed = sealer.seal(place, content)
@@ -192,7 +192,7 @@ t.test('a sealed value opens at its own place only', async () => {
   }))
 })
 
-t.test('a sealed value that was changed in any character does not open', async () => {
+t.test('a sealed value with any changed character cannot be unsealed', async () => {
   const sealer = createSealer(keyring('derive session id'))
   fc.assert(fc.property(text, text, mutation, (place, content, change) => {
     const sealed = sealer.seal(place, content)
@@ -202,7 +202,7 @@ t.test('a sealed value that was changed in any character does not open', async (
   }), { numRuns: 600 * times })
 })
 
-t.test('no string that was not sealed opens, and none does harm', async () => {
+t.test('no made-up string can be unsealed, and unsealing any string never throws', async () => {
   const sealer = createSealer(keyring('seal token'))
   const part = (length: number) => fc.string({ unit: fc.constantFrom(...base64url), minLength: length, maxLength: length + 1 })
   const ids = keyring('seal token').map(({ id }) => id)
@@ -234,7 +234,7 @@ const record: Arbitrary<TokenRecord> = fc.record({
   complete: fc.boolean()
 }, { noNullPrototype: true })
 
-t.test('a token record gives back what it was made of, sealed or not', async () => {
+t.test('a token record reads as it was written, sealed or not', async () => {
   const sealer = createSealer(keyring('seal token'))
   fc.assert(fc.property(record, (made) => {
     const written = serializeRecord(made)
@@ -244,7 +244,7 @@ t.test('a token record gives back what it was made of, sealed or not', async () 
   }))
 })
 
-t.test('a text that is no token record is read as none, and whatever is read has its types', async () => {
+t.test('a text that is not a token record reads as null, and every record that is read has the right types', async () => {
   const names = ['token', 'type', 'scope', 'created', 'expires', 'ends', 'opens', 'user', 'owner', 'asked', 'told']
   const members = fc.record(Object.fromEntries(names.map((name) => [name, fc.anything()])), { requiredKeys: [] })
   fc.assert(fc.property(fc.oneof(anyString, fc.json(), members.map(toJson), fc.tuple(record, mutation).map(([made, change]) => mutate(serializeRecord(made), change))), (value) => {
@@ -264,7 +264,7 @@ function toJson (value: unknown): string {
   }
 }
 
-t.test('an error that ends a flow has the same status, code and reason after it was stored, and nothing of its message', async () => {
+t.test('an error that ends a flow keeps its status, code and reason in the store, and nothing of its message', async () => {
   const plain = fc.stringMatching(/^[\w ./:-]{1,40}$/)
   const code = fc.oneof(plain, fc.integer(), fc.constant(undefined)).filter((value) => !String(value).startsWith('WEBFLOW_OAUTH_'))
   const secretMessage = 'said in confidence'
@@ -284,7 +284,7 @@ t.test('an error that ends a flow has the same status, code and reason after it 
   }))
 })
 
-t.test('whatever else is stored for an outcome is read as none, or as one with its types', async () => {
+t.test('any other stored value reads as null, or as an outcome with the right types', async () => {
   const members = fc.record({ kind: fc.constantFrom('connected', 'failed', 'other', 1), keyId: fc.anything(), statusCode: fc.anything(), code: fc.anything(), reason: fc.anything() }, { requiredKeys: [] })
   const likely = fc.record({ kind: fc.constant('connected'), keyId: text })
   fc.assert(fc.property(fc.oneof(fc.anything(), members, likely), (value) => {
@@ -305,7 +305,7 @@ async function anyRequest (t: Test): Promise<FastifyRequest> {
   })
 }
 
-t.test('every query of a callback is refused as no callback, or is one by the letter', async (t) => {
+t.test('every query of a callback is refused, or read exactly as it was sent', async (t) => {
   const request = await anyRequest(t)
   const name = fc.oneof({ weight: 4, arbitrary: fc.constantFrom('code', 'state', 'error', 'error_description', 'CODE', 'code[]', 'state[a]', '__proto__', 'constructor', '%63ode') }, { weight: 1, arbitrary: anyString })
   const spell = fc.constantFrom((value: string) => value, (value: string) => encodeURIComponent(Buffer.from(value).toString()), (value: string) => [...Buffer.from(value)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''))
@@ -413,7 +413,7 @@ t.test('a `returnTo` is dropped, or leads to an allowed origin and, whatever the
   t.ok(reached >= leading.length, 'some that are dropped would have led to us')
 })
 
-t.test('the shortest spelling of a `returnTo` takes no more bytes than it was given in, and leads to the same URL', async (t) => {
+t.test('the shortest spelling of a `returnTo` is never longer than the given one, and leads to the same URL', async (t) => {
   const long = fc.tuple(fc.constantFrom('', '', rules.origin, 'https://spa.example.com', '//app.example.com'), fc.constantFrom('/', '/.//', '//', '/?', '#', ''), fc.string({ unit: 'binary', maxLength: 3000 }))
   let [good, tooLong] = [0, 0]
   fc.assert(fc.property(fc.oneof({ weight: 4, arbitrary: address }, { weight: 1, arbitrary: anyString }, { weight: 2, arbitrary: long.map((parts) => parts.join('')) }), (value) => {
@@ -429,7 +429,7 @@ t.test('the shortest spelling of a `returnTo` takes no more bytes than it was gi
   t.ok(good > 0 && tooLong > 0)
 })
 
-t.test('every spelling of a path that a router takes for one is normalised to one', async () => {
+t.test('all spellings that a router treats as one path are normalised to one spelling', async () => {
   const path = fc.array(fc.string({ unit: fc.constantFrom(...'abcXYZ019-._~!$&\'()*,'), minLength: 1, maxLength: 8 }), { minLength: 1, maxLength: 4 }).map((segments) => `/${segments.join('/')}`)
   fc.assert(fc.property(path, fc.infiniteStream(fc.nat({ max: 3 })), fc.constantFrom('', '/', '//', ';', ';a=/b'), (plain, choices, end) => {
     const spelled = [...plain].map((character) => {
@@ -481,7 +481,7 @@ function isDecodable (path: string): boolean {
   }
 }
 
-t.test('whatever the options are, register takes them or names the wrong one without a secret', async (t) => {
+t.test('for any options, `register` accepts them or names the wrong one, and repeats no secret', async (t) => {
   const likely: Arbitrary<unknown> = fc.constantFrom<unknown>(undefined, null, '', '/', '/a', '//a', 'https://a.example/', 'http://a.example', 'http://localhost:1/', 'javascript:1', 0, 1, -1, 1.5, 2 ** 31, NaN, true, false, [], ['sites:read'], [null], {}, { get: 1 }, () => 'x', 'GET', 'POST', 'DELETE', 'restart', 'reject', 'webflow_flow', '__Host-a', 'x'.repeat(40), Buffer.alloc(32), Buffer.alloc(31), [Buffer.alloc(32), 'y'.repeat(40)], new MemoryStore(), new Map(), { token: 'https://a.example/' }, { token: 1 }, { tokens: 'x' }, ['https://a.example'], ['*'], Symbol('s'), 1n, new Date(0), /x/)
   const value = fc.oneof(likely, fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true, withTypedArray: true, withNullPrototype: true, withBoxedValues: true }), anyString)
   const names = ['clientId', 'clientSecret', 'redirectUri', 'scope', 'secret', 'store', 'authorizePath', 'revokePath', 'revokeMethod', 'callbackPath', 'successRedirect', 'failureRedirect', 'revokeRedirect', 'allowedOrigins', 'onMissingState', 'identify', 'cookieName', 'sessionMaxAge', 'flowMaxAge', 'timeout', 'storeTimeout', 'dispatcher', 'endpoints', 'beforeStore', 'onSuccess', 'onFailure', 'onRevoke']
@@ -530,7 +530,7 @@ const anyBody: Arbitrary<string | Buffer> = fc.oneof(
   fc.constantFrom('', '[]', 'null', '"x"', '{', `<html>${canary}</html>`, 'x'.repeat(64 * 1024 + 1), `{"access_token":"${'x'.repeat(70_000)}"}`, '{"__proto__":{"access_token":"x"}}', '{"access_token":"x","access_token":""}', '\ufeff{"access_token":"x"}', `{"a":${'['.repeat(20_000)}`)
 )
 
-t.test('whatever Webflow answers is a grant, a revocation or an error of the list that tells nothing of it', async (t) => {
+t.test('any answer of Webflow is read as a token, as a revocation or as an error of the plugin that repeats nothing of the answer', async (t) => {
   let respond: (response: ServerResponse) => void = (response) => { response.end() }
   const other = await startHttp(t, (response) => response.end('{"access_token":"stolen","did_revoke":true}'))
   const server = await startHttp(t, (response) => respond(response))
@@ -605,7 +605,7 @@ class Model {
   }
 }
 
-t.test('a MemoryStore does what the plainest store would do, whatever is asked of it', async (t) => {
+t.test('a MemoryStore answers any calls like the simplest store', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
   t.teardown(() => mock.timers.reset())
   await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 60, size: 'max' }), fc.integer({ min: 1, max: 8 }), async (commands, maxEntries) => {

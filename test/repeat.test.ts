@@ -55,7 +55,7 @@ t.test('a callback that is loaded again gets the same answer with the same sessi
   t.equal(webflow.requests.token.length, 1)
 })
 
-t.test('a repeated callback is answered whatever its query says by then', async (t) => {
+t.test('a repeated callback gets its answer even if its query has changed', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   const { location } = await browser.navigate('/webflow/authorize')
@@ -111,7 +111,7 @@ t.test('a flow that was finished in its last second can still be repeated', asyn
   t.equal((await browser.get(url)).json().reason, 'expired')
 })
 
-t.test('a flow that was finished long before it expired is told to be expired', async (t) => {
+t.test('a flow that ended long ago and has expired since is reported as expired', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
   const webflow = await startWebflow(t)
@@ -188,7 +188,7 @@ t.test('while the store is down the code stays unspent', async (t) => {
   t.equal((await browser.navigate(url)).statusCode, 303)
 })
 
-t.test('a claim whose answer was lost and that was sent again is still one\'s own', async (t) => {
+t.test('a callback recognises its own claim if ioredis sends the claim again after a lost answer', async (t) => {
   const webflow = await startWebflow(t)
   const memory = new MemoryStore()
   const store: TokenStore = {
@@ -207,7 +207,7 @@ t.test('a claim whose answer was lost and that was sent again is still one\'s ow
   t.equal(webflow.requests.token.length, 1)
 })
 
-t.test('while a rotation of `secret` is half done, replicas of both steps repeat one session, and one that skipped a step repeats none', async (t) => {
+t.test('during a rotation of `secret`, replicas of both steps repeat the same session, and a replica that skipped a step repeats none', async (t) => {
   const webflow = await startWebflow(t)
   const store = new MemoryStore()
   const [before, after] = ['the old secret, of 32 bytes and more', 'the new secret, of 32 bytes and more']
@@ -224,7 +224,7 @@ t.test('while a rotation of `secret` is half done, replicas of both steps repeat
   t.equal((await tab.get(url)).json().reason, 'already_used')
 })
 
-t.test('what a reader of the store sees of a flow opens no session', async (t) => {
+t.test('somebody who reads the records of flows in the store cannot open a session with them', async (t) => {
   const webflow = await startWebflow(t)
   const values: string[] = []
   const memory = new MemoryStore()
@@ -248,7 +248,7 @@ t.test('what a reader of the store sees of a flow opens no session', async (t) =
   }
 })
 
-t.test('a store that does not write the token is a failure, and one that does not record the outcome is not', async (t) => {
+t.test('a callback fails if the store does not write the token, but not if it does not record the outcome', async (t) => {
   const webflow = await startWebflow(t)
   const memory = new MemoryStore()
   let refused = 'token:'
@@ -268,7 +268,7 @@ t.test('a store that does not write the token is a failure, and one that does no
 })
 
 t.test('callbacks that wait for another', { jobs: 4 }, async (t) => {
-  t.test('the wait for another callback ends in time, though the store is slow', { buffered: true }, async (t) => {
+  t.test('waiting for another callback ends in time, even if the store is slow', { buffered: true }, async (t) => {
     const webflow = await startWebflow(t)
     let reads = 0
     let flowWrites = 0
@@ -286,7 +286,7 @@ t.test('callbacks that wait for another', { jobs: 4 }, async (t) => {
     t.ok(reads > 1 && reads <= 10, 'one second has no room for more reads of a tenth of a second')
   })
 
-  t.test('an outcome that cannot be recorded changes nothing for the one who waits for it', { buffered: true }, async (t) => {
+  t.test('an outcome that cannot be recorded changes nothing for a callback that waits for it', { buffered: true }, async (t) => {
     let flowWrites = 0
     const webflow = await startWebflow(t)
     const store = intercepted(new MemoryStore(), (method, key) => {
@@ -329,7 +329,7 @@ t.test('callbacks that wait for another', { jobs: 4 }, async (t) => {
   })
 })
 
-t.test('a token that cannot be stored is a 503 and a line in the log', async (t) => {
+t.test('a token that cannot be stored is answered with 503 and logged', async (t) => {
   const lines: string[] = []
   const webflow = await startWebflow(t)
   const store = intercepted(new MemoryStore(), (method, key) => { if (method === 'set' && key.startsWith('token:')) throw new Error('full') })
@@ -346,7 +346,7 @@ t.test('a token that cannot be stored is a 503 and a line in the log', async (t)
   t.equal(webflow.requests.revoke.length, 0, 'the plugin never revokes by itself')
 })
 
-t.test('what could not be recorded or dropped is a line in the log, with the id of the token, and nothing else is', async (t) => {
+t.test('outcomes that cannot be recorded and tokens that cannot be deleted are logged with the id of the token, and nothing else is logged', async (t) => {
   const lines: Array<Record<string, unknown>> = []
   const webflow = await startWebflow(t)
   let broken = false
@@ -369,7 +369,7 @@ t.test('what could not be recorded or dropped is a line in the log, with the id 
   t.not(previous, id)
 })
 
-t.test('a session that cannot be dropped does not spoil the new one', async (t) => {
+t.test('a new session works even if the old one cannot be deleted', async (t) => {
   const webflow = await startWebflow(t)
   const store = intercepted(new MemoryStore(), (method) => { if (method === 'delete') throw new Error('down') })
   const browser = new Browser(await createApp(t, { webflow, options: { store } }))
@@ -380,7 +380,7 @@ t.test('a session that cannot be dropped does not spoil the new one', async (t) 
   t.equal((await browser.get('/token')).json().connected, true)
 })
 
-t.test('an error of ours from `beforeStore` keeps its own status when the callback is repeated', async (t) => {
+t.test('an error of the plugin that `beforeStore` throws keeps its status when the callback is repeated', async (t) => {
   const webflow = await startWebflow(t)
   const app: FastifyInstance = await createApp(t, { webflow, options: { beforeStore: async () => { await app.webflowOAuth.findTokens({ siteId: 'none' }) } } })
   const browser = new Browser(app)
@@ -408,7 +408,7 @@ t.test('`beforeStore` sees the token and the request, and the token is stored on
   t.strictSame(seen, [id, ['sites:read', 'cms:read'], 'GET', id, id])
 })
 
-t.test('closing waits for a callback that is under way, before the app closes its store', async (t) => {
+t.test('closing waits for a running callback before the app closes its store', async (t) => {
   const events: string[] = []
   const webflow = await startWebflow(t)
   const app = await createApp(t, {
@@ -426,14 +426,14 @@ t.test('closing waits for a callback that is under way, before the app closes it
   t.equal((await answer).statusCode, 303)
 })
 
-t.test('what `beforeStore` throws that is no error is answered as a 500', async (t) => {
+t.test('a value other than an Error that `beforeStore` throws is answered with 500', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { beforeStore: async () => await Promise.reject('no') } })) // eslint-disable-line prefer-promise-reject-errors
   const { location } = await browser.navigate('/webflow/authorize')
   t.equal((await browser.get(await webflow.approve(String(location)))).statusCode, 500)
 })
 
-t.test('what `onSuccess` throws is logged and changes nothing', async (t) => {
+t.test('an error of `onSuccess` is logged and changes nothing', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, options: { onSuccess: async () => { throw new Error('mail server down') } } }))
   const { location } = await browser.navigate('/webflow/authorize')

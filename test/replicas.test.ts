@@ -27,7 +27,7 @@ if (present) {
     }))
   }
 
-  t.test('any replica can begin, finish, use and revoke', async (t) => {
+  t.test('any replica can begin and finish a flow, and use and revoke its token', async (t) => {
     const webflow = await startWebflow(t)
     const [one, two, three, four] = await createReplicas(t, webflow, { count: 4 })
     t.ok(one && two && three && four)
@@ -98,7 +98,7 @@ if (present) {
     t.equal((await browser.navigate(url)).statusCode, 303, 'the code was not spent')
   })
 
-  t.test('a claim that Redis carries out after it was given up does not use the flow up', async (t) => {
+  t.test('a claim that Redis carries out after it was reported as failed does not use up the flow', async (t) => {
     const webflow = await startWebflow(t)
     const [app] = await createReplicas(t, webflow, { count: 1, options: { storeTimeout: 250 } })
     if (app === undefined) return
@@ -118,7 +118,7 @@ if (present) {
     t.equal(webflow.requests.token.length, 1)
   })
 
-  t.test('nor does it on another replica than the one that gave it up', async (t) => {
+  t.test('such a claim does not use up the flow for another replica either', async (t) => {
     const webflow = await startWebflow(t)
     const [one, two] = await createReplicas(t, webflow, { count: 2, options: { storeTimeout: 250 } })
     if (one === undefined || two === undefined) return

@@ -46,7 +46,7 @@ t.test('a victim who is led to an attacker\'s callback is not connected to the a
   t.equal((await attacker.navigate(url)).statusCode, 400, 'and the code works once')
 })
 
-t.test('the cookie of a revoked session is worthless for everybody', async (t) => {
+t.test('the cookie of a revoked session works for nobody', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow }))
   await connect(browser, webflow)

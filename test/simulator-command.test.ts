@@ -64,7 +64,7 @@ t.test('requests are printed with --verbose', async (t) => {
   t.notMatch(program.printed(), 'confidential')
 })
 
-t.test('the program ends with its signal', async (t) => {
+t.test('the program ends when it gets a signal', async (t) => {
   const program = run(t, [...loader, 'lib/simulator/bin.ts', 'simulator', '--port', '0'])
   await program.prints(/Open http/)
   program.kill('SIGTERM')
@@ -74,7 +74,7 @@ t.test('the program ends with its signal', async (t) => {
   t.equal(await wrong.exited, 2)
 })
 
-t.test('what is wrong is named, with how to use it', async (t) => {
+t.test('a wrong argument is named, and the usage is printed', async (t) => {
   const server = createServer()
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(() => { server.close() })
@@ -150,7 +150,7 @@ t.test('the Designer of a site shows the extension that the command line names, 
   t.match(JSON.parse((await enter({}, `${url}/id-token`)).text), { idToken: /^ey/ })
 })
 
-t.test('--help tells how to use it', async (t) => {
+t.test('--help prints the usage', async (t) => {
   for (const args of ['--help', '-h', 'simulator --help']) {
     const { exitCode, printed, complaint } = await command(t, args)
     t.strictSame([exitCode, complaint], [0, ''])
@@ -158,7 +158,7 @@ t.test('--help tells how to use it', async (t) => {
   }
 })
 
-t.test('a person signs in as somebody else, breaks the next call, and sees what was asked', async (t) => {
+t.test('on the start page a person signs in as somebody else, makes the next call fail, and sees the latest calls', async (t) => {
   const { simulator } = await command(t, 'simulator --port 0')
   const visitor = new Visitor()
   t.match((await visitor.open(simulator?.url ?? '')).text, /Apps of Ada Lovelace .* Latest calls None yet\./)

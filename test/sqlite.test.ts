@@ -129,7 +129,7 @@ t.test('the contract', async (t) => {
   })
 })
 
-t.test('options that cannot be meant are refused', async (t) => {
+t.test('wrong options are refused', async (t) => {
   const database = openOwn(t, ':memory:')
   const refusals: Array<[unknown, RegExp]> = [
     [undefined, /^SqliteStore takes .*path, database/],
@@ -143,7 +143,7 @@ t.test('options that cannot be meant are refused', async (t) => {
   for (const [options, message] of refusals) t.throws(() => Reflect.construct(SqliteStore, [options]), { name: 'TypeError', message })
 })
 
-t.test('on a Node without node:sqlite, a path is refused with what to do', async (t) => {
+t.test('on a Node without node:sqlite, a path is refused with a remedy', async (t) => {
   if (hasNodeSqlite) {
     const removed = mock.method(process, 'getBuiltinModule', () => undefined)
     t.teardown(() => { removed.mock.restore() })
@@ -158,7 +158,7 @@ t.test('on a Node without node:sqlite, a path is refused with what to do', async
 
 t.test('with node:sqlite', async (t) => {
   provideSqlite(t)
-  t.test('values, deadlines and tags are there after the file was closed and opened again', async (t) => {
+  t.test('values, deadlines and tags survive closing and reopening the file', async (t) => {
     const path = newPath()
     const expiresAt = inAnHour()
     const before = new SqliteStore({ path })
@@ -178,7 +178,7 @@ t.test('with node:sqlite', async (t) => {
     t.equal(await after.get('key'), null)
   })
 
-  t.test('a file of its own is in WAL mode, and closing leaves one file', async (t) => {
+  t.test('the store sets its own file to WAL mode, and closing leaves one file', async (t) => {
     const folder = newFolder(t)
     const path = join(folder, 'tokens.db')
     const store = open(t, { path })
@@ -252,7 +252,7 @@ t.test('with node:sqlite', async (t) => {
     t.strictSame(counts(), [1, 1])
   })
 
-  t.test('every statement looks rows up by an index', async (t) => {
+  t.test('every statement finds its rows by an index', async (t) => {
     const database = openOwn(t, newPath())
     const prepared: string[] = []
     open(t, { database: { exec: (sql) => database.exec(sql), prepare: (sql) => { prepared.push(sql); return database.prepare(sql) } } })
@@ -267,7 +267,7 @@ t.test('with node:sqlite', async (t) => {
     }
   })
 
-  t.test('a connection that returns rows as lists and numbers as bigints will do', async (t) => {
+  t.test('a connection may return rows as lists and numbers as bigints', async (t) => {
     const database = openOwn(t, newPath())
     const asList = (row: unknown): unknown => row === undefined ? row : Object.values(Object(row)).map((value) => typeof value === 'number' ? BigInt(value) : value)
     const prepare = (sql: string): SqliteStatement => {
@@ -304,7 +304,7 @@ t.test('with node:sqlite', async (t) => {
     t.strictSame(readdirSync(folder), [])
   })
 
-  t.test('a file that is no database is refused and not changed', async (t) => {
+  t.test('a file that is not a database is refused and not changed', async (t) => {
     const folder = newFolder(t)
     const path = join(folder, 'notes.txt')
     for (const text of ['Do not lose this.\n', 'Nor this. '.repeat(1000)]) {
@@ -315,7 +315,7 @@ t.test('with node:sqlite', async (t) => {
     t.strictSame(readdirSync(folder), ['notes.txt'])
   })
 
-  t.test('an empty file will do', async (t) => {
+  t.test('an empty file is accepted', async (t) => {
     const path = newPath()
     writeFileSync(path, '')
     t.equal(await open(t, { path }).set('key', 'value', { expiresAt: inAnHour() }), true)
@@ -334,7 +334,7 @@ t.test('with node:sqlite', async (t) => {
     }
   })
 
-  t.test('a file of the store to which the app has added tables stays a file of the store', async (t) => {
+  t.test('a file of the store is accepted even if the app has added tables to it', async (t) => {
     const path = newPath()
     const first = open(t, { path })
     await first.set('key', 'value', { expiresAt: inAnHour() })
@@ -430,7 +430,7 @@ t.test('with node:sqlite', async (t) => {
     t.equal(await store.set(`key ${written.length}`, value, { expiresAt: inAnHour() }), true, 'and it works again once there is room')
   })
 
-  t.test('expired rows make room on a full disk', async (t) => {
+  t.test('on a full disk, dropping expired rows makes room', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const database = openOwn(t, newPath())
@@ -457,7 +457,7 @@ t.test('with node:sqlite', async (t) => {
     return () => turns
   }
 
-  t.test('while another connection holds a lock, a write waits for half a second at most, and the event loop goes on', async (t) => {
+  t.test('while another connection holds a lock, a write waits for at most half a second and does not block the event loop', async (t) => {
     const path = newPath()
     const store = open(t, { path })
     await store.set('key', 'old', { expiresAt: inAnHour() })
@@ -473,7 +473,7 @@ t.test('with node:sqlite', async (t) => {
     t.equal(await store.get('key'), 'old')
   })
 
-  t.test('a write succeeds when the lock goes in time', async (t) => {
+  t.test('a write succeeds if the lock is released in time', async (t) => {
     const path = newPath()
     const store = open(t, { path })
     const other = lock(t, path)
@@ -484,7 +484,7 @@ t.test('with node:sqlite', async (t) => {
     t.equal(await store.get('key'), 'value')
   })
 
-  t.test('a file that is locked when the store is made is opened by the first call', async (t) => {
+  t.test('a file that is locked when the store is created is opened by the first call', async (t) => {
     const path = newPath()
     const other = lock(t, path)
     const store = open(t, { path })
@@ -504,7 +504,7 @@ t.test('with node:sqlite', async (t) => {
     await t.rejects(write, { code: 'SQLITE_STORE_CLOSED' })
   })
 
-  t.test('nothing is written into a transaction that the app has left open', async (t) => {
+  t.test('the store writes nothing while the app has a transaction open', async (t) => {
     const database = openOwn(t, newPath())
     // Node 22.13 does not tell.
     if (database.isTransaction === undefined) return
@@ -544,7 +544,7 @@ t.test('with node:sqlite', async (t) => {
     t.strictSame((await later.get('/token')).json()['connected'], false)
   })
 
-  t.test('a file that is locked, or closed, is STORE_UNAVAILABLE and no logout', async (t) => {
+  t.test('a locked or closed file is STORE_UNAVAILABLE, not a logout', async (t) => {
     const path = newPath()
     const webflow = await startWebflow(t)
     const database = openOwn(t, path)
@@ -565,7 +565,7 @@ t.test('with node:sqlite', async (t) => {
 
 if (hasNodeSqlite) {
   t.test('several processes on one file', async (t) => {
-    t.test('lose no update, and see what the others write', async (t) => {
+    t.test('lose no update, and see each other\'s writes', async (t) => {
       const path = newPath()
       const store = open(t, { path })
       await store.set('count', '0', { expiresAt: inAnHour(), tags: ['numbers'] })
@@ -624,7 +624,7 @@ if (hasNodeSqlite) {
       t.strictSame(rowsOf(database, strays), [[0]])
     })
 
-    t.test('a disk that takes no more makes a write reject, and keeps what was written', async (t) => {
+    t.test('a full disk makes a write reject, and keeps earlier writes', async (t) => {
       const path = newPath()
       // The shell allows files of 1 MiB.
       const child = spawn('bash', ['-c', 'ulimit -f 1024; exec env -u NODE_OPTIONS "$0" "$@"', process.execPath, ...loader, childProgram, path, 'fill', 'key'], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })

@@ -29,7 +29,7 @@ const nextPrefix = (): string => `store ${++prefixes}:`
 const prefixOf = new WeakMap<RedisStore, string>()
 const inAMinute = (): number => Date.now() + 60_000
 
-t.test('on a clock of the test', async (t) => {
+t.test('on a clock that the test moves', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: 1_800_000_000_000 })
   t.teardown(() => mock.timers.reset())
   const clock = { now: () => Date.now(), advance: (milliseconds: number) => { mock.timers.tick(milliseconds) } }
@@ -39,7 +39,7 @@ t.test('on a clock of the test', async (t) => {
   const [client, other] = [new RedisMock(), new RedisMock()]
   await testStore(t, 'RedisStore on ioredis-mock', { clock, createStore: () => createStore(client), connect: (store) => createStore(other, store) }, isQuick ? heavyOnMock : undefined)
 
-  t.test('MemoryStore refuses options that cannot be meant', async (t) => {
+  t.test('MemoryStore refuses wrong options', async (t) => {
     t.throws(() => Reflect.construct(MemoryStore, [null]), { name: 'TypeError', message: /maxEntries/ })
     t.throws(() => Reflect.construct(MemoryStore, [{ max: 5 }]), { name: 'TypeError', message: /`max`.*maxEntries/ })
     for (const maxEntries of [0, -1, 1.5, NaN, Infinity, '5', null]) {
@@ -48,7 +48,7 @@ t.test('on a clock of the test', async (t) => {
     t.ok(new MemoryStore({ maxEntries: undefined }))
   })
 
-  t.test('MemoryStore holds 10,000 entries unless told otherwise', async (t) => {
+  t.test('MemoryStore holds 10,000 entries by default', async (t) => {
     const store = new MemoryStore()
     for (let index = 0; index <= 10_000; index++) await store.set(`key ${index}`, '', { expiresAt: inAMinute() })
     t.equal(store.size, 10_000)
@@ -56,7 +56,7 @@ t.test('on a clock of the test', async (t) => {
     t.equal(await store.get('key 1'), '')
   })
 
-  t.test('in a full MemoryStore the nearest deadline makes room, even for a nearer one', async (t) => {
+  t.test('a full MemoryStore drops the entry with the nearest deadline, even if the new deadline is nearer', async (t) => {
     const store = new MemoryStore({ maxEntries: 3 })
     await store.set('token', '', { expiresAt: inAMinute() + 2, tags: ['tag'] })
     await store.set('flow', '', { expiresAt: inAMinute(), tags: ['tag', 'flows'] })
@@ -67,7 +67,7 @@ t.test('on a clock of the test', async (t) => {
     t.equal(store.size, 3)
   })
 
-  t.test('in a full MemoryStore an expired entry goes before any other', async (t) => {
+  t.test('a full MemoryStore drops an expired entry first', async (t) => {
     const store = new MemoryStore({ maxEntries: 30 })
     for (let index = 0; index < 20; index++) await store.set(`short ${index}`, '', { expiresAt: Date.now() + 10 })
     for (let index = 0; index < 10; index++) await store.set(`long ${index}`, '', { expiresAt: inAMinute(), tags: ['long'] })
@@ -79,7 +79,7 @@ t.test('on a clock of the test', async (t) => {
     t.equal((await store.find('long')).keys.length, 12)
   })
 
-  t.test('a write that adds nothing to a full MemoryStore costs nobody the place', async (t) => {
+  t.test('a full MemoryStore drops no entry for a write that adds none', async (t) => {
     const store = new MemoryStore({ maxEntries: 2 })
     await store.set('one', '1', { expiresAt: inAMinute(), tags: ['tag'] })
     await store.set('two', '2', { expiresAt: inAMinute(), tags: ['tag'] })
@@ -91,7 +91,7 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('tag')).keys, ['one', 'two'])
   })
 
-  t.test('MemoryStore keeps its order though the clock goes on during a write', async (t) => {
+  t.test('MemoryStore stays consistent if the clock moves during a write', async (t) => {
     const store = new MemoryStore({ maxEntries: 3 })
     const start = Date.now()
     await store.set('first', '', { expiresAt: start + 100, tags: ['tag'] })
@@ -105,7 +105,7 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('tag')).keys, ['third', 'first', 'fourth'])
   })
 
-  t.test('RedisStore remembers a bounded number of members without their tag, and those of today before those of long ago', async (t) => {
+  t.test('RedisStore remembers a limited number of stray tag members, and forgets those of long ago first', async (t) => {
     let first = 0
     const dropped: unknown[] = []
     const page = (): string[] => Array.from({ length: 1000 }, (_, index) => [`key ${first + index}`, '7']).flat()
@@ -155,7 +155,7 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find(`shared ${rounds}`)).keys, ['one', 'two'])
   })
 
-  t.test('MemoryStore reads a tag of thousands in order, from any entry on, while entries come and go', async (t) => {
+  t.test('MemoryStore reads thousands of entries of a tag in order, from any entry on, while entries are added and dropped', async (t) => {
     const random = randomOf(7)
     const store = new MemoryStore()
     let model: string[] = []
@@ -179,7 +179,7 @@ t.test('on a clock of the test', async (t) => {
     for (const seed of [1, 2, 3, 4]) t.equal(await firstDifference(seed, 5_000), null, `seed ${seed}`)
   })
 
-  t.test('RedisStore refuses options that cannot be meant', async (t) => {
+  t.test('RedisStore refuses wrong options', async (t) => {
     const refusals: Array<[unknown, RegExp]> = [
       [undefined, /^RedisStore takes .*client, keyPrefix/],
       [{}, /`client`.*missing/],
@@ -195,7 +195,7 @@ t.test('on a clock of the test', async (t) => {
     }
   })
 
-  t.test('RedisStore writes values one byte longer, and begins its keys with webflow:', async (t) => {
+  t.test('RedisStore adds one byte to a value without tags, and begins its keys with webflow: by default', async (t) => {
     const client = new RedisMock({ port: 7001 })
     const store = new RedisStore({ client })
     await store.set('token:a', 'value', { expiresAt: inAMinute() })
@@ -206,7 +206,7 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await client.keys('*')).sort(), ['webflow:my-tag:a', 'webflow:tag:user:é', 'webflow:tag:x', 'webflow:token:a', 'webflow:token:b'])
   })
 
-  t.test('RedisStore reads a foreign value whole and finds it by no tag', async (t) => {
+  t.test('RedisStore reads a value that it did not write as a whole, and finds it by no tag', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
     await store.set('key', '', { expiresAt: inAMinute(), tags: ['tag'] })
@@ -216,12 +216,12 @@ t.test('on a clock of the test', async (t) => {
     t.equal(await store.delete('key', { if: 'tag [not ours' }), true)
   })
 
-  t.test('RedisStore rejects a list that is none', async (t) => {
+  t.test('RedisStore rejects when Redis answers a script with something other than a list', async (t) => {
     const odd: RedisClient = { get: async () => null, set: async () => 'OK', del: async () => 1, eval: async () => null }
     await t.rejects(new RedisStore({ client: odd }).find('tag'), { name: 'TypeError', message: /list/ })
   })
 
-  t.test('a write whose value was not stored is found by no tag', async (t) => {
+  t.test('a key whose value could not be written is found by no tag', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
     const failing = new RedisStore({ client: { ...methodsOf(client), set: async () => { throw new Error('gone') } }, keyPrefix })
@@ -232,13 +232,13 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('other')).keys, ['old'])
   })
 
-  t.test('a value whose tag was not stored is not stored either', async (t) => {
+  t.test('a value is not written if one of its tags cannot be written', async (t) => {
     const store = new RedisStore({ client: { ...methodsOf(client), eval: async () => { throw new Error('gone') } }, keyPrefix: nextPrefix() })
     await t.rejects(store.set('key', 'value', { expiresAt: inAMinute(), tags: ['tag'] }), { message: 'gone' })
     t.equal(await store.get('key'), null)
   })
 
-  t.test('a reader between tag and value does not cost the value its tag', async (t) => {
+  t.test('a search between the write of the tag and the write of the value does not remove the tag', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
     await store.set('key', 'old', { expiresAt: inAMinute() })
@@ -256,9 +256,9 @@ t.test('on a clock of the test', async (t) => {
     t.strictSame((await store.find('tag')).keys, ['key'])
   })
 
-  t.test('members without their tag go', async (t) => { await dropsStrays(t, client) })
+  t.test('stray tag members are dropped', async (t) => { await dropsStrays(t, client) })
 
-  t.test('of two writers at once the longer-lived value keeps its tag, whoever is last', async (t) => {
+  t.test('when two writers write at once, the value with the later deadline keeps its tag, whichever write is last', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
     const late = Date.now() + 600_000
@@ -365,13 +365,13 @@ async function dropsStrays (t: Test, client: Redis): Promise<void> {
 }
 
 async function specifics (t: Test, server: RedisServer, client: Redis): Promise<void> {
-  await t.test('members without their tag go', async (t) => {
+  await t.test('stray tag members are dropped', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     await dropsStrays(t, client)
   })
 
-  await t.test('a member that is tagged again while it is dropped stays', async (t) => {
+  await t.test('a stray that is tagged again just before it is dropped stays', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const keyPrefix = nextPrefix()
@@ -395,7 +395,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     t.strictSame((await reader.find('tag')).keys, ['key'])
   })
 
-  await t.test('what was seen without its tag is remembered within bounds', async (t) => {
+  await t.test('a limited number of strays is remembered', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const keyPrefix = nextPrefix()
@@ -416,7 +416,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     t.strictSame(await left(), [])
   })
 
-  await t.test('what nobody came back to for two days makes room for others', async (t) => {
+  await t.test('a stray that was noticed more than two days ago is forgotten for a new one', async (t) => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     t.teardown(() => mock.timers.reset())
     const keyPrefix = nextPrefix()
@@ -438,7 +438,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     t.equal(await dropped(), true)
   })
 
-  await t.test('every command touches exactly one key, and none looks through them all', async (t) => {
+  await t.test('every command touches exactly one key, and none searches all keys', async (t) => {
     const monitor = await client.monitor()
     t.teardown(() => monitor.disconnect())
     const commands: string[][] = []
@@ -464,7 +464,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     }
   })
 
-  await t.test('the store adds no listener and no command to its client, and leaves it open', async (t) => {
+  await t.test('the store adds no listener and no command to its client, and does not close it', async (t) => {
     const own = client.duplicate()
     t.teardown(() => own.disconnect())
     await own.ping()
@@ -490,7 +490,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     t.equal(await client.exists(`${keyPrefix}tag:past`), 0)
   })
 
-  await t.test('expired members go, ten with a write and a page with a reading', async (t) => {
+  await t.test('expired tag members are dropped, ten with each write and a page with each search', async (t) => {
     const keyPrefix = nextPrefix()
     const store = new RedisStore({ client, keyPrefix })
     const tag = `${keyPrefix}tag:tag`
@@ -517,7 +517,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     t.strictSame((await alsoOne.find('tag')).keys, ['key'])
   })
 
-  await t.test('a frozen Redis answers when it goes on', async (t) => {
+  await t.test('calls to a frozen Redis are answered when Redis continues', async (t) => {
     const own = client.duplicate({ commandTimeout: 50 })
     t.teardown(() => own.disconnect())
     const store = new RedisStore({ client: own, keyPrefix: nextPrefix() })
@@ -547,7 +547,7 @@ async function specifics (t: Test, server: RedisServer, client: Redis): Promise<
     await t.rejects(store.find('tag'))
   })
 
-  await t.test('a Redis that cannot start says why', async (t) => {
+  await t.test('the error of a Redis that cannot start says why', async (t) => {
     await t.rejects(startRedis({ port: server.port }), { message: /already in use/ })
   })
 }

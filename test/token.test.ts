@@ -192,7 +192,7 @@ t.test('a store that hangs delays one request, not the app', async (t) => {
   t.strictSame(calls, [], 'the store is not called for a second')
 })
 
-t.test('a store that can answer at once is read by `getSync`, and by `get` where it cannot', async (t) => {
+t.test('a store is read by `getSync` if it can answer at once, and by `get` otherwise', async (t) => {
   const webflow = await startWebflow(t)
   for (const identify of [undefined, () => 'ada']) {
     const memory = new MemoryStore()

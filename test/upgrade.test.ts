@@ -64,7 +64,7 @@ for (const [version, left] of Object.entries(versions)) {
   const hasTags = version !== '0.1.0'
   const callbackOf = (authorize: string) => `/webflow/callback?code=a-code&state=${/state=([\w-]+)/.exec(authorize)?.[1]}`
 
-  t.test(`a browser that ${version} has connected stays connected, and its use renews the record`, async (t) => {
+  t.test(`a browser that ${version} has connected stays connected, and using the token renews its record`, async (t) => {
     const { store, browserOf } = await startApp(t, left, 29 * day)
     const browser = browserOf(session.cookies)
     t.match((await browser.get('/token')).json(), { connected: true })
@@ -74,7 +74,7 @@ for (const [version, left] of Object.entries(versions)) {
     t.match((await browser.get('/token')).json(), { connected: true })
   })
 
-  t.test(`a user whom ${version} has connected stays connected, and the token learns its owner`, async (t) => {
+  t.test(`a user whom ${version} has connected stays connected, and the owner is added to the record`, async (t) => {
     const revoked: Array<string | null> = []
     const { app } = await startApp(t, left, 100 * day, { identify, onRevoke: ({ owner }) => { revoked.push(owner) } })
     const tokenId = String((await app.inject({ url: '/token', headers: ada })).json().id)

@@ -184,7 +184,7 @@ t.test('an answer without a token is judged by its member `error` first, then by
   }
 })
 
-t.test('what is no revocation is told apart the same way', async (t) => {
+t.test('an answer that is not a revocation is judged in the same way', async (t) => {
   const rows: ReadonlyArray<readonly [title: string, status: number, body: unknown, code: string]> = [
     ['invalid_client', 401, { error: 'invalid_client' }, credentials],
     ['invalid_client with 200', 200, { error: 'invalid_client', did_revoke: true }, credentials],
@@ -208,7 +208,7 @@ t.test('what is no revocation is told apart the same way', async (t) => {
   }
 })
 
-t.test('a revocation has happened, now or before', async (t) => {
+t.test('an answer to a revocation says whether the token was revoked now or before', async (t) => {
   const rows = [
     [200, { did_revoke: true }, 'revoked'],
     [200, { didRevoke: true }, 'revoked'],
@@ -225,7 +225,7 @@ t.test('a revocation has happened, now or before', async (t) => {
   }
 })
 
-t.test('what comes beside the token is read when it makes sense', async (t) => {
+t.test('members beside the token are read if they make sense', async (t) => {
   const rows: ReadonlyArray<readonly [title: string, more: object, expected: object]> = [
     ['nothing', { token_type: undefined }, {}],
     ['another token type', { token_type: 'Bearer' }, { tokenType: 'Bearer' }],
@@ -313,7 +313,7 @@ t.test('an answer that is too long is judged by its status first', async (t) => 
   }
 })
 
-t.test('so is an answer about a token: neither a long page with 401 nor one with 403 tells anything', async (t) => {
+t.test('a long page with status 401 or 403 says nothing about a token', async (t) => {
   const long = JSON.stringify({ code: 'not_authorized' }).padEnd(1024 * 1024)
   for (const [status, expected, message] of [[500, unavailable, /status 500/], [429, unavailable, /status 429/], [401, invalid, /status 401/], [403, invalid, /status 403/], [200, invalid, /more than 262144 bytes/]] as const) {
     const server = await answering(t, status, long)
@@ -330,7 +330,7 @@ t.test('so is an answer about a token: neither a long page with 401 nor one with
   }
 })
 
-t.test('half a body is a connection that broke, and no reason to try again', async (t) => {
+t.test('half a body counts as a broken connection, and the call is not repeated', async (t) => {
   const server = await startHttp(t, (response) => {
     response.writeHead(200, { 'content-length': '1000' })
     response.write(JSON.stringify(token), () => response.destroy())
@@ -361,7 +361,7 @@ t.test('a code that may have been sent is not sent again', async (t) => {
   t.equal(nonsense.sockets.length, 1)
 })
 
-t.test('a broken revocation is not sent again either', async (t) => {
+t.test('a revocation whose connection breaks is not sent again', async (t) => {
   const server = await startHttp(t, (response) => response.socket?.resetAndDestroy())
   t.equal((await failureOf(t, createClient(t, server.url).revoke(accessToken))).code, unavailable)
   t.equal(server.requests.length, 1)
@@ -378,7 +378,7 @@ t.test('a request on a connection that the server has closed is not sent again',
   t.equal(server.requests.length, 2)
 })
 
-t.test('where nobody listens, a connection is tried twice', async (t) => {
+t.test('a connection is tried twice if nobody listens', async (t) => {
   const url = await closedUrl()
   const { dispatcher, attempts } = connecting(t, () => 'real')
   const error = await failureOf(t, createClient(t, url, { dispatcher }).exchange(code))
@@ -388,7 +388,7 @@ t.test('where nobody listens, a connection is tried twice', async (t) => {
   t.equal((await failureOf(t, createClient(t, url).exchange(code))).code, unavailable, 'with the own agent too')
 })
 
-t.test('a name that is unknown is looked up twice', async (t) => {
+t.test('an unknown host name is looked up twice', async (t) => {
   let lookups = 0
   const dispatcher = new Agent({ connect: { lookup: (_hostname, _options, done) => { lookups++; done(failing('ENOTFOUND'), '') } } })
   t.teardown(() => dispatcher.destroy())
@@ -412,7 +412,7 @@ t.test('a second try is made only when no connection was opened', async (t) => {
   }
 })
 
-t.test('a host with several addresses is tried again only when none of them let a connection open', async (t) => {
+t.test('a host with several addresses is tried again only if none of them accepts a connection', async (t) => {
   const rows = [[['ECONNREFUSED', 'ENETUNREACH'], 2], [['ETIMEDOUT', 'ECONNREFUSED'], 2], [['ECONNREFUSED', 'EACCES'], 1], [[], 1]] as const
   for (const [names, expected] of rows) {
     const { dispatcher, attempts } = connecting(t, () => new AggregateError(names.map(failing), said))
@@ -421,7 +421,7 @@ t.test('a host with several addresses is tried again only when none of them let 
   }
 })
 
-t.test('the second try may succeed, with one request in all', async (t) => {
+t.test('the second try can succeed, and one request is sent in all', async (t) => {
   const server = await answering(t, 200, JSON.stringify(token))
   const { dispatcher, attempts } = connecting(t, (attempt) => attempt === 1 ? failing('ECONNREFUSED') : 'real')
   t.equal((await createClient(t, server.url, { dispatcher }).exchange(code)).accessToken, accessToken)
@@ -429,7 +429,7 @@ t.test('the second try may succeed, with one request in all', async (t) => {
   t.equal(server.requests.length, 1)
 })
 
-t.test('a second try that breaks is the last', async (t) => {
+t.test('there is no third try', async (t) => {
   const server = await startHttp(t, (response) => response.socket?.resetAndDestroy())
   const { dispatcher, attempts } = connecting(t, (attempt) => attempt === 1 ? failing('ECONNREFUSED') : 'real')
   t.equal((await failureOf(t, createClient(t, server.url, { dispatcher }).exchange(code))).code, unavailable)
@@ -437,7 +437,7 @@ t.test('a second try that breaks is the last', async (t) => {
   t.equal(server.requests.length, 1)
 })
 
-t.test('timeout covers a server that is silent', async (t) => {
+t.test('`timeout` covers a server that is silent', async (t) => {
   const server = await startHttp(t, () => {})
   const begun = Date.now()
   const error = await failureOf(t, createClient(t, server.url, { timeout: 60 }).exchange(code))
@@ -470,7 +470,7 @@ t.test('timeout covers a body and a head that drip', async (t) => {
   await until(() => head.sockets[0]?.destroyed === true)
 })
 
-t.test('timeout covers a body that hangs', async (t) => {
+t.test('`timeout` covers a body that hangs', async (t) => {
   const server = await startHttp(t, (response) => response.writeHead(200).write('{'))
   const begun = Date.now()
   t.equal((await failureOf(t, createClient(t, server.url, { timeout: 60 }).exchange(code))).code, 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT')
@@ -479,7 +479,7 @@ t.test('timeout covers a body that hangs', async (t) => {
   await until(() => server.sockets[0]?.destroyed === true)
 })
 
-t.test('time in which the process was blocked while Webflow answered is no timeout', async (t) => {
+t.test('time in which the process was blocked while Webflow answered does not count as a timeout', async (t) => {
   const timeout = 200
   const whole = JSON.stringify(token)
   for (const [title, early, late] of [['before the head', '', whole], ['in the body', whole.slice(0, 5), whole.slice(5)]] as const) {
@@ -500,7 +500,7 @@ t.test('time in which the process was blocked while Webflow answered is no timeo
   }
 })
 
-t.test('a dispatcher is told to keep no time of its own, and to follow no redirect', async (t) => {
+t.test('a dispatcher is told to use no timeout of its own and to follow no redirect', async (t) => {
   const asked: unknown[] = []
   const dispatcher: Dispatcher = {
     async request ({ signal, ...options }) {
@@ -513,7 +513,7 @@ t.test('a dispatcher is told to keep no time of its own, and to follow no redire
   t.equal(asked.length, 1)
 })
 
-t.test('what a dispatcher throws, of whatever kind, is a Webflow that cannot be reached', async (t) => {
+t.test('any value that a dispatcher throws counts as a Webflow that cannot be reached', async (t) => {
   const { proxy: revoked, revoke } = Proxy.revocable({}, {})
   revoke()
   const hostile = [null, undefined, said, revoked, Object.create(null), Object.assign(new Error(said), { errors: said, code: {} }), Object.defineProperty(new Error(said), 'errors', { get () { throw new Error(said) } })]
@@ -531,7 +531,7 @@ t.test('timeout covers both tries together', async (t) => {
   t.ok(Date.now() - begun < 2000)
 })
 
-t.test('a timeout of the dispatcher\'s own is told as one', async (t) => {
+t.test('a timeout of the dispatcher itself is reported as a timeout', async (t) => {
   for (const timeout of [new errors.HeadersTimeoutError(), new errors.BodyTimeoutError()]) {
     const dispatcher = new MockAgent()
     dispatcher.disableNetConnect()
@@ -541,7 +541,7 @@ t.test('a timeout of the dispatcher\'s own is told as one', async (t) => {
   }
 })
 
-t.test('a connection is used again', async (t) => {
+t.test('a connection is reused', async (t) => {
   const server = await answering(t, 200, JSON.stringify({ ...token, did_revoke: true }))
   const client = createClient(t, server.url)
   await client.exchange(code)
@@ -552,7 +552,7 @@ t.test('a connection is used again', async (t) => {
   t.equal(server.sockets.length, 1)
 })
 
-t.test('close lets what is under way end and closes every connection of its own', async (t) => {
+t.test('close waits for running calls and closes every connection of the plugin', async (t) => {
   const server = await startHttp(t, (response) => { setImmediate().then(() => response.end(JSON.stringify(token))) })
   const client = createClient(t, server.url)
   const exchange = client.exchange(code)
@@ -564,7 +564,7 @@ t.test('close lets what is under way end and closes every connection of its own'
   t.equal(server.requests.length, 1)
 })
 
-t.test('a dispatcher that was given is used, and never closed', async (t) => {
+t.test('a dispatcher of the app is used, and never closed', async (t) => {
   const dispatcher = new MockAgent()
   dispatcher.disableNetConnect()
   t.teardown(() => dispatcher.close())
@@ -582,7 +582,7 @@ t.test('a dispatcher that was given is used, and never closed', async (t) => {
   t.equal((await failureOf(t, client.exchange(code))).code, unavailable, 'what the mock does not expect fails')
 })
 
-t.test('a dispatcher that throws is a Webflow that cannot be reached', async (t) => {
+t.test('a dispatcher that throws counts as a Webflow that cannot be reached', async (t) => {
   const dispatcher = new MockAgent()
   await dispatcher.close()
   t.equal((await failureOf(t, createClient(t, 'https://webflow.example/', { dispatcher }).exchange(code))).code, unavailable)
@@ -609,7 +609,7 @@ t.test('against a local Webflow a code is exchanged once', async (t) => {
   t.equal((await failureOf(t, elsewhere.exchange(await newCode()))).code, rejected, 'another redirect_uri')
 })
 
-t.test('wrong credentials are told apart where Webflow does', async (t) => {
+t.test('wrong credentials have an error of their own if Webflow names them', async (t) => {
   for (const [wrongCredentials, expected] of [['invalid_grant', rejected], ['invalid_client', credentials]] as const) {
     const webflow = await startWebflow(t, { wrongCredentials })
     const client = createClient(t, '', { endpoints: webflow.endpoints, clientSecret: 'another' })

@@ -51,7 +51,7 @@ t.test('the page for admins', async (t) => {
   const own = { 'sec-fetch-site': 'same-origin' }
   await connect()
 
-  await t.test('is for nobody without the password', async (t) => {
+  await t.test('refuses everybody without the password', async (t) => {
     for (const authorization of ['', 'Basic', `Basic ${btoa('admin:wrong password')}`, `Basic ${btoa(`root:${password}`)}`]) {
       for (const [path, method] of [['/admin', 'GET'], ['/admin?page=2', 'GET'], ['/admin/style.css', 'GET'], ['/admin/revoke', 'POST'], ['/admin/reconnect', 'POST']] as const) {
         const { status, headers, html } = await ask(path, { method, headers: { authorization, ...own } })
@@ -62,7 +62,7 @@ t.test('the page for admins', async (t) => {
     }
   })
 
-  await t.test('lists what there is, and no access token', async (t) => {
+  await t.test('lists the installations, and shows no access token', async (t) => {
     const { status, headers, html } = await ask('/admin')
     t.equal(status, 200)
     t.match(headers, { 'content-type': /^text\/html/, 'cache-control': 'no-store', 'content-security-policy': /^default-src 'none'; style-src 'self';/ })
@@ -79,7 +79,7 @@ t.test('the page for admins', async (t) => {
     t.match((await ask('/admin/reconnect', { method: 'POST', headers: { origin: home }, body: `id=${id}` })).headers.location, `${webflow.url}/oauth/authorize`, 'a browser without Sec-Fetch-Site says its origin')
   })
 
-  await t.test('shows what comes from outside as text', async (t) => {
+  await t.test('escapes text that comes from outside', async (t) => {
     const email = '<img src=x onerror=alert(1)>"\'&@example.com'
     webflow.signIn({ ...grace, email })
     const visitor = new Visitor()
@@ -97,7 +97,7 @@ t.test('the page for admins', async (t) => {
     t.match((await ask('/admin?opens=me')).html, 'No installation opens this id')
   })
 
-  await t.test('tells what Webflow has ended, keeps what it cannot revoke, and forgets what it has revoked', async (t) => {
+  await t.test('shows which tokens Webflow has ended, keeps those that it cannot revoke, and forgets those that it has revoked', async (t) => {
     const [id = ''] = idsIn((await ask('/admin')).html)
     const revoke = () => ask('/admin/revoke', { method: 'POST', headers: own, body: `id=${id}` })
     webflow.fail('revoke', { status: 503 })
@@ -116,12 +116,12 @@ t.test('the page for admins', async (t) => {
   })
 })
 
-t.test('the admin needs a password that is worth the name', async (t) => {
+t.test('the example refuses to start with a weak password', async (t) => {
   await t.rejects(startAdmin(t, { ADMIN_PASSWORD: 'short' }), { message: /Set ADMIN_PASSWORD/ })
 })
 
 if (findRedis() !== null) {
-  t.test('10,000 installations come a page at a time, and a store that is gone has a page too', async (t) => {
+  t.test('10,000 installations are listed a page at a time, and a store that is down has a page of its own', async (t) => {
     const redis = await startRedis()
     t.teardown(() => redis.stop())
     const { ask, env, webflow } = await startAdmin(t, { REDIS_URL: redis.url })
@@ -165,7 +165,7 @@ if (findChromium() !== null) {
     const { page, troubles } = await newPerson(t, browser, { httpCredentials })
     const rows = page.locator('tbody tr')
 
-    await t.test('the page says that there is nothing yet', async (t) => {
+    await t.test('the page says that there are no installations yet', async (t) => {
       await page.goto(`${home}/admin`)
       t.match(await page.locator('main').textContent(), 'There are no installations')
     })

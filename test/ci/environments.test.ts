@@ -54,7 +54,7 @@ async function startSimulator (t: Test, home: string) {
   return webflow
 }
 
-t.test('the table has every variable that the snippet reads, and one more, which the plugin reads', (t) => {
+t.test('the table has every variable that the snippet reads, and `NODE_ENV`, which the plugin reads', (t) => {
   const [snippet = ''] = snippetsUnder(page, 'Environments')
   const printed = /const \{ (.+) \} = process\.env/.exec(snippet)?.[1]?.split(', ').map((name) => name.replace(/ = .*/, '')) ?? []
   t.strictSame(variables.toSorted(), [...printed, 'NODE_ENV'].sort())
@@ -116,7 +116,7 @@ if (findRedis() !== null) {
   t.fail('redis-server is on PATH, as REQUIRE_REDIS=1 demands')
 }
 
-t.test('without its credentials or its secret no environment starts', async (t) => {
+t.test('no environment starts without its credentials and its secret', async (t) => {
   for (const name of ['WEBFLOW_CLIENT_ID', 'WEBFLOW_CLIENT_SECRET', 'APP_SECRET']) {
     await t.test(name, async (t) => {
       const values = new Map(valuesOf('Development'))

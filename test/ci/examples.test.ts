@@ -58,7 +58,7 @@ if (findRedis() !== null) {
     webflow.signIn(grace)
     await connectAt(home, other)
 
-    t.test('visits the others when one installation fails, and says so by its exit code', async (t) => {
+    t.test('visits the other installations when one fails, and exits with a code that says so', async (t) => {
       webflow.fail('sites', { status: 404 })
       const job = await run(t)
       t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 1 failed\n$/)
@@ -66,7 +66,7 @@ if (findRedis() !== null) {
       t.equal(job.exitCode, 1)
     })
 
-    t.test('visits an installation once, however many sessions hold it', async (t) => {
+    t.test('visits an installation once, no matter how many sessions hold it', async (t) => {
       webflow.signIn(ada)
       await connectAt(home, phone)
       const asked = webflow.requests.sites.length
@@ -88,7 +88,7 @@ if (findRedis() !== null) {
       t.equal((await other.open(home)).text, '{"connected":true}')
     })
 
-    t.test('finds the other installation alone from then on', async (t) => {
+    t.test('finds only the other installation from then on', async (t) => {
       const job = await run(t)
       t.match(job.stdout, /^\S{43} opens Difference Engine\nInstallations: 1 done, 0 ended, 0 failed\n$/)
       t.equal(job.exitCode, 0)
@@ -113,7 +113,7 @@ if (findRedis() !== null) {
     t.equal(await example.stop(), 0)
   })
 
-  t.test('the demo keeps its tokens in Redis, has a page for a Redis that is gone, and ends all the same', async (t) => {
+  t.test('the demo keeps its tokens in Redis, has a page for a Redis that is down, and still ends cleanly', async (t) => {
     const redis = await startOwnRedis(t)
     const demo = await startDemo(t, { REDIS_URL: redis.url })
     const visitor = new Visitor()
@@ -316,7 +316,7 @@ t.test('the demo talks to the real Webflow when the environment has credentials'
   t.equal(await demo.stop(), 0)
 })
 
-t.test('the demo takes another port when 3000 is taken, and asks the real Webflow', async (t) => {
+t.test('the demo uses another port when 3000 is taken, and leads to the real Webflow', async (t) => {
   await holdPort3000(t)
   const demo = await startExample(t, 'examples/demo/main.ts', { env: { DEMO_FOLDER: t.testdir(), ...credentials }, up: opened })
   t.match(demo.output.stdout, /^Tokens are kept .*\nOpen http:\/\/localhost:(?!3000)\d+ \(port 3000 is taken\)\n$/)
@@ -329,7 +329,7 @@ t.test('the demo takes another port when 3000 is taken, and asks the real Webflo
   t.equal(await demo.stop(), 0)
 })
 
-t.test('the demo takes no other port than PORT', async (t) => {
+t.test('the demo uses no other port than PORT', async (t) => {
   const server = createServer().listen(0)
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -390,7 +390,7 @@ t.test('the webhook receiver', async (t) => {
     t.equal((await send({ timestamp: NaN })).status, 401)
   })
 
-  t.test('takes note of what is no id of a site, and asks for no token', async (t) => {
+  t.test('accepts a webhook without a valid site id, and looks for no token', async (t) => {
     const asked = webflow.requests.sites.length
     for (const malformed of ['', 'x', `${siteId}0`, `${siteId}\n`, 'g'.repeat(24), null, 7, {}, [], ['x']]) {
       t.strictSame(await send({ siteId: malformed }), isHandled)
@@ -398,11 +398,11 @@ t.test('the webhook receiver', async (t) => {
     t.equal(webflow.requests.sites.length, asked)
   })
 
-  t.test('takes note of a site that nobody opens', async (t) => {
+  t.test('accepts a webhook of a site that no token opens', async (t) => {
     t.strictSame(await send({ siteId: 'a'.repeat(24) }), isHandled)
   })
 
-  t.test('lets Webflow try again while it does not list the sites, and keeps the token', async (t) => {
+  t.test('lets Webflow deliver again while Webflow does not list the sites, and keeps the token', async (t) => {
     webflow.fail('sites', { status: 503 })
     t.equal((await send()).status, 500)
     webflow.fail('sites', { reset: true })
@@ -412,7 +412,7 @@ t.test('the webhook receiver', async (t) => {
     t.strictSame(await send(), isHandled)
   })
 
-  t.test('notices an uninstall, and goes on with the token of another user', async (t) => {
+  t.test('notices an uninstall, and continues with the token of another user', async (t) => {
     webflow.signIn(grace)
     const other = new Visitor()
     await connectAt(home, other)
@@ -433,7 +433,7 @@ t.test('the webhook receiver', async (t) => {
     t.equal(webflow.requests.sites.length, asked, 'and asks Webflow no more')
   })
 
-  t.test('lets Webflow try again while it does not tell what a token opens', async (t) => {
+  t.test('lets Webflow deliver again while Webflow does not say what a token opens', async (t) => {
     webflow.fail('introspect', { status: 503, times: Infinity })
     await connectAt(home, visitor)
     t.equal((await send()).status, 502)
@@ -454,7 +454,7 @@ t.test('the app with users of its own', async (t) => {
     return await visitor.press(`Sign in as ${name}`)
   }
 
-  t.test('shows strangers the way to sign in', async (t) => {
+  t.test('shows a visitor who is not signed in where to sign in', async (t) => {
     const stranger = new Visitor()
     t.match((await stranger.open(`${home}/sites`)).text, 'Sign in as ada')
     t.equal((await stranger.fetch('DELETE', '/account')).status, 401)
@@ -573,7 +573,7 @@ t.test('the example with metrics', async (t) => {
     t.ok(Number(seconds) > 0 && Number(seconds) < 10, 'in seconds')
   })
 
-  t.test('has a dashboard that asks for metrics, labels and values that it exports, and leaves none out', async (t) => {
+  t.test('has a dashboard that uses every exported metric, and only metrics, labels and values that exist', async (t) => {
     // Each series as the names and values of its labels: `webflow_disconnects_total`, `reason`, `revoked`.
     const exported = new Map<string, Set<string>>()
     for (const [, metric = '', labels = ''] of scraped.matchAll(/^(\w+)\{(.*)\} /gm)) {

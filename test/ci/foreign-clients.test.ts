@@ -10,7 +10,7 @@ const [redirectUri] = app.redirectUris
 const hex64 = /^[0-9a-f]{64}$/
 
 t.test('openid-client', async (t) => {
-  t.test('connects and reads from the Data API, by the form in which it sends everything', async (t) => {
+  t.test('connects and reads from the Data API, although it sends every body as a form', async (t) => {
     const { webflow } = await start(t)
     const config = configure(webflow)
     const state = client.randomState()
@@ -42,7 +42,7 @@ t.test('openid-client', async (t) => {
     t.equal(codeOf(error), 'OAUTH_INVALID_RESPONSE')
   })
 
-  t.test('tells of a denial as access_denied', async (t) => {
+  t.test('reports a denial as access_denied', async (t) => {
     const { webflow } = await start(t)
     const { config, callback, expectedState } = await begin(webflow, 'deny')
     const error = await outcome(client.authorizationCodeGrant(config, callback, { expectedState }))
@@ -50,7 +50,7 @@ t.test('openid-client', async (t) => {
     t.match(error, { error: 'access_denied', error_description: String })
   })
 
-  t.test('tells of a code that was used before as invalid_grant', async (t) => {
+  t.test('reports a code that was used before as invalid_grant', async (t) => {
     const { webflow } = await start(t)
     const { config, callback, expectedState } = await begin(webflow)
     await exchange(config, callback, { expectedState })
@@ -60,7 +60,7 @@ t.test('openid-client', async (t) => {
   })
 
   for (const [wrongCredentials, status] of [['invalid_grant', 400], ['invalid_client', 401]] as const) {
-    t.test(`tells of a wrong secret as ${wrongCredentials} with status ${status}`, async (t) => {
+    t.test(`reports a wrong secret as ${wrongCredentials} with status ${status}`, async (t) => {
       const { webflow } = await start(t, { behavior: { wrongCredentials } })
       const { callback, expectedState } = await begin(webflow)
       const error = await outcome(client.authorizationCodeGrant(configure(webflow, 'wrong'), callback, { expectedState }))
@@ -69,7 +69,7 @@ t.test('openid-client', async (t) => {
     })
   }
 
-  t.test('sends PKCE without harm, and without effect', async (t) => {
+  t.test('can send PKCE, which has no effect', async (t) => {
     const { webflow } = await start(t)
     const config = configure(webflow)
     const verifier = client.randomPKCECodeVerifier()
@@ -85,7 +85,7 @@ t.test('openid-client', async (t) => {
     t.ok(hex64.test((await exchange(config, bad, { pkceCodeVerifier: client.randomPKCECodeVerifier() })).access_token))
   })
 
-  t.test('cannot send its credentials in a header, since Webflow documents the body alone', async (t) => {
+  t.test('cannot send its credentials in a header, because Webflow documents only the body', async (t) => {
     const { webflow } = await start(t)
     const { callback, expectedState } = await begin(webflow)
     const config = configure(webflow, app.clientSecret, client.ClientSecretBasic(app.clientSecret))
@@ -94,7 +94,7 @@ t.test('openid-client', async (t) => {
     t.match(error, { error: 'invalid_request' })
   })
 
-  t.test('cannot revoke: it speaks RFC 7009, and Webflow does not', async (t) => {
+  t.test('cannot revoke, because it follows RFC 7009 and Webflow does not', async (t) => {
     const { webflow } = await start(t)
     const { config, callback, expectedState } = await begin(webflow)
     const tokens = await exchange(config, callback, { expectedState })
@@ -104,7 +104,7 @@ t.test('openid-client', async (t) => {
     t.equal(webflow.revokeToken(tokens.access_token), true, 'it is alive')
   })
 
-  t.test('cannot introspect: Webflow has a GET with the token itself', async (t) => {
+  t.test('cannot introspect, because Webflow expects a GET with the token as bearer', async (t) => {
     const { webflow } = await start(t)
     const { config, callback, expectedState } = await begin(webflow)
     const tokens = await exchange(config, callback, { expectedState })
@@ -198,7 +198,7 @@ t.test("Webflow's SDK", async (t) => {
     t.match(error, { statusCode: 400, body: { error: 'invalid_grant', error_description: 'invalid_redirect_uri' } })
   })
 
-  t.test('tells of a code that was used before', async (t) => {
+  t.test('reports a code that was used before', async (t) => {
     const bench = await start(t)
     reach(t, bench)
     const code = parameter(await bench.webflow.approve(bench.authorizeUrl()), 'code')
@@ -217,7 +217,7 @@ t.test("Webflow's SDK", async (t) => {
     t.equal(bench.webflow.requests.token.length, 2)
   })
 
-  t.test('tells of an ended token as Unauthorized, with the code of Webflow', async (t) => {
+  t.test('reports an ended token as Unauthorized, with Webflow\'s code', async (t) => {
     const { webflow, connect } = await start(t)
     const accessToken = await connect()
     webflow.revokeToken(accessToken)
@@ -229,7 +229,7 @@ t.test("Webflow's SDK", async (t) => {
     }
   })
 
-  t.test('tells of a missing scope as Forbidden', async (t) => {
+  t.test('reports a missing scope as Forbidden', async (t) => {
     const bench = await start(t)
     const callback = await bench.webflow.approve(bench.authorizeUrl({ scope: 'sites:read' }))
     const { body } = await bench.exchange(parameter(callback, 'code'))

@@ -12,7 +12,7 @@ import { identify } from '../support/installation.ts'
 import { blocksOf } from '../support/markdown.ts'
 import { findRedis, startRedis } from '../support/redis-server.ts'
 
-t.test('the program of the guide moves a thousand installs over, while the app that is left goes on', { skip: findRedis() === null && process.env['REQUIRE_REDIS'] !== '1' ? 'no redis-server on the PATH' : false }, async (t) => {
+t.test('the program of the guide imports a thousand tokens while the old app keeps running', { skip: findRedis() === null && process.env['REQUIRE_REDIS'] !== '1' ? 'no redis-server on the PATH' : false }, async (t) => {
   const server = await startRedis()
   t.teardown(() => server.stop())
   const client = new Redis(server.url)
@@ -93,7 +93,7 @@ t.test('the program of the guide moves a thousand installs over, while the app t
   t.notOk([...tokens, ...later].some((accessToken) => [first.output, second, third].some(({ stdout, stderr }) => `${stdout}${stderr}`.includes(accessToken))), 'no token is printed')
 })
 
-t.test('the guide prints the reader of the table as it is', (t) => {
+t.test('the guide shows read-installs.mjs word for word', (t) => {
   const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
   const [block] = blocksOf(read('docs/moving-over.md')).filter(({ language }) => language === 'js')
   t.equal(read('examples/moving-over/read-installs.mjs').replace(/^(?:\/\/.*\n)+/, ''), block?.text)

@@ -28,7 +28,7 @@ const isLeaked = ({ output, secrets }: MovingOverApp) => secrets().some((secret)
 const callbackOf = ({ trail }: Visitor) => trail.findLast((url) => /[?&]code=/.test(url)) ?? ''
 
 for (const guide of ['from-webflow-starter', 'from-fastify-oauth2']) {
-  t.test(`the diff of ${guide} makes the program after of the program before, to the letter`, (t) => {
+  t.test(`the diff of ${guide} turns the program before into the program after`, (t) => {
     t.equal(applyDiff(read(`${guide}/before.ts`), blockOf(guide, 'diff')), read(`${guide}/after.ts`))
     t.end()
   })
@@ -49,7 +49,7 @@ for (const guide of ['from-webflow-starter', 'from-fastify-oauth2']) {
   })
 }
 
-t.test('a diff that does not fit to the letter is refused', (t) => {
+t.test('a diff that does not fit exactly is refused', (t) => {
   const diff = ['--- before.ts', '+++ after.ts', '@@ -1,3 +1,3 @@', ' one', '-two', '+2', ' three', '@@ -5 +5,2 @@', ' five', '+six', '']
   const text = 'one\ntwo\nthree\nfour\nfive\n'
   t.equal(applyDiff(text, diff.join('\n')), 'one\n2\nthree\nfour\nfive\nsix\n')
@@ -85,7 +85,7 @@ t.test('the starter before', async (t) => {
       t.equal((await visitor.open(callbackOf(visitor))).status, 500)
     })
 
-    t.test('takes the code of a stranger with a made-up state, and all work with the sites of that stranger', async (t) => {
+    t.test('accepts the code of a stranger with a made-up state, and everybody then works with that stranger\'s sites', async (t) => {
       app.webflow.signIn(grace)
       const code = await app.webflow.install({ siteIds: [sites.gardens] })
       await new Visitor().open(`${code}&state=forged`)
@@ -105,7 +105,7 @@ t.test('the starter before', async (t) => {
     t.match((await visitor.press('Deny')).url, `${app.webflow.url}/oauth/authorize`)
   })
 
-  t.test('goes round and round with an error that Webflow gives without asking', async (t) => {
+  t.test('loops if Webflow returns an error without asking the user', async (t) => {
     refuseScope(app, '/auth')
     await t.rejects(new Visitor().open(`${app.home}/auth`), /The redirects do not end/)
   })
@@ -130,7 +130,7 @@ t.test('the starter after', async (t) => {
       t.match((await visitor.open(callbackOf(visitor))).text, 'Webflow is connected')
     })
 
-    t.test('takes no code of a stranger, with a made-up state or without one', async (t) => {
+    t.test('refuses the code of a stranger, with a made-up state or without one', async (t) => {
       app.webflow.signIn(grace)
       const code = await app.webflow.install({ siteIds: [sites.gardens] })
       const forged = await new Visitor().open(`${code}&state=forged`)
@@ -154,13 +154,13 @@ t.test('the starter after', async (t) => {
     })
   })
 
-  t.test('has its callback at /auth and nothing else: whoever begins there is told to begin elsewhere', async (t) => {
+  t.test('has only its callback at /auth, and tells a visitor who begins there where to begin', async (t) => {
     const visitor = new Visitor()
     t.equal((await visitor.open(`${app.home}/auth`)).status, 400)
     t.match((await visitor.click('Try again')).text, 'asks for access')
   })
 
-  t.test('tells a visitor who declines, and one whom Webflow refuses', async (t) => {
+  t.test('explains the failure to a visitor who declines, and to one whom Webflow refuses', async (t) => {
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
@@ -219,7 +219,7 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
     t.equal(app.webflow.revokeToken(app.secrets().at(-1) ?? ''), true, 'it is alive')
   })
 
-  t.test('disconnects by a link, which a page of another site can have too', async (t) => {
+  t.test('disconnects by a link, which a page of another site can contain too', async (t) => {
     const visitor = new Visitor()
     await connect(visitor, app)
     await visitor.open(`${app.home}/logout/webflow`)
@@ -237,7 +237,7 @@ t.test('the app on @fastify/oauth2 after', async (t) => {
     t.equal(new URL(callbackOf(visitor)).pathname, '/login/webflow/callback')
     t.match((await visitor.open(callbackOf(visitor))).text, 'Difference Engine', 'and answers a reload as before')
 
-    t.test('ends nothing by a link, and nothing for another site', async (t) => {
+    t.test('is disconnected neither by a link nor by another site', async (t) => {
       t.equal((await visitor.open(`${app.home}/logout/webflow`)).status, 404)
       const { statusCode } = await request(`${app.home}/logout/webflow`, { method: 'POST', headers: { origin: 'https://other.example.com' } })
       t.equal(statusCode, 403)
@@ -259,7 +259,7 @@ t.test('the app on @fastify/oauth2 after', async (t) => {
     })
   })
 
-  t.test('tells apart what goes wrong, and goes on where nothing did', async (t) => {
+  t.test('has an error of its own for each failure, and continues where nothing has failed', async (t) => {
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')

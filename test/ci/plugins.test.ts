@@ -94,7 +94,7 @@ t.test('helmet: connecting works, and a page of the plugin keeps a policy of its
   t.notMatch(failed.headers['content-security-policy'], 'webflow.com')
 })
 
-t.test('csrf-protection: a form that disconnects passes with its token, and not without; a webhook needs none', async (t) => {
+t.test('csrf-protection: a form that disconnects needs its CSRF token, and a webhook needs none', async (t) => {
   const seen: unknown[] = []
   const { browser, webflow, fastify } = await play(t, '@fastify/csrf-protection', { options: { onWebhook: ({ triggerType }) => { seen.push(triggerType) } } })
   await connect(browser, webflow)
@@ -411,7 +411,7 @@ if (findRedis() !== null) {
 }
 
 if (findChromium() !== null) {
-  t.test('helmet, in Chromium: a form may lead to Webflow, and a popup tells the page that opened it', async (t) => {
+  t.test('helmet, in Chromium: a form may redirect to Webflow, and a popup sends its message to the page that opened it', async (t) => {
     const browser = await startChromium()
     t.teardown(() => browser.close())
     const port = await freePort()
@@ -452,8 +452,8 @@ if (findChromium() !== null) {
       }
     }
     const printed = snippetOf('@fastify/helmet', { edits: { 'https://webflow.com': webflow.url } })
-    await t.test('as printed', async (t) => { t.equal(await behave(t, printed, 'connected'), 'arrived') })
-    await t.test('with the defaults of helmet neither works', async (t) => {
+    await t.test('both work with the snippet as printed', async (t) => { t.equal(await behave(t, printed, 'connected'), 'arrived') })
+    await t.test('neither works with the defaults of helmet', async (t) => {
       const byDefault = printed.replace(/\(helmet, \{[^]*?\n\}\)/, '(helmet)')
       t.not(byDefault, printed)
       t.equal(await behave(t, byDefault, 'nothing'), 'refused')

@@ -23,7 +23,7 @@ if (findPostgres() !== null) {
   const admin = new Pool({ connectionString: server.urlOf('postgres'), max: 1 })
   t.teardown(async () => { await admin.end(); await server.stop() })
 
-  t.test('PostgresStore keeps the contract on a clock of the test', async (t) => {
+  t.test('PostgresStore keeps the contract on a clock that the test moves', async (t) => {
     const database = await createDatabase(t, 'by_the_clock')
     const clock = createClock()
     const tables = createTables({ now: () => clock.now() })
@@ -35,7 +35,7 @@ if (findPostgres() !== null) {
     await passes(t, createTables({})(database))
   })
 
-  t.test('what has expired goes when it is told to, and nothing else', async (t) => {
+  t.test('`deleteExpired` deletes expired rows and nothing else', async (t) => {
     const { pool } = await createDatabase(t, 'expired')
     const clock = createClock()
     const store = new PostgresStore({ pool, table: 'odd "name', now: () => clock.now() })
@@ -60,7 +60,7 @@ if (findPostgres() !== null) {
     t.strictSame(await store.find('tag'), { keys: ['later'], cursor: null })
   })
 
-  t.test('a table is created by any number of processes at once, and an error leaves no transaction behind', async (t) => {
+  t.test('any number of processes can create the table at once, and an error leaves no transaction behind', async (t) => {
     const { pool, other } = await createDatabase(t, 'created')
     for (let round = 0; round < 5; round++) {
       const stores = Array.from({ length: 40 }, (_, index) => new PostgresStore({ pool: index % 2 === 0 ? pool : other, table: `it's "${round}` }))
@@ -74,7 +74,7 @@ if (findPostgres() !== null) {
     t.strictSame(left, { locks: 0, transactions: 0 })
   })
 
-  t.test('a table of the longest name has its indexes, and a longer name is refused', async (t) => {
+  t.test('a table with the longest allowed name has its indexes, and a longer name is refused', async (t) => {
     const { pool } = await createDatabase(t, 'named')
     const table = 'é'.repeat(25)
     t.throws(() => new PostgresStore({ pool, table: `${table}x` }), { name: 'TypeError', message: /^`table` of PostgresStore is longer than 50 bytes/ })
