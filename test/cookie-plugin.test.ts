@@ -97,7 +97,7 @@ const hooks: Array<FastifyCookieOptions['hook']> = [undefined, false, 'preHandle
 
 for (const place of ['before', 'after'] as const) {
   for (const hook of hooks) {
-    t.test(`cookies that the app sets on the plugin\'s answers are sent beside the plugin\'s cookies: registered ${place}, hook ${String(hook)}`, async (t) => {
+    t.test(`cookies that the app sets on the plugin's answers are sent beside the plugin's cookies: registered ${place}, hook ${String(hook)}`, async (t) => {
       const { webflow, browser } = await createAppWith(t, {
         title: '',
         place,
