@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
- * Breaks lib/ and stores/ in some thousand places, one at a time, and lists what the tests did not notice (Stryker).
+ * Breaks lib/ and stores/ in some thousand places, one at a time, and lists the changes that no test noticed (Stryker).
  * Takes an hour or more, in a copy under a temporary folder; prints the scores and fails below 90 %.
  *
  *   node .ci/mutation.mjs                             all groups
  *   node .ci/mutation.mjs stores                      a group, see below
- *   node .ci/mutation.mjs records lib/storage/seal.ts:10-20   places, under the tests of a group
+ *   node .ci/mutation.mjs records lib/storage/seal.ts:10-20   only these places, with the tests of the group `records`
  *
  * MUTATION_LOGS=<folder> keeps Stryker's reports; MUTATION_JOBS=<n> is how many run at once.
  */
@@ -14,8 +14,8 @@ import { cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFi
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 
-// Each file is broken under the tests that are about it, in this order: under all of them it would take days.
-// What survives those is tried again under all the others.
+// Each file is broken under the tests that are about it, in this order, because all tests would take days.
+// A change that these tests do not notice is tried again under all other tests.
 const groups = {
   options: {
     files: ['lib/options/*.ts', 'lib/http/return-to.ts'],

@@ -6,7 +6,7 @@ interface Message {
   clientId: string
 }
 
-/** How a call ended, and how long it took. */
+/** The base of messages about a call: how the call ended, and how long it took. */
 export interface CallEnd<Outcome extends string> extends Message {
   outcome: Outcome | 'failed'
   /** The plugin's code of the error; null on success, and for an error of the app itself. */

@@ -37,8 +37,8 @@ export interface StoreTestsOptions<Store extends TokenStore = TokenStore> {
   clock?: StoreClock | undefined
   /**
    * Cuts the store off from its data, and resolves with a function that restores the connection and resolves when the
-   * store works again. In between every call must reject within five seconds, so configure a client that would queue
-   * its commands for longer. Defaults to no such test.
+   * store works again. In between, every call must reject within five seconds, so configure a client so that it does not
+   * queue commands for longer. Defaults to no such test.
    */
   interrupt?: ((store: Store) => Promise<() => unknown>) | undefined
   /**

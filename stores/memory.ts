@@ -8,7 +8,7 @@ import type { SetOptions, TokenStore } from './token-store.ts'
 export interface MemoryStoreOptions {
   /**
    * How many entries the store holds at most, tokens and pending flows together.
-   * When the store is full, the entry with the nearest deadline makes room. Defaults to 10,000.
+   * When the store is full, it drops the entry with the nearest deadline. Defaults to 10,000.
    */
   maxEntries?: number | undefined
 }
@@ -24,7 +24,7 @@ interface Entry {
   position: number
 }
 
-// More than one, so that expired entries go faster than new ones come. Not many, so that each write stays short.
+// More than one, so that expired entries are dropped faster than new ones are added. Not many, so that each write stays short.
 const DROPPED_PER_SET = 10
 
 /**
@@ -86,7 +86,7 @@ export class MemoryStore implements TokenStore {
   async set (key: string, value: string, options: SetOptions): Promise<boolean> {
     const { expiresAt, tags = [] } = options
     assertExpiresAt(expiresAt)
-    // The clock is read once per write: otherwise the current entry could expire between two of these lines.
+    // The clock is read only once, because otherwise the current entry could expire between two of these lines.
     const now = Date.now()
     const current = this.#living(key, now)
     if (options.if !== undefined && options.if !== (current?.value ?? null)) return false

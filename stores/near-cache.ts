@@ -9,7 +9,7 @@ export interface NearCacheOptions {
    * An integer from 1 to 60,000. Defaults to 1000.
    */
   maxAge?: number | undefined
-  /** How many values the cache holds at most. When it is full, the value that was read from Redis longest ago makes room. Defaults to 10,000. */
+  /** How many values the cache holds at most. When it is full, it drops the value that was read from Redis longest ago. Defaults to 10,000. */
   maxEntries?: number | undefined
 }
 
@@ -58,8 +58,8 @@ export class NearCache {
    */
   async load (key: string, read: () => Promise<string | null>): Promise<string | null> {
     const fresh = this.#freshEntry(key)
-    // An entry without a value belongs to another read that is under way. That entry stays: if each read replaced it, the
-    // value of a key that is read all the time would never be kept.
+    // An entry without a value belongs to another read that is under way. This read does not replace it: if each read did, a
+    // key that is read all the time would never be cached.
     if (fresh !== undefined) return fresh.value ?? await read()
     const entry: Entry = { askedAt: performance.now(), value: null }
     this.#add(key, entry)

@@ -20,8 +20,8 @@ interface Read {
 const LARGEST_BATCH = 500
 
 /**
- * Reads all keys that are asked for in one turn of the event loop by a single MGET.
- * Under load, a command costs far more than one more key in a command.
+ * Reads all keys that are asked for in one turn of the event loop by a single MGET. Under load, one more command costs far more
+ * than one more key in a command.
  */
 export class ReadBatch {
   readonly #client: ReadingClient

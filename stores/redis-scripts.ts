@@ -1,5 +1,5 @@
-// Every script touches only the key it is given, so that it runs on a cluster. Every script uses the clock of Redis:
-// the values expire by the same clock.
+// Every script touches only the key that it is given, because a cluster allows no other. Every script uses the clock of Redis,
+// because the values expire by that clock too.
 
 // The value begins after the first newline, see `headerOf` in redis.ts.
 const VALUE_OF_STORED = `
@@ -34,9 +34,9 @@ if dropped > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, dropped - 1) end`
 /**
  * Adds the key ARGV[3] with the deadline ARGV[2] to a tag and drops at most ARGV[1] expired members.
  */
-// A score never falls: when two processes write a key at the same time, either value may win, and its member must live
-// as long as the value. Every write raises the score by a millisecond at least: DROP_STRAYS compares scores, and so
-// notices a write that came in between. The tag expires a minute after its last member.
+// The score of a member is its deadline. It never falls: when two processes write a key at once, either value may win, and the
+// member must live as long as that value. Every write raises the score by at least a millisecond, so that DROP_STRAYS notices a
+// write in between by the changed score. The tag expires a minute after its last member.
 export const INDEX = `${DROP_EXPIRED}
 local score = redis.call('ZSCORE', KEYS[1], ARGV[3])
 local least = score and score + 1 or 0
@@ -49,8 +49,8 @@ return 1`
  * Returns up to ARGV[1] members with their deadlines, and drops up to ARGV[1] expired members.
  * With ARGV[2] and ARGV[3], the page begins after the member ARGV[3] that has the deadline ARGV[2].
  */
-// If that member has another deadline by now, the page begins with the first member of the deadline ARGV[2]:
-// some members may be returned twice, but none is skipped.
+// If that member has another deadline by now, the page begins with the first member that has the deadline ARGV[2].
+// Some members may then be returned twice, but none is skipped.
 export const PAGE = `${DROP_EXPIRED}
 local first = expired - dropped
 if ARGV[2] then

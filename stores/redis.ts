@@ -39,9 +39,9 @@ const METHODS = ['get', 'set', 'del', 'eval']
 const LARGEST_PAGE = 1000
 // How many expired members of a tag each write drops at most.
 const DROPPED_PER_SET = 10
-// How long a stray is left alone, in milliseconds. See #dropStrays.
+// A stray is a member of a tag whose value does not carry the tag. How long a stray is left alone, in milliseconds: see #dropStrays.
 const STRAY_AGE = 60_000
-// In milliseconds. Long enough for a walk over all tokens that runs once a day.
+// How long a full map remembers a stray, in milliseconds: longer than a day, for a job that searches once a day.
 const STRAY_MEMORY = 48 * 60 * 60 * 1000
 const MOST_STRAYS = 10_000
 
@@ -109,8 +109,8 @@ export class RedisStore implements TokenStore {
     const deadline = Math.max(expiresAt, 1)
     const stored = `${headerOf(tags)}\n${value}`
 
-    // Tags first: a write that fails half-way leaves a tag member without a value, which find() leaves out.
-    // In the other order, it would leave a token that no search can find, so that nobody could revoke it by a search.
+    // Tags are written first: if the write then fails, a tag member is left without a value, and find() ignores it.
+    // In the other order, a token would be left that no search finds, and that no search could revoke.
     await Promise.all(tags.map((tag) => this.#client.eval(INDEX, 1, this.#tagKeyOf(tag), DROPPED_PER_SET, deadline, key)))
     const condition = options.if
     return await this.#change(key, async (redisKey) => {
@@ -162,7 +162,7 @@ export class RedisStore implements TokenStore {
   }
 
   /**
-   * Drops members whose value lacks the tag: the value was overwritten or deleted, or a crash came before it was written.
+   * Drops members whose value lacks the tag: the value was overwritten or deleted, or a process crashed before it wrote the value.
    * Waits a minute after a member was first noticed, because another process may have written the tag and not yet the
    * value. A write since then has changed the member's deadline, so the member stays.
    * `members` alternates keys and deadlines.

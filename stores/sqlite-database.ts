@@ -20,7 +20,7 @@ export interface SqliteStatement {
 }
 
 /**
- * A connection that the store has opened itself, and so closes.
+ * A connection that the store has opened itself, and must close.
  */
 export interface OwnDatabase extends SqliteDatabase {
   close (): unknown
@@ -34,8 +34,8 @@ export type Statements = ReturnType<typeof prepareStatements>
 // The tables carry the version of the schema in their names, because `user_version` of a `database` belongs to the app.
 const TABLE = 'webflow_store_1'
 
-// Triggers keep the index of the tags, so that a value and its tags are written by one statement. A crash leaves both or none.
-// The tags are a JSON list. Ids stay with their keys, so they are a cursor that stays right when keys come, go or change.
+// Triggers update the table of tags, so that one statement writes a value together with its tags. A crash leaves both or neither.
+// `tags` is a JSON list. A row keeps its id as long as it exists, so an id is a cursor that stays right while rows change.
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS ${TABLE} (
   id INTEGER PRIMARY KEY,
@@ -94,12 +94,12 @@ export function setUp (database: SqliteDatabase, path: string | null): Statement
   // Each statement can be repeated, so a crash between two of them leaves nothing to repair.
   database.exec(SCHEMA)
   const statements = prepareStatements(database)
-  // A write, so that a database that is read-only fails now instead of when the first user connects.
+  // This write makes a read-only database fail now, instead of when the first user connects.
   statements.dropExpired.run(Date.now())
   return statements
 }
 
-// Parameters without numbers: Node 22.13 takes a parameter like ?1 for a named one.
+// The parameters have no numbers, because Node 22.13 mistakes a parameter like ?1 for a named one.
 function prepareStatements (database: SqliteDatabase) {
   return {
     get: database.prepare(`SELECT value FROM ${TABLE} WHERE key = ? AND expires_at > ?`),
@@ -118,8 +118,8 @@ function prepareStatements (database: SqliteDatabase) {
 }
 
 /**
- * Refuses to write while the app has a transaction open: the app could roll back the token of a user who was told that it is
- * connected. Counts as a lock, since the transaction may end soon.
+ * Refuses to write while the app has a transaction open. Otherwise the app could roll back the token of a user who already sees
+ * "connected". The refusal counts as a lock, because the transaction may end soon.
  */
 export function assertNoTransaction (database: SqliteDatabase): void {
   if (database.isTransaction === true) {
@@ -139,8 +139,8 @@ function assertOurs (database: SqliteDatabase, path: string | null): void {
 }
 
 /**
- * Returns the columns of a row, in their order; none for a row that is missing. A connection may be set to return rows as
- * lists instead of objects.
+ * Returns the columns of a row, in their order; an empty list if the row is missing. Works for rows that are objects and for rows
+ * that are lists, because the app chooses what its connection returns.
  */
 export function valuesOf (row: unknown): unknown[] {
   return Object.values(Object(row))

@@ -1,5 +1,5 @@
 /**
- * The error that `SqliteStore` throws and rejects with, unless an argument is wrong.
+ * The error with which `SqliteStore` throws and rejects when the database fails. For a wrong argument it is a TypeError instead.
  */
 export class SqliteFailure extends Error {
   override readonly name = 'SqliteFailure'
@@ -12,7 +12,7 @@ export class SqliteFailure extends Error {
   }
 }
 
-/** By SQLite's primary result code. */
+/** The code and the explanation of each known failure, by SQLite's primary result code. */
 const PROBLEMS: ReadonlyMap<number, readonly [code: string, problem: string]> = new Map([
   [5, ['SQLITE_BUSY', 'another connection has kept it locked for 500 ms. Does a program hold a transaction open?']],
   [8, ['SQLITE_READONLY', 'it is read-only, or was moved or deleted. May this process write the file, and create files beside it?']],

@@ -12,7 +12,7 @@ export type { SqliteDatabase, SqliteStatement }
 export type SqliteStoreOptions =
   | {
     /**
-     * The file of the store, in a folder that exists. It is created if it is missing, and keeps nothing but the store.
+     * The file of the store. Its folder must exist; the file is created if it is missing. No other program may keep tables in it.
      * Several processes on one host may use it at once. Needs Node 22.13 or later.
      */
     path: string
@@ -20,7 +20,7 @@ export type SqliteStoreOptions =
   }
   | {
     /**
-     * A connection of the app's, made by `new DatabaseSync()` of node:sqlite. The store adds tables whose names begin with
+     * A connection that the app has made by `new DatabaseSync()` of node:sqlite. The store adds tables whose names begin with
      * `webflow_store_`. It never closes or configures the connection. No transaction may stay open on it across an await.
      */
     database: SqliteDatabase
@@ -36,22 +36,22 @@ const LARGEST_PAGE = 1000
 
 /**
  * Keeps tokens in an SQLite file, for an app on one machine. The tokens survive a restart.
- * A promise rejects with an error that says what is wrong with the file: it is locked, read-only, full, damaged.
- * It starts no timers but for a locked file: expired rows are dropped when something else is written.
+ * Promises reject with an error that says what is wrong with the file, for example that it is locked, read-only, full or damaged.
+ * Expired rows are deleted by later writes. The store starts a timer only while the file is locked.
  */
 export class SqliteStore implements TokenStore {
   readonly #database: SqliteDatabase
-  /** The connection that `close` must close. Null if it is the app's, or closed. */
+  /** The connection that `close` must close. Null if the connection belongs to the app, or is closed. */
   #own: OwnDatabase | null = null
   readonly #path: string | null
   #statements: Statements | null = null
   #isClosed = false
 
   /**
-   * Opens the file, or takes the app's connection, and creates the tables unless they are there.
-   * Throws a TypeError on an unknown option or a wrong type. Throws an Error with the remedy on a Node without node:sqlite,
-   * and when the database cannot be used: its folder is missing, it is not a database or another program's, it is read-only.
-   * A database that is locked makes nothing fail yet: the first call tries again.
+   * Opens the file, or uses the app's connection, and creates the tables if they are missing.
+   * Throws a TypeError on an unknown option or a wrong type. Throws an Error that says what to do if Node has no node:sqlite, or
+   * the database cannot be used: for example, its folder is missing, it is read-only, or it belongs to another program.
+   * Does not throw if the database is locked: the first call tries again.
    */
   constructor (options: SqliteStoreOptions) {
     assertOptions('SqliteStore', options, ['path', 'database'])
@@ -115,7 +115,7 @@ export class SqliteStore implements TokenStore {
     assertLimit(limit)
     assertCursor(cursor, /^\d{1,16}$/)
     const size = Math.min(limit, LARGEST_PAGE)
-    // One row more than the page shows whether there is a next page.
+    // One row more than the page is read: it shows whether there is a next page.
     const rows = await this.#call(({ find }) => find.all(Date.now(), encode(tag), Number(cursor), size + 1).map(valuesOf))
     const page = rows.slice(0, size)
     return {
@@ -142,8 +142,8 @@ export class SqliteStore implements TokenStore {
   }
 
   /**
-   * Calls SQLite, and tries again while the database is locked. SQLite would wait by blocking the event loop, so the store's own
-   * connection does not let it wait.
+   * Calls SQLite, and tries again while the database is locked. SQLite itself would wait by blocking the event loop. Therefore
+   * the store's own connection has no busy timeout.
    */
   async #call<T> (run: (statements: Statements) => T): Promise<T> {
     const startedAt = performance.now()
@@ -167,7 +167,7 @@ export class SqliteStore implements TokenStore {
     }
   }
 
-  /** Sets the database up unless that is done. The constructor could not do it if the database was locked. */
+  /** Sets the database up, unless the constructor has done so already. The constructor could not if the database was locked. */
   #ready (): Statements {
     if (this.#isClosed) throw new SqliteFailure('SQLITE_STORE_CLOSED', 'the store was closed')
     this.#statements ??= setUp(this.#database, this.#path)

@@ -6,22 +6,22 @@ export interface SetOptions {
   expiresAt: number
   /** The tags by which `find` names the key until the value expires or is replaced. Defaults to none. */
   tags?: readonly string[]
-  /** `null` writes only while the key is unknown. A string writes only while the value is exactly this string. Left out, the write is unconditional. */
+  /** Null: writes only while the key is unknown. A string: writes only while the value is exactly this string. Defaults to writing in any case. */
   if?: string | null
 }
 
 /**
  * Keeps what must outlive a request: sealed tokens, and flows that are under way.
  *
- * Keys, values and tags are opaque strings made by the plugin. A promise rejects when the store could not do
- * its work; a failure must never look like an unknown key.
+ * The plugin makes the keys, values and tags, and the store must not interpret them. A promise rejects when the store could
+ * not do its work. A failure must never look like an unknown key.
  */
 export interface TokenStore {
   /** Resolves with the value, or with null when the key is unknown or expired. */
   get (key: string): Promise<string | null>
   /**
    * Optional. Returns what `get` would resolve with, without a promise: the value, or null when there is none.
-   * Returns undefined when the store cannot tell at once and `get` must be asked. Never waits for a network or a disk.
+   * Returns undefined when the store does not know at once, so that the plugin must call `get`. Never waits for a network or a disk.
    */
   getSync? (key: string): string | null | undefined
   /**

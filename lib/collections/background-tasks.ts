@@ -1,4 +1,4 @@
-// In milliseconds. Together they are long enough for a store to restart.
+// The pauses between the tries, in milliseconds. Together they are long enough for a store to restart.
 const pauses = [250, 1000, 4000, 15_000]
 
 /**

@@ -1,4 +1,4 @@
-// The time is split into slices. However long the process is blocked or frozen, only one slice of that time is counted.
+// A deadline waits for this many slices, one after the other. If the process is blocked or frozen, only one slice counts.
 const slices = 10
 
 /**

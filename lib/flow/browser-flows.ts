@@ -15,8 +15,8 @@ import { createState, flowHandle, isFlowHandle, readState } from './state.ts'
 const maxPending = 5
 /** The longest `Set-Cookie` header that every browser accepts, in bytes (RFC 6265, section 6.1). */
 const maxCookieBytes = 4096
-// Each flow cookie leaves this room, in bytes of base64url, because the cookie grows when the flow ends. `end` adds the time
-// (24 bytes of JSON), and the hash of the user (53 bytes) if nobody was signed in when the flow began.
+// A flow cookie grows when the flow ends, so each new one must leave this room, in bytes of base64url: for the time of the end
+// (24 bytes of JSON), and for the hash of the user (53 bytes) if nobody was signed in when the flow began.
 const endedAtBytes = 32
 const userBytes = 72
 // Node accepts 16 KiB of request headers. A page could begin many flows with long cookies. If these cookies filled the
@@ -73,7 +73,7 @@ export class BrowserFlows {
   readonly #cookieKeys: readonly DerivedKey[]
   readonly #sessionKeys: readonly DerivedKey[]
   readonly #ownerSealer: Sealer
-  /** The flow of each callback: hooks, the handler and failures ask for it, and each time takes two MACs. */
+  /** The flow of each callback. Hooks, the handler and failures need it, and recognising it costs two MACs. */
   readonly #recognised = new WeakMap<FastifyRequest, Flow>()
   /** The URL of the authorization request, without `scope` and `state`. */
   readonly #authorizeUrl: string
@@ -140,7 +140,7 @@ export class BrowserFlows {
 
   /** Throws `WEBFLOW_OAUTH_INVALID_OPTION` when a scope is too long for a flow cookie, even without `returnTo`. */
   assertFits (scope: readonly string[]): void {
-    // These strings are as long as those of a flow that the app begins for the longest user.
+    // The strings have the length that they have if the app begins a flow for the longest user id.
     const hash = 'x'.repeat(43)
     const owner = this.#ownerSealer.seal('', 'x'.repeat(maxUserLength))
     this.#create('x'.repeat(96), { returnTo: '', scope, startedAt: Date.now(), user: hash, owner, popup: true, endedAt: null, seed: hash })
@@ -248,7 +248,7 @@ export class BrowserFlows {
     return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }
   }
 
-  /** Deletes flow cookies until there is room for a new one: first those of finished flows, then the oldest. */
+  /** Deletes flow cookies until a new one has room: first those of finished flows, then the oldest. */
   #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomerBytes: number): void {
     const pendingFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
     let bytes = newcomerBytes

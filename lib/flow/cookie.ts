@@ -43,8 +43,8 @@ export function readFlowCookie (keys: readonly DerivedKey[], state: string, valu
 }
 
 /**
- * Reads when the flow of a cookie began and ended. It does not verify the cookie, because that would need the state. This is
- * good enough to count flows and to find the oldest: a browser that forges its own cookies deceives only itself.
+ * Reads when the flow of a cookie began and ended. Does not verify the cookie, because that would need the state. The times are
+ * used only to count flows and to find the oldest, so a browser that forges its own cookies harms only itself.
  */
 export function peekFlowCookie (value: string): Pick<FlowCookie, 'startedAt' | 'endedAt'> {
   const [payload = ''] = value.split('.')

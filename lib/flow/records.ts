@@ -54,7 +54,7 @@ export class FlowRecords {
    * claimed the flow, this waits for that callback's outcome. Null when the flow is used up.
    */
   async claimOrWait (state: string, startedAt: number, expired: boolean): Promise<Claim | Done | null> {
-    // Makes the stored claim differ from those of other callbacks.
+    // A random id makes the stored claim differ from those of other callbacks.
     const attempt = randomUUID()
     for (let tries = 0; tries < maxTries; tries++) {
       const claim = expired ? null : await this.#claim(state, startedAt, attempt)
@@ -62,7 +62,7 @@ export class FlowRecords {
       const progress = await this.#wait(state)
       if (progress.kind === 'done') return this.#isFresh(progress) ? progress : null
       if (progress.kind === 'claimed' || expired) return null
-      // The store reported the other callback's claim as failed, and that callback removed its claim. The flow is free again.
+      // The other callback's claim was reported as failed, so that callback has deleted the claim. The flow is free again.
     }
     return null
   }
@@ -88,14 +88,14 @@ export class FlowRecords {
     const expiresAt = validUntil + clockTolerance
     const value = JSON.stringify({ kind: 'claimed', attempt })
     const isWritten = await this.#store.set(key, value, { expiresAt, if: null }, {
-      // The browser was told that the store failed, and may open the same callback again. If the claim was or may have been
-      // written, it is deleted here: otherwise it would block the second try.
+      // The browser gets an error of the store, and may open the same callback again. If the store has written the claim, or may
+      // have, the claim is deleted here: otherwise it would block the second try.
       afterFailure: (answer) => {
         if (answer !== false) this.#background.insist(() => this.#store.delete(key, { if: value }, { whileResting: true }), () => {})
       }
     })
-    // ioredis repeats a command when the answer was lost. The first command may have written our claim, so that the second
-    // one is refused: the stored claim is then our own.
+    // ioredis repeats a command whose answer was lost. If the first command has written this claim, the second is refused. Then
+    // the stored claim is this one.
     return isWritten || await this.#store.get(key) === value ? { kind: 'claim', key, value, expiresAt } : null
   }
 

@@ -27,7 +27,7 @@ export function flowExpired (startedAt: number, flowMaxAge: number): WebflowOAut
 
 /** Makes the error with the likeliest reason why the browser did not send the cookie of a genuine flow. */
 export async function explainMissingCookie ({ cookies, flowRecords, settings }: { cookies: Cookies, flowRecords: FlowRecords, settings: Settings }, request: FastifyRequest, state: string): Promise<WebflowOAuthError> {
-  // If the store is down, the reasons below can still be checked.
+  // If the store is down, this reason is skipped, and the reasons below can still be checked.
   const progress = await flowRecords.progress(state).catch(() => null)
   if (progress !== null && progress.kind !== 'unclaimed') return stateInvalid('already_used')
   const host = hostOf(request, settings.secure)

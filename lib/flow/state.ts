@@ -4,7 +4,7 @@ import { mac, verifyMac, type DerivedKey } from '../storage/keyring.ts'
 const randomLength = 32
 const timeLength = 8
 const macLength = 32
-// 72 bytes are a multiple of three, so they have only one spelling in base64url: no second string decodes to the same state.
+// A state has 72 bytes. This is a multiple of three, so a state has only one spelling in base64url.
 const shape = /^[\w-]{96}$/
 
 /**
@@ -27,8 +27,8 @@ export function readState (keys: readonly DerivedKey[], state: string): number |
 }
 
 /**
- * Returns the part of a flow cookie's name that depends on the flow: the first 12 of the random bytes of its state. The other
- * 20 random bytes and the MAC are not in the name.
+ * Returns the handle of a flow, which is part of its cookie's name: the first 12 random bytes of the state. The name holds neither
+ * the other 20 random bytes nor the MAC, so nobody can make the state from it.
  */
 export function flowHandle (state: string): string {
   return state.slice(0, 16)

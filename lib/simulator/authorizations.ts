@@ -97,7 +97,7 @@ export class Authorizations {
     return { kind: 'token', token: code.token }
   }
 
-  /** Makes a token valid that another simulator has issued. Does nothing if the token is known. */
+  /** Makes a token of another simulator valid. Does nothing if the token is known. */
   restore (approved: Approved, value: string): void {
     if (!this.#tokens.has(value)) this.#add(this.#widenGrant(approved), approved.scope, value)
   }
@@ -131,7 +131,7 @@ export class Authorizations {
 
   #issue (code: AuthorizationCode): AccessToken {
     const { behavior } = this.#config
-    // The grant may have ended since the consent, because its last token was revoked. In that case it is created again.
+    // If the last token of the grant was revoked after the consent, the grant has ended. Then it is created again.
     const grant = this.#widenGrant(code)
     const [earlier] = [...grant.tokens].filter(({ value }) => this.find(value) !== undefined)
     if (earlier !== undefined && behavior.repeatedAuthorization === 'same') {

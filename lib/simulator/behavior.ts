@@ -27,7 +27,7 @@ export interface Behavior {
    * error `invalid_scope` (`refuse`). Webflow's behavior is unknown. Defaults to `configured`.
    */
   readonly omittedScope: 'configured' | 'refuse'
-  /** The `error` that the app gets when the user denies. Defaults to `access_denied`, which is almost certain but not documented. */
+  /** The `error` that the app gets when the user denies. Defaults to `access_denied`: almost certainly Webflow's, but not documented. */
   readonly denialError: string
   /**
    * How the token endpoint answers wrong credentials: with `invalid_grant` and status 400, as Webflow documents, or with
@@ -54,21 +54,21 @@ export interface Behavior {
    */
   readonly revocationErrorStatus: Readonly<Record<RevocationErrorCode, number>>
   /**
-   * The one host at which the region `eu` answers revocation requests. Webflow documents it for the US only, and there it is
-   * `webflow.com`. Matters only for requests that name a host of Webflow, such as those of a `dispatcher` that leads to the
-   * simulator. Defaults to `eu.webflow.com`.
+   * The only host at which the region `eu` answers revocation requests. Webflow documents this host for the US only: it is
+   * `webflow.com`. The switch matters only if requests name a host of Webflow, for example because a `dispatcher` leads them to
+   * the simulator. Defaults to `eu.webflow.com`.
    */
   readonly euRevocationHost: 'eu.webflow.com' | 'api.eu.webflow.com'
   /** Whether revoking one token also ends the user's other tokens of the app. Webflow's behavior is unknown. Defaults to false. */
   readonly revocationEndsSiblings: boolean
   /**
-   * Whose id and date an introspection reports as the authorization: those of the `token`, or those of the `grant` of the
-   * user to the app, which all tokens of that grant share. Webflow's behavior is unknown. Defaults to `token`.
+   * Which id and date an introspection reports for the authorization: those of the `token`, or those of the `grant`, which
+   * all tokens of one user for the app share. Webflow's behavior is unknown. Defaults to `token`.
    */
   readonly authorizationOf: 'token' | 'grant'
   /** Whether an introspection lists the user who made the grant. Webflow documents the field as optional. Defaults to true. */
   readonly introspectionListsUsers: boolean
-  /** The separator between scopes in an introspection. Both have been seen. Defaults to a comma. */
+  /** The separator between scopes in an introspection. Webflow has been seen to use both a comma and a space. Defaults to a comma. */
   readonly introspectionScopeSeparator: ',' | ' '
   /**
    * Whether the introspection of a workspace grant also lists the workspace's sites in `siteIds`.
@@ -83,8 +83,8 @@ export interface Behavior {
   /** Whether the answer to a resolved ID token names the site. Webflow's specification has the field as optional. Defaults to true. */
   readonly resolveNamesSite: boolean
   /**
-   * Whether an access token without the scope `authorized_user:read` is refused with 403 `missing_scopes` when it is to resolve
-   * an ID token. This has been seen. Defaults to true.
+   * Whether resolving an ID token needs an access token with the scope `authorized_user:read`. If so, any other token gets 403
+   * `missing_scopes`. This has been seen. Defaults to true.
    */
   readonly resolveNeedsScope: boolean
   /** The status with which Webflow refuses an ID token. It is undocumented. Defaults to 400. */

@@ -19,8 +19,8 @@ export interface Fault {
   /** Ends the connection with a TCP reset. */
   readonly reset?: boolean
   /**
-   * Whether the call is carried out before the fault, so that only its answer is lost. The code is then spent, or the token
-   * revoked. Defaults to false.
+   * Whether the simulator carries the call out before the fault, so that only the answer is lost. The code is then spent, or
+   * the token revoked. Defaults to false.
    */
   readonly handled?: boolean
   /** How many calls fail. Defaults to 1. With `Infinity`, all following calls fail. */

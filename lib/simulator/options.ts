@@ -52,15 +52,15 @@ export interface SimulatorOptions {
   /** The registered app. At least one app is required, here or in `apps`. */
   readonly app?: AppOptions
   /**
-   * The region that the simulator plays. The simulator knows only its own apps and tokens. To a request that names a host of
-   * the other region, it answers like a Webflow that has never heard of the app. Defaults to `us`.
+   * The region that the simulator plays. If a request names a host of the other region, the simulator answers like a Webflow
+   * that knows neither the app nor its tokens. Defaults to `us`.
    */
   readonly region?: Region
   /** More registered apps. Each needs a `clientId` of its own. */
   readonly apps?: readonly AppOptions[]
   /** Who is signed in. Defaults to Ada Lovelace. */
   readonly user?: User
-  /** The users as whom a person can sign in on the simulator's pages, besides `user`. Defaults to Ada Lovelace and Grace Hopper. */
+  /** The users that a person can choose on the simulator's pages to sign in, besides `user`. Defaults to Ada Lovelace and Grace Hopper. */
   readonly users?: readonly User[]
   /** The workspaces and sites that a user can pick. Defaults to one workspace with two sites and one with one site. */
   readonly workspaces?: readonly Workspace[]
@@ -78,7 +78,7 @@ export interface Config {
   /** The first app. `install` and `uninstall` use it when they are called without a `clientId`. */
   readonly defaultApp: App
   readonly user: User
-  /** The users as whom a person can sign in, by id. */
+  /** The users that a person can choose to sign in, by id. */
   readonly users: ReadonlyMap<string, User>
   readonly workspaces: readonly Workspace[]
   readonly behavior: Behavior

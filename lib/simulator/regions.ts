@@ -26,8 +26,8 @@ export function isOfOtherRegion (hostname: string, region: Region): boolean {
 }
 
 /**
- * Tells whether a host serves the endpoint at a path. Only Webflow's own hosts differ in what they serve. Any other host name,
- * such as 127.0.0.1, serves everything.
+ * Tells whether a host serves the endpoint at a path. Each of Webflow's own hosts serves only some endpoints. Any other host
+ * name, such as 127.0.0.1, serves all.
  */
 export function isServedAt (hostname: string, path: string, { region, behavior }: { region: Region, behavior: Behavior }): boolean {
   const { site, api } = hosts[region]

@@ -1,6 +1,6 @@
 const readWrite = ['read', 'write']
 
-/** The things that the known scopes are about, each with a phrase for the consent page and its verbs. */
+/** What the known scopes are about: each thing with its phrase for the consent page, and the verbs that its scopes have. */
 const things: ReadonlyMap<string, { phrase: string, verbs: readonly string[] }> = new Map([
   ['authorized_user', { phrase: 'your name and email address', verbs: ['read'] }],
   ['app_subscriptions', { phrase: 'your subscriptions to the app', verbs: ['read'] }],

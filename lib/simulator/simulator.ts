@@ -39,8 +39,8 @@ export interface Simulator {
   /**
    * Opens an authorize URL, of the simulator or of webflow.com (in the region `eu` of eu.webflow.com), and approves. `pick`
    * defaults to the first site.
-   * Resolves with the URL to which the browser would go. This is a URL with an `error` if Webflow would redirect with one.
-   * Rejects if Webflow would show an error page.
+   * Resolves with the URL to which Webflow would redirect the browser. This URL may have an `error` instead of a code.
+   * Rejects if Webflow would show an error page instead of redirecting.
    */
   approve (authorizeUrl: string, pick?: SitesOrWorkspace): Promise<string>
   /** Opens an authorize URL and denies. Resolves and rejects like `approve`. */
@@ -58,15 +58,15 @@ export interface Simulator {
   /** Ends one token without telling the app. Returns whether the token was still valid. */
   revokeToken (accessToken: string): boolean
   /**
-   * Makes an access token valid that an earlier simulator has issued, so that an app that kept the token stays connected when
-   * both start again. `user` defaults to the signed-in user, `clientId` to that of the first app, `scope` to that of the app,
-   * and what is picked to the first site.
+   * Makes an access token of an earlier simulator valid. If an app keeps its tokens, it stays connected when both start again.
+   * `user` defaults to the signed-in user, `clientId` to that of the first app, and `scope` to that of the app. Without `siteIds`
+   * and `workspaceId`, the token opens the first site.
    */
   restoreToken (accessToken: string, options?: SitesOrWorkspace & { readonly user?: User, readonly clientId?: string, readonly scope?: readonly string[] }): void
   /**
    * Makes the ID token that a Designer Extension gets from `webflow.getIdToken()`. It has the shape of a JWT and lives for 15
-   * minutes. `user` defaults to the signed-in user, and `clientId` to that of the first app. Throws a TypeError when the user
-   * is not valid, or no workspace has the site.
+   * minutes. `user` defaults to the signed-in user, and `clientId` to that of the first app. Throws a TypeError if the user is
+   * not valid, or if the site is in none of the `workspaces`.
    */
   mintIdToken (options: { readonly user?: User, readonly siteId: string, readonly clientId?: string }): string
   /** Signs in another user for all that follows. Throws a TypeError when the value is not a user. */

@@ -11,6 +11,6 @@ export interface Webflow {
   user: User
   /** The URL of each app's Designer Extension, by client id, as far as it is known. */
   readonly extensionUrls: Map<string, string>
-  /** What became of the last webhook that a person has sent, in words; null if none was sent. */
+  /** How the app answered the last webhook that a person has sent, in words; null if nobody has sent one. */
   delivered: string | null
 }

@@ -31,13 +31,13 @@ export interface DeliveryOptions {
    * app's first redirect URI with its last segment replaced by `webhook`.
    */
   readonly path?: string | undefined
-  /** How often the webhook is delivered again, at once, while the answer is not 200. Webflow does so three times. Defaults to 0. */
+  /** The most repetitions of a webhook whose answer is not 200. They follow at once. Webflow repeats three times. Defaults to 0. */
   readonly retries?: number | undefined
 }
 
 /** The result of `deliver`. */
 export interface Delivery {
-  /** The status of the last answer. Webflow takes anything but 200 for a failure, redirects too. */
+  /** The status of the last answer. For Webflow any status but 200 is a failure, even a redirect. */
   readonly statusCode: number
   /** How often the webhook was delivered. */
   readonly attempts: number

@@ -71,7 +71,7 @@ export class GuardedStore {
     try {
       value = this.#store.getSync?.(key)
       if (value === undefined || isStringOrNull(value)) return value
-      // A promise that nobody waits for would end the process when it rejects.
+      // If the value is a promise that rejects, it would end the process, because nobody waits for it.
       Promise.resolve(value).catch(() => {})
       throw notAnAnswer()
     } catch (error) {

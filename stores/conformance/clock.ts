@@ -19,7 +19,7 @@ export interface TestClock {
   past: () => number
   /** Resolves when a deadline has passed for the store too. */
   reach: (deadline: number) => Promise<void>
-  /** Returns a hint that the clock of the store may be wrong. The hint is empty if the test used no near deadline, so that clocks do not matter. */
+  /** Returns a hint that the clock of the store may be wrong. The hint is empty if the test used no near deadline, because then clocks do not matter. */
   doubt: () => string
 }
 
