@@ -9,18 +9,18 @@ import { forgetEnded } from './ended.ts'
 import type { TokenParts } from './parts.ts'
 import { absorb, isNewer, type TokenRecord } from './record.ts'
 
-/** How many imports ask Webflow at a time. */
+/** How many imports ask Webflow at the same time. */
 const maxAtOnce = 8
-/** After so many calls in a row that did not reach Webflow, imports do not ask for a while. */
+/** How many calls in a row may fail to reach Webflow before imports stop asking for a while. */
 const maxFailures = 3
-/** How long imports do not ask then, in milliseconds. */
+/** How long imports then do not ask, in milliseconds. */
 const silence = 10_000
 
 /** What became of an imported token. */
 export type TokenImport =
   /**
-   * `imported`: the token is stored now. `kept`: nothing has changed, because the user has this token already, or a newer one.
-   * `token` is the token that is stored.
+   * `imported`: the token is stored now. `kept`: nothing has changed, because the user already has this token or a newer one.
+   * `token` is the token that the store holds then.
    */
   | { outcome: 'imported' | 'kept', token: WebflowToken }
   /** Webflow has ended the token. It is not stored, and records that held it are deleted. */
@@ -43,7 +43,7 @@ export class TokenImports {
   readonly #turns = new Limit(maxAtOnce)
   /** How many calls in a row did not reach Webflow. */
   #failures = 0
-  /** Until when imports do not ask Webflow, in Unix milliseconds, and why. */
+  /** Until when imports do not ask Webflow, in Unix milliseconds, and the error of the last call; null if they never had to stop. */
   #silent: { until: number, error: Error } | null = null
 
   constructor (parts: TokenParts) {
@@ -107,8 +107,9 @@ export function checkCreatedAt (createdAt: unknown): number | null {
 }
 
 /**
- * Tells whether the existing record stays: it holds the same token, or the imported one is not newer. A time that the app has
- * given is compared as it is. If the app has given none, Webflow's counts. If Webflow has told none either, the existing record stays.
+ * Tells whether the existing record stays, because it holds the same token or the imported token is not newer. If the app has
+ * said when the imported token was issued, that time counts. Otherwise Webflow's time counts. If Webflow has not said it either,
+ * the existing record stays.
  */
 function stays (existing: TokenRecord, record: TokenRecord, createdAt: number | null): boolean {
   if (existing.accessToken === record.accessToken) return true
@@ -116,7 +117,7 @@ function stays (existing: TokenRecord, record: TokenRecord, createdAt: number | 
   return (record.authorization?.createdOn ?? null) === null || !isNewer(record, existing)
 }
 
-/** Tells whether a call did not reach Webflow. An answer with a 5xx did, and its error has no cause. */
+/** Tells whether a call failed to reach Webflow. A 5xx of Webflow does not count: its error has no cause. */
 function isOutage (error: Error): boolean {
   const code = ownCode(error)
   return code === 'WEBFLOW_OAUTH_WEBFLOW_TIMEOUT' || (code === 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE' && error.cause !== undefined)

@@ -92,10 +92,13 @@ export function absorb (record: TokenRecord, { authorization, user, askedAt }: I
 }
 
 /**
- * Tells whether a record is newer than another one. If both hold the same access token, the later answer of Webflow is newer,
- * and a record is not newer than one without an answer. Otherwise the later authorization is newer. Its time is Webflow's
- * `createdOn` if the two records have different ones, because the clocks of two replicas may differ. Otherwise it is the
- * record's own `createdAt`.
+ * Tells whether a record is newer than another one.
+ *
+ * If both hold the same access token, the record with the later answer of Webflow is newer. No record is newer than one without
+ * an answer.
+ *
+ * If they hold different access tokens, the record with the later authorization is newer. Its time is Webflow's `createdOn`,
+ * because the clocks of two replicas may differ. If one record has no such time, or both have the same, `createdAt` counts.
  */
 export function isNewer (record: TokenRecord, than: TokenRecord): boolean {
   if (record.accessToken === than.accessToken) return record.askedAt > than.askedAt && than.askedAt > 0

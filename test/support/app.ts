@@ -15,7 +15,7 @@ export const redirectUri = 'https://app.example.com/webflow/callback'
 export const scope = ['sites:read', 'cms:read']
 rememberSecrets(clientSecret, secret)
 
-/** Starts a local Webflow that knows the app, for the length of a test. */
+/** Starts a local Webflow that knows the app. It ends with the test. */
 export async function startWebflow (t: Test, behavior: BehaviorOptions = {}, redirectUris = [redirectUri]): Promise<Simulator> {
   const webflow = createSimulator({
     app: { clientId, clientSecret, redirectUris, scope: ['sites:read', 'cms:read', 'cms:write', 'authorized_user:read'] },
@@ -38,12 +38,12 @@ export function baseOptions (webflow: Simulator | null): WebflowOAuthOptions {
   }
 }
 
-/** Keeps Fastify from telling of requests: newer versions have a controller in place of the option. */
+/** Server options that keep Fastify from logging requests. Newer versions of Fastify have a controller instead of the option. */
 export const withoutRequestLogs: FastifyServerOptions = 'LogController' in Fastify
   ? { logController: new Fastify.LogController({ disableRequestLogging: true }) }
   : { disableRequestLogging: true }
 
-/** What an app of the tests is made of. */
+/** The parts from which `createApp` builds an app. */
 export interface AppOptions {
   webflow?: Simulator | null
   options?: Partial<WebflowOAuthOptions>
@@ -70,13 +70,13 @@ export async function createApp (t: Test, { webflow = null, options = {}, server
   return app
 }
 
-/** Takes a browser through a whole flow; resolves with the answer of the callback. */
+/** Leads a browser through a whole flow. Resolves with the answer of the callback. */
 export async function connect (browser: Browser, webflow: Simulator, { path = '/webflow/authorize', headers = {} }: { path?: string, headers?: Record<string, string> } = {}) {
   const { location } = await browser.navigate(path, headers)
   return await browser.navigate(await webflow.approve(String(location)), headers)
 }
 
-/** Lets a user grant the app an access token without the plugin, as an app does that does not have it. */
+/** Obtains an access token as an app without the plugin does. */
 export async function grantToken (webflow: Simulator, pick?: Parameters<Simulator['approve']>[1]): Promise<string> {
   const query = new URLSearchParams({ response_type: 'code', client_id: clientId, redirect_uri: redirectUri, scope: scope.join(' ') })
   const back = await webflow.approve(`${webflow.endpoints.authorize}?${query}`, pick)
@@ -90,7 +90,7 @@ export async function grantToken (webflow: Simulator, pick?: Parameters<Simulato
   return accessToken
 }
 
-/** Tests that nothing that this process logged holds a secret; the last test of a file. */
+/** Checks that no line that this process has logged holds a secret. It is called in the last test of a file. */
 export function assertNothingLeaked (t: Test): void {
   const { known, logged, leaked } = findLeaks()
   t.ok(known > 0 && logged > 0, 'there were secrets and there were logs')

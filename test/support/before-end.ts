@@ -6,7 +6,7 @@ const interrupted = (signal: NodeJS.Signals): void => {
   process.kill(process.pid, signal)
 }
 
-/** Runs `cleanUp` however this process ends; returns what takes that back. */
+/** Runs `cleanUp` when this process ends, in whatever way. Returns a function that cancels it. */
 export function beforeEnd (cleanUp: () => void): () => void {
   if (running.size === 0) process.on('exit', endAll).on('SIGTERM', interrupted).on('SIGINT', interrupted)
   running.add(cleanUp)

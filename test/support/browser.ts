@@ -24,7 +24,7 @@ interface RequestOptions {
   body?: string
 }
 
-/** What a browser sends with the navigation of a person. */
+/** The headers that a browser sends when a person navigates to a page. */
 export const navigation = { 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document', 'sec-fetch-site': 'none', accept: 'text/html' }
 
 /** A browser without a screen: it keeps cookies, and does not follow redirects by itself. */
@@ -36,7 +36,7 @@ export class Browser {
     this.app = app
   }
 
-  /** A second browser with the same cookies: another tab whose answers the first does not see. */
+  /** Makes a second browser with a copy of the cookies, like a tab whose answers the first browser does not see. */
   clone (app = this.app): Browser {
     const copy = new Browser(app)
     for (const [name, value] of this.cookies) copy.cookies.set(name, value)

@@ -15,7 +15,7 @@ import { recordingLogger, rememberSecrets } from './logs.ts'
 const program = fileURLToPath(import.meta.url)
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** What a process is told to be: an app with the plugin. */
+/** The settings of an app with the plugin that runs in a process of its own. */
 export interface ChildConfig {
   clientId: string
   clientSecret: string
@@ -23,35 +23,35 @@ export interface ChildConfig {
   scope: readonly string[]
   secret: string
   endpoints: Partial<Endpoints>
-  /** Where the store is; left out: in memory. */
+  /** Where the store is. Defaults to memory. */
   redis?: { port: number } | { nodes: readonly number[] } | { sentinels: readonly number[], name: string }
-  /** Options of a single connection, as ioredis has them. */
+  /** Options of ioredis for a single connection. */
   redisOptions?: { maxRetriesPerRequest?: number, enableOfflineQueue?: boolean, autoResendUnfulfilledCommands?: boolean }
   timeout?: number
   storeTimeout?: number
   sessionMaxAge?: number
-  /** Whether tokens belong to the user whom the header `x-user` names. */
+  /** Whether tokens belong to the user that the header `x-user` names. */
   byUser?: boolean
-  /** Whether closing the app breaks the connections that are in use. */
+  /** Whether closing the app also closes connections that are in use. */
   forceClose?: boolean
-  /** How long the app's `beforeStore` takes, in milliseconds; left out: there is none. */
+  /** How long the app's `beforeStore` takes, in milliseconds. Defaults to no such hook. */
   beforeStore?: number
 }
 
-/** A process of the test's own. */
+/** A process that a test has started. */
 export interface OwnProcess {
   pid: number
   child: ChildProcess
-  /** All that it printed. */
+  /** Everything that the process has printed. */
   output (): string
-  /** Resolves when the output matches; rejects with all of it when the process ends before. */
+  /** Resolves when the output matches. Rejects with the whole output if the process ends first. */
   printed (pattern: RegExp): Promise<RegExpExecArray>
   signal (name: NodeJS.Signals): void
-  /** Ends it by a signal, at once unless told otherwise; resolves with its exit code, null when a signal ended it. */
+  /** Ends the process by a signal, by default at once. Resolves with its exit code, or null if a signal has ended it. */
   stop (signal?: NodeJS.Signals): Promise<number | null>
 }
 
-/** Starts a process that ends with this one at the latest. */
+/** Starts a process. It ends with this process at the latest. */
 export function startProcess (file: string, args: readonly string[], { env = process.env, stdio = ['ignore', 'pipe', 'pipe'] }: { env?: NodeJS.ProcessEnv, stdio?: StdioOptions } = {}): OwnProcess {
   const child = spawn(file, args, { cwd: root, env, stdio })
   const exited = once(child, 'close')
@@ -94,10 +94,10 @@ export interface ChildApp extends OwnProcess {
   url: string
 }
 
-/** Starts an app in a process of its own, on a free port of loopback; what it logs, at trace level, is searched for secrets. */
+/** Starts an app in a process of its own, on a free port of loopback. The test searches its log, at trace level, for secrets. */
 export async function startChildApp (t: Test, config: ChildConfig, nodeOptions: readonly string[] = []): Promise<ChildApp> {
   const own = startProcess(process.execPath, ['--import', './test/support/typescript.mjs', ...nodeOptions, program], {
-    // Coverage is counted on what the test itself runs.
+    // Coverage counts only the code that the test process runs.
     env: { PATH: process.env.PATH ?? '', _TAPJS_PROCESSINFO_COVERAGE_: '0', CHILD_APP: JSON.stringify(config) }
   })
   for (const stream of [own.child.stdout, own.child.stderr]) stream?.on('data', (chunk: string) => recordingLogger.stream.write(chunk))
@@ -106,18 +106,18 @@ export async function startChildApp (t: Test, config: ChildConfig, nodeOptions: 
   return { ...own, url }
 }
 
-/** An answer that came over the wire. */
+/** An answer that came over a socket. */
 export interface RemoteAnswer {
   status: number
   location: string | null
   body: string
   /** The members of a JSON body. */
   json: Record<string, unknown>
-  /** How long it took, in milliseconds. */
+  /** How long the answer took, in milliseconds. */
   took: number
 }
 
-/** A browser without a screen that speaks to a real port. What it is refused with is searched for secrets. */
+/** A browser without a screen that calls a real port. The test searches the errors that it gets for secrets. */
 export class RemoteBrowser {
   readonly url: string
   readonly cookies: Map<string, string>
@@ -129,7 +129,7 @@ export class RemoteBrowser {
     this.#headers = headers
   }
 
-  /** The same cookies at another app: another tab whose answers the first does not see. */
+  /** Makes a second browser with a copy of the cookies, at another app, like a tab whose answers the first browser does not see. */
   at (url: string): RemoteBrowser {
     return new RemoteBrowser(url, { cookies: new Map(this.cookies), headers: this.#headers })
   }
@@ -142,7 +142,7 @@ export class RemoteBrowser {
     const { statusCode, headers, body } = await send(`${this.url}${pathname}${search}`, {
       method,
       headers: { ...this.#headers, ...(cookie === '' ? {} : { cookie }) },
-      // A connection of its own: none that an app which is stopped keeps half closed.
+      // Each request has a connection of its own, because an app that stops may have left an old one half closed.
       reset: true,
       headersTimeout: 60_000,
       bodyTimeout: 60_000
@@ -170,13 +170,13 @@ export class RemoteBrowser {
     return this.request(url, 'POST')
   }
 
-  /** Begins a flow and approves it; resolves with the URL of the callback, not yet followed. */
+  /** Begins a flow and approves it. Resolves with the URL of the callback, which the browser has not opened yet. */
   async approve (webflow: Simulator): Promise<string> {
     const { location } = await this.get('/webflow/authorize')
     return await webflow.approve(String(location))
   }
 
-  /** Goes through a whole flow; resolves with the answer of the callback. */
+  /** Goes through a whole flow. Resolves with the answer of the callback. */
   async connect (webflow: Simulator): Promise<RemoteAnswer> {
     return await this.get(await this.approve(webflow))
   }
@@ -213,7 +213,7 @@ async function runApp (config: ChildConfig): Promise<void> {
     await app.webflowOAuth.endSession(request, reply)
     return { ended: true }
   })
-  // As examples of Fastify do it: what the app opened it closes last.
+  // As in Fastify's examples, the app closes its own connections last.
   app.addHook('onClose', async () => { client?.disconnect() })
   process.once('SIGTERM', async () => {
     await app.close()

@@ -6,10 +6,10 @@ import type { TAP, Test } from 'tap'
 import { findProgram } from './find-program.ts'
 import { rememberSecrets } from './logs.ts'
 
-/** Whether the tests keep pictures of the pages: `SCREENSHOTS=1`. Pictures take more time than all else in a browser. */
+/** Whether the tests keep pictures of the pages: with `SCREENSHOTS=1`. Taking a picture takes longer than anything else in a browser. */
 export const takesScreenshots = process.env['SCREENSHOTS'] === '1'
 
-/** Where the screenshots of a run are, for a person to look at. */
+/** The folder of the screenshots, for a person to look at. */
 export const screenshotFolder = fileURLToPath(new URL('../../.tap/screenshots/', import.meta.url))
 
 /** Finds the Chromium on PATH, or null. */
@@ -17,7 +17,7 @@ export function findChromium (): string | null {
   return findProgram('chromium-headless-shell', 'chrome-headless-shell', 'chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome')
 }
 
-/** Starts a Chromium that knows loopback, also under names below localhost and test, and nothing else; it ends with this process at the latest. */
+/** Starts a Chromium that can reach only loopback, also by names that end in localhost or test. It ends with this process at the latest. */
 export async function startChromium (): Promise<Browser> {
   const executablePath = findChromium()
   if (executablePath === null) throw new Error('No chromium on PATH: install it, or ask findChromium() first')
@@ -25,7 +25,7 @@ export async function startChromium (): Promise<Browser> {
   if (takesScreenshots) mkdirSync(screenshotFolder, { recursive: true })
   return await chromium.launch({
     executablePath,
-    // It does not start as root otherwise, nor where user namespaces are forbidden; and it shows pages of the tests only.
+    // With its sandbox, Chromium starts neither as root nor where user namespaces are forbidden. It shows only pages of the tests.
     chromiumSandbox: false,
     args: [
       '--disable-dev-shm-usage',
@@ -42,7 +42,7 @@ export interface Person {
   readonly page: Page
   /** Opens one more tab. */
   newTab (): Promise<Page>
-  /** Tells what went wrong in any tab: answers with 5xx, scripts that failed, what the browser complained about. */
+  /** Lists what went wrong in any tab: answers with 5xx, scripts that failed, complaints of the browser. */
   troubles (): Promise<string[]>
 }
 
@@ -55,7 +55,7 @@ export async function newPerson (t: Test, browser: Browser, options: BrowserCont
     if (response.status() >= 500) found.push(`${response.status()} ${new URL(response.url()).pathname}`)
   })
   context.on('console', (message) => {
-    // The statuses of pages are the tests' to judge; all else, such as a breach of a page's own policy, is wrong.
+    // The tests judge the statuses of pages. Anything else, such as a breach of a page's own policy, is wrong.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource: the server responded with')) found.push(message.text())
   })
   context.on('weberror', (error) => { found.push(String(error.error())) })
@@ -64,26 +64,26 @@ export async function newPerson (t: Test, browser: Browser, options: BrowserCont
     page: await context.newPage(),
     newTab: () => context.newPage(),
     async troubles () {
-      // What a tab has said comes before its answer.
+      // The messages of a tab arrive before its answer.
       for (const page of context.pages()) await page.evaluate('0')
       return found
     }
   }
 }
 
-/** What is special about one play. */
+/** Options of one play. */
 export interface PlayOptions {
   readonly profile?: BrowserContextOptions
-  /** What goes wrong in the browser as a part of the play, such as an answer with a 5xx. */
+  /** The errors in the browser that belong to the play, such as an answer with a 5xx. */
   readonly expected?: readonly string[]
 }
 
 /**
- * Starts one browser for the tests of a file and returns `play`, which defines a test. In it a person stands in front of
- * servers of the test's own, and nothing may go wrong in the browser that is neither expected nor harmless.
+ * Starts one browser for the tests of a file, and returns `play`, which defines a test. In the test, a person uses servers that
+ * the test has started. The test fails if an error occurs in the browser that is neither expected nor harmless.
  */
 export function createPlay<Options extends PlayOptions, Servers extends object> (t: TAP, startServers: (t: Test, options: Options) => Promise<Servers>, isHarmless: (trouble: string) => boolean = () => false) {
-  // Each person waits for pages most of the time, so several tests run at once.
+  // A test mostly waits for pages, so several tests run at once.
   t.jobs = 3
   let browser: Browser
   t.before(async () => { browser = await startChromium() })
@@ -105,14 +105,14 @@ export async function blockThirdPartyCookies (page: Page): Promise<void> {
   await session.send('Network.setCookieControls', { enableThirdPartyCookieRestriction: true })
 }
 
-/** Presses the button or follows the link of this name, and waits for the page that it leads to in the end. */
+/** Presses the button or follows the link with this name, and waits for the page at the end of all redirects. */
 export async function press (page: Page, name: string): Promise<void> {
   const loaded = page.waitForEvent('load')
   await page.locator('button, a').filter({ hasText: new RegExp(`^${name}$`) }).first().click()
   await loaded
 }
 
-/** Keeps a picture of the whole page, where pictures are asked for. */
+/** Keeps a picture of the whole page, with `SCREENSHOTS=1`. */
 export async function takeScreenshot (page: Page, name: string): Promise<void> {
   if (!takesScreenshots) return
   await page.screenshot({ path: join(screenshotFolder, `${name}.png`), fullPage: true })

@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 
-/** Moves the mocked clock on, a millisecond at a time: a timer that is set on the way fires on the way. */
+/** Moves the mocked clock forward, a millisecond at a time, so that a timer that is set meanwhile also fires in time. */
 export function tick (milliseconds: number): void {
   for (let passed = 0; passed < milliseconds; passed++) mock.timers.tick(1)
 }

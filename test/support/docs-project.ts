@@ -5,12 +5,13 @@ import type { Diagnostic } from 'typescript'
 import { root } from './node-process.ts'
 
 /**
- * Lays out a folder with the programs of the documentation, once for all runs with the same programs. They find the package
- * by its name, in its sources: nothing has to be built. Inside this repository, so that the other packages that they import are found.
+ * Makes a folder with the programs of the documentation, once for all runs with the same programs. The programs import the
+ * package by its name and get its sources, so nothing needs a build. The folder is inside this repository, so that the programs
+ * find the other packages that they import.
  */
 export function createDocsProject (programs: Record<string, string>): string {
   const files = {
-    // Ends the scope of the repository's own package.json, by which Node would look for a build.
+    // Without a package.json here, Node would use that of the repository, and look for a build.
     'package.json': JSON.stringify({ private: true, type: 'module' }),
     'tsconfig.json': JSON.stringify({
       extends: join(root, 'test/tsconfig.json'),
@@ -22,7 +23,7 @@ export function createDocsProject (programs: Record<string, string>): string {
   }
   const folder = join(root, '.tap/docs', digest(JSON.stringify(files)))
   if (existsSync(folder)) return folder
-  // Renamed into place: another run in this clone must not find half of it.
+  // The finished folder is renamed, so that another run in this clone never finds half of it.
   const written = `${folder}.${process.pid}`
   mkdirSync(written, { recursive: true })
   for (const [name, text] of Object.entries(files)) writeFileSync(join(written, name), text)
@@ -35,8 +36,9 @@ export function createDocsProject (programs: Record<string, string>): string {
 }
 
 /**
- * Checks the types of the programs, and not once more those of the sources; resolves with what the compiler said, nothing at best.
- * The folder remembers against which sources and packages they are right, so that only a change of these calls the compiler.
+ * Checks the types of the programs, but not again those of the sources. Resolves with the output of the compiler, which is empty
+ * if all is well. The folder remembers with which sources and packages the programs have passed, so that the compiler runs only
+ * after a change.
  */
 export async function typeErrors (folder: string): Promise<string> {
   const sources = ['lib', 'stores'].flatMap((name) => readdirSync(join(root, name), { recursive: true, encoding: 'utf8' }).sort().map((file) => join(root, name, file)))

@@ -5,7 +5,7 @@ import { webflowOAuth } from '../../lib/index.ts'
 import { RedisStore } from '../../stores/redis.ts'
 import type { Surroundings } from './examples-webflow.ts'
 
-/** Starts the app beside which a job runs, until the test ends: people connect to it, and its first page says whether they are. */
+/** Starts the app that shares its store with a job. People connect to it, and its first page says whether they are connected. It ends with the test. */
 export async function startApp (t: Test, { webflow, env }: Pick<Surroundings, 'webflow' | 'env'>, redisUrl: string): Promise<void> {
   const app = Fastify({ forceCloseConnections: true })
   const redis = new Redis(redisUrl)

@@ -10,21 +10,21 @@ export interface Output {
   stderr: string
 }
 
-/** An example that runs. */
+/** A running example. */
 export interface Example {
-  /** What it printed when it was up: the part that the pattern's group matched. */
+  /** The text that the pattern's group matched when the example had started. */
   found: string
-  /** All that it has printed so far. */
+  /** Everything that the example has printed so far. */
   output: Output
   /** Resolves once its standard output matches, with the part that the pattern's group matched. Rejects after 30 seconds. */
   printed (pattern: RegExp): Promise<string>
-  /** Asks it to end; resolves with its exit code, and with null when it had to be killed. */
+  /** Asks the example to end. Resolves with its exit code, or with null if it had to be killed. */
   stop (): Promise<number | null>
 }
 
 /**
- * Runs a program of this repository until it is stopped or the test ends; resolves once its standard output
- * matches. Rejects with what it printed when it ends before, or is not up after 30 seconds.
+ * Runs a program of this repository until it is stopped or the test ends. Resolves once its standard output matches. Rejects
+ * with its output if it ends first, or if nothing has matched after 30 seconds.
  */
 export async function startExample (t: Test, file: string, { env = {}, up }: { env?: Record<string, string>, up: RegExp }): Promise<Example> {
   const { child, exited, kill, output } = launch(t, file, env)
@@ -58,7 +58,7 @@ export async function startExample (t: Test, file: string, { env = {}, up }: { e
   }
 }
 
-/** Runs a program of this repository to its end; resolves with its exit code, null when it had to be killed after 30 seconds, and all that it printed. */
+/** Runs a program of this repository to its end. Resolves with its output and its exit code, which is null if it had to be killed after 30 seconds. */
 export async function runExample (t: Test, file: string, env: Record<string, string>): Promise<Output & { exitCode: number | null }> {
   const { child, exited, kill, output } = launch(t, file, env)
   await within(30_000, exited)

@@ -6,29 +6,29 @@ export interface Page {
   status: number
   headers: Record<string, string | string[] | undefined>
   html: string
-  /** The words on it. */
+  /** The text of the page. */
   text: string
 }
 
 interface Visit {
   method: 'GET' | 'POST' | 'DELETE'
   body?: string
-  /** The page that led there. */
+  /** The page from which the request comes. */
   from?: string
-  /** Whether a script of that page asks, and not the browser for another page. */
+  /** Whether a script of that page sends the request, instead of the browser that opens another page. */
   script?: true
 }
 
 /** A person with a browser without scripts: follows redirects, keeps cookies, clicks links and presses buttons. */
 export class Visitor {
-  /** By host name: cookies ignore ports. */
+  /** The cookies by host name, because cookies ignore ports. */
   readonly #cookies = new Map<string, Map<string, string>>()
-  /** Every URL that was asked for, oldest first. */
+  /** Every URL that was requested, oldest first. */
   readonly trail: string[] = []
   page: Page = { url: 'about:blank', status: 0, headers: {}, html: '', text: '' }
   readonly #headers: Record<string, string>
 
-  /** With `reconnects` each request has a connection of its own, so that any of several workers may get it. */
+  /** With `reconnects`, each request has a connection of its own, so that any of several workers may get it. */
   constructor ({ reconnects = false }: { reconnects?: boolean } = {}) {
     this.#headers = reconnects ? { connection: 'close' } : {}
   }
@@ -45,7 +45,7 @@ export class Visitor {
     return this.#go(new URL(attribute(link[1] ?? '', 'href'), this.page.url).href, { method: 'GET', from: this.page.url })
   }
 
-  /** Presses the button that has the text, and with it sends the form it is in. */
+  /** Presses the button that has the text, and sends the form of the button. */
   async press (text: string): Promise<Page> {
     for (const [, opening = '', content = ''] of this.page.html.matchAll(/<form\b([^>]*)>(.*?)<\/form>/gs)) {
       const button = [...content.matchAll(/<button\b([^>]*)>(.*?)<\/button>/gs)].find(([, , label]) => visible(label ?? '') === text)
@@ -63,12 +63,12 @@ export class Visitor {
     throw new Error(`There is no button "${text}" on:\n${this.page.text}`)
   }
 
-  /** Asks for a path with the method, as a script of this page does; the page is then what came back. */
+  /** Requests a path with a method, as a script of this page does. The answer becomes the page. */
   async fetch (method: 'GET' | 'DELETE', path: string): Promise<Page> {
     return this.#go(new URL(path, this.page.url).href, { method, from: this.page.url, script: true })
   }
 
-  /** The header by which a program takes this person's cookies along. */
+  /** The headers with which a program can send this person's cookies. */
   cookiesFor (url: string): { cookie: string } {
     return { cookie: [...this.#cookies.get(new URL(url).hostname) ?? []].map((pair) => pair.join('=')).join('; ') }
   }

@@ -4,7 +4,7 @@ import type { Simulator, SimulatorOptions } from '../../lib/simulator/index.ts'
 import type { Output } from './examples-process.ts'
 import { freePort } from './free-port.ts'
 
-/** What an example knows of the app that it is. */
+/** The credentials of an example. */
 export interface Credentials {
   WEBFLOW_CLIENT_ID: string
   WEBFLOW_CLIENT_SECRET: string
@@ -16,13 +16,13 @@ export interface Surroundings {
   webflow: Simulator
   /** The origin at which Webflow expects the example. */
   home: string
-  /** The environment in which the example finds both. */
+  /** The environment variables with which the example finds the credentials and this Webflow. */
   env: Record<string, string>
-  /** Checks that what was printed holds none of the secrets, tokens and codes that are known here. */
+  /** Checks that a text holds no secret, token or code that this Webflow knows. */
   assertNothingPrinted (t: Test, output: Output): void
 }
 
-/** Starts a Webflow that knows an example by its credentials, until the test ends. */
+/** Starts a Webflow that knows the credentials of an example. It ends with the test. */
 export async function startWebflow (t: Test, credentials: Credentials, behavior: SimulatorOptions['behavior'] = {}): Promise<Surroundings> {
   const { WEBFLOW_CLIENT_ID: clientId, WEBFLOW_CLIENT_SECRET: clientSecret, APP_SECRET } = credentials
   const port = await freePort()
@@ -45,7 +45,7 @@ export async function startWebflow (t: Test, credentials: Credentials, behavior:
   }
 }
 
-/** Who is signed in at first. */
+/** The user who is signed in at first. */
 export const ada = { id: '545bbecb7bdd6769632504a7', email: 'ada@example.com', firstName: 'Ada', lastName: 'Lovelace' } as const
-/** Somebody else with a Webflow account. */
+/** Another user with a Webflow account. */
 export const grace = { id: '545bbecb7bdd6769632504a8', email: 'grace@example.com', firstName: 'Grace', lastName: 'Hopper' } as const

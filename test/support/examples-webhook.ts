@@ -11,9 +11,9 @@ export interface Webhook {
   timestamp?: number
   /** The name in its payload. Defaults to one that no other webhook has. */
   name?: string
-  /** What is sent instead of what was signed. */
+  /** A body to send instead of the signed one. */
   body?: string
-  /** Headers that are sent besides, or instead. */
+  /** Headers to add, or to send instead of the usual ones. */
   headers?: Record<string, string>
 }
 
@@ -21,7 +21,7 @@ let sent = 0
 
 /** Sends a webhook; resolves with the status and the JSON that answers it. */
 export async function sendWebhook (url: string, { siteId, secret, timestamp = Date.now(), name = `Contact Us – ✓ ${++sent}`, body, headers = {} }: Webhook): Promise<{ status: number, answer: unknown }> {
-  // Spaces that JSON.stringify would not write: the signature is over what is sent.
+  // The body has spaces that JSON.stringify would not write, so the receiver must check the signature over the sent bytes.
   const signed = `{ "triggerType": "form_submission", "payload": { "name": ${JSON.stringify(name)}, "siteId": ${JSON.stringify(siteId)} } }`
   const response = await request(url, {
     method: 'POST',

@@ -6,13 +6,13 @@ type Method = 'get' | 'set' | 'delete'
 export interface HeldCall {
   /** Resolves once the store was called. */
   readonly called: Promise<void>
-  /** Carries the call out and answers it. */
+  /** Carries out the call and answers it. */
   carryOut (): Promise<void>
-  /** Fails the call, after carrying it out where told so. */
+  /** Rejects the call. Carries it out first if the argument says so. */
   fail (options?: { carriedOut?: boolean }): Promise<void>
 }
 
-/** A store in memory whose calls can be held, and lose their answers. */
+/** A store in memory. A test can hold its calls, and make them lose their answers. */
 export class FaultyStore implements TokenStore {
   readonly memory = new MemoryStore()
   /** The keys that were read and written, oldest first. */
@@ -55,7 +55,7 @@ export class FaultyStore implements TokenStore {
     return { called, carryOut: () => settle(true, true), fail: ({ carriedOut = false } = {}) => settle(carriedOut, false) }
   }
 
-  /** Loses the answers to so many calls of a method, after carrying them out where told so. */
+  /** Loses the answers to a number of calls of a method. Carries the calls out first if the argument says so. */
   lose (method: Method, prefix = '', { carriedOut = true, times = 1 }: { carriedOut?: boolean, times?: number } = {}): void {
     for (let time = 0; time < times; time++) {
       this.#faults.push({

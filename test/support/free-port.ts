@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-// Below the ports that systems give to whoever asks for any: another process cannot be given the port meanwhile.
+// These ports are below those that a system gives to programs that ask for any port, so no other program gets one of them meanwhile.
 const first = 10_000
 // Test files run at the same time. Each process takes its ports from a block of its own.
 const blockSize = 100

@@ -16,28 +16,28 @@ import { recordingLogger, rememberSecrets } from './logs.ts'
 import { startHttp } from './server-http.ts'
 import { ids as simulated } from './simulator-start.ts'
 
-/** A person, sites and workspaces of the simulator's defaults, and one more user. */
+/** The ids of the person, the sites and the workspaces that the simulator has by default, and of one more user. */
 export const ids = { ada: '545bbecb7bdd6769632504a7', ...simulated } as const
 export const charles = { id: '545bbecb7bdd6769632504a8', email: 'charles@example.com', firstName: 'Charles', lastName: 'Babbage' } as const
 
 export const unavailable = 'WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE'
 export const outage = 'WEBFLOW_OAUTH_STORE_UNAVAILABLE'
 
-/** The user of the app: whoever a header names. */
+/** An `identify` that returns the user that a header names. */
 export const identify: WebflowOAuthOptions['identify'] = ({ headers }) => typeof headers['x-user'] === 'string' ? headers['x-user'] : null
 
 /** What a user picks on the consent page. */
 export type Pick = Parameters<Simulator['approve']>[1]
 
-/** An app, its Webflow, and what its hooks were told. */
+/** An app, its Webflow, and the arguments that its hooks got. */
 export interface Bench {
   webflow: Simulator
   app: FastifyInstance
   /** The tokens that were connected, oldest first. */
   connected: WebflowToken[]
-  /** What `onDisconnect` was told. */
+  /** The arguments of each call of `onDisconnect`. */
   disconnected: Array<{ id: string, accessToken: string, reason: string }>
-  /** Takes somebody, in a new browser unless one is given, through a flow. */
+  /** Leads a person through a flow, by default in a new browser. */
   install (pick?: Pick, how?: { browser?: Browser, headers?: Record<string, string>, path?: string, app?: FastifyInstance }): Promise<{ browser: Browser, token: WebflowToken }>
   /** The access tokens that a search finds. */
   found (query: Parameters<FastifyInstance['webflowOAuth']['findTokens']>[0]): Promise<string[]>
@@ -84,13 +84,13 @@ export async function startBench (t: Test, { behavior = {}, options = {}, before
   }
 }
 
-/** What a made-up Webflow answers; a promise that never settles is a Webflow that hangs. */
+/** The answer of a made-up Webflow. A promise that never settles is a Webflow that hangs. */
 export interface MadeUpAnswer {
   statusCode?: number
   body: unknown
 }
 
-/** Whoever a made-up Webflow says nothing of opens nothing. */
+/** The answer about a token that opens nothing. */
 export const nothing: MadeUpAnswer = { body: { authorization: {} } }
 
 /** Says that a token opens a site. */
@@ -99,8 +99,8 @@ export function opens (siteId: string): MadeUpAnswer {
 }
 
 /**
- * Puts the parts of an instance together whose Webflow is a function of the access token and the path: thousands of
- * tokens cost no socket.
+ * Makes the parts of an instance with a made-up Webflow: a function of the access token and the path. So even thousands of
+ * tokens need no socket.
  */
 export async function startParts (t: Test, webflow: (accessToken: string, path: string) => MadeUpAnswer | Promise<MadeUpAnswer>, options: Partial<WebflowOAuthOptions> = {}) {
   const asked: string[] = []
@@ -129,7 +129,7 @@ export async function startParts (t: Test, webflow: (accessToken: string, path: 
     api,
     /** The access tokens that Webflow was asked about, in this order. */
     asked,
-    /** How many calls there were at one time. */
+    /** The most calls that were under way at the same time. */
     most: () => most,
     /** Stores a token that opens nothing yet; resolves with its id. */
     async write (accessToken: string, more: Partial<TokenRecord> = {}, tokenId = idOf(accessToken)): Promise<string> {
@@ -149,7 +149,7 @@ export function idOf (name: string): string {
   return createHash('sha256').update(name).digest('base64url')
 }
 
-/** Takes the clock into the test's hands; no timer of this process waits for it. */
+/** Mocks the clock, so that only the test moves it. Timers keep running by the real clock. */
 export function stopClock (t: Test): void {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => mock.timers.reset())
@@ -160,7 +160,7 @@ export function methodsOf (store: MemoryStore): TokenStore {
   return { get: store.get.bind(store), set: store.set.bind(store), delete: store.delete.bind(store), find: store.find.bind(store) }
 }
 
-/** Starts a server that gives one JSON answer to all once it was asked by eight at once, and tells how many it had to answer at once. */
+/** Starts a server that answers only once eight requests wait, all with the same JSON. It reports the most requests that waited at the same time. */
 export async function startCrowded (t: Test, body: string): Promise<{ url: string, most: () => number }> {
   let background = 0
   let most = 0
@@ -177,7 +177,7 @@ export async function startCrowded (t: Test, body: string): Promise<{ url: strin
   return { url, most: () => most }
 }
 
-/** A store whose calls are counted, and may be made to fail. */
+/** A store that counts its calls. A test can make them fail. */
 export function watchStore (store: TokenStore): TokenStore & { calls: Record<'get' | 'set' | 'delete' | 'find', number>, down: boolean } {
   const calls = { get: 0, set: 0, delete: 0, find: 0 }
   const watched = {
@@ -195,7 +195,7 @@ export function watchStore (store: TokenStore): TokenStore & { calls: Record<'ge
   return watched
 }
 
-/** Waits for what happens in the background. */
+/** Waits until something has happened in the background. */
 export async function eventually (holds: () => boolean | Promise<boolean>): Promise<boolean> {
   for (let tries = 0; tries < 500; tries++) {
     if (await holds()) return true

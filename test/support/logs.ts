@@ -16,19 +16,19 @@ export const recordingLogger = {
   })
 }
 
-/** Remembers secrets, to be looked for in the logs. */
+/** Remembers secrets. The last test of a file searches the logs for them. */
 export function rememberSecrets (...values: ReadonlyArray<string | null | undefined>): void {
   for (const value of values) {
     if (value !== null && value !== undefined && value.length >= 8) secrets.add(value)
   }
 }
 
-/** What was logged, as one text. */
+/** Returns everything that was logged, as one text. */
 export function logged (): string {
   return lines.join('')
 }
 
-/** How many secrets are known, and how many of them were logged. */
+/** Counts the known secrets, and those of them that were logged. */
 export function findLeaks (): { known: number, logged: number, leaked: number } {
   const text = logged()
   const spellings = [...secrets].filter((secret) => text.includes(secret) || text.includes(encodeURIComponent(secret)))

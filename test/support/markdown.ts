@@ -6,7 +6,7 @@ export interface Block {
   line: number
   /** The nearest heading above it. */
   heading: string
-  /** The name in a comment `<!-- with: name -->` right above it: declarations that a reader has from elsewhere. */
+  /** The name in a comment `<!-- with: name -->` right above the block. It names the declarations that the block relies on. */
   preamble: string | null
 }
 

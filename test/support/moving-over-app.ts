@@ -5,34 +5,34 @@ import { startExample, type Output } from './examples-process.ts'
 import { ada } from './examples-webflow.ts'
 import { freePort } from './free-port.ts'
 
-/** A program of a guide, and the Webflow that it knows. */
+/** A running program of a guide, and its Webflow. */
 export interface MovingOverApp {
   webflow: Simulator
-  /** Its origin. */
+  /** The origin of the program. */
   home: string
-  /** All that it has printed so far. */
+  /** Everything that the program has printed so far. */
   output: Output
-  /** The tokens that Webflow was shown, and the codes. */
+  /** The tokens and the codes that Webflow has received. */
   secrets (): string[]
 }
 
-/** What a program of a guide needs. */
+/** Where a program of a guide is, and what it needs. */
 export interface Program {
-  /** Below `examples/moving-over`. */
+  /** The path of the program below `examples/moving-over`. */
   file: string
   /** The path of the redirect URI that is registered at Webflow. */
   callbackPath: string
-  /** The environment that it has in both its states. */
+  /** The environment variables of the program, before the change and after it. */
   env: Record<string, string>
 }
 
 /** The credentials that the programs have at Webflow. */
 export const credentials = { clientId: 'c'.repeat(64), clientSecret: 's'.repeat(64) } as const
 
-/** A site that people pick unless told otherwise, and one of another workspace. */
+/** The site that people pick by default, and a site of another workspace. */
 export const sites = { engine: '62f3b1f7eafac55d0c64ef91', gardens: '62f3b1f7eafac55d0c64ef93' } as const
 
-/** Starts a program of a guide beside a Webflow of its own, until the test ends. */
+/** Starts a program of a guide, with a Webflow of its own. Both end with the test. */
 export async function startMovingOver (t: Test, { file, callbackPath, env }: Program): Promise<MovingOverApp> {
   const port = await freePort()
   const home = `http://localhost:${port}`

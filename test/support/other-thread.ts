@@ -24,11 +24,11 @@ export interface OtherThread {
   url: string
   /** Resolves once a request has arrived. */
   asked (): Promise<void>
-  /** Lets it answer and blocks this thread meanwhile, and for so many milliseconds more. */
+  /** Lets the server answer, and blocks this thread meanwhile and for the given number of milliseconds after that. */
   answerWhileBlocked (milliseconds: number): void
 }
 
-/** Starts a server that answers one request: `early` at once, with the head unless it is empty, and `late` when it is told to. */
+/** Starts a server that answers one request. It sends `early` at once, with the head unless `early` is empty, and `late` when the test says so. */
 export async function startOtherThread (t: Test, { early = '', late }: { early?: string, late: string }): Promise<OtherThread> {
   const signals = new Int32Array(new SharedArrayBuffer(16))
   const worker = new Worker(program, { eval: true, workerData: { signals, early, late } })
@@ -43,7 +43,7 @@ export async function startOtherThread (t: Test, { early = '', late }: { early?:
       Atomics.store(signals, 1, 1)
       Atomics.notify(signals, 1)
       Atomics.wait(signals, 2, 0)
-      // Nothing wakes it.
+      // Nothing wakes this wait: it ends by its timeout.
       Atomics.wait(signals, 3, 0, milliseconds)
     }
   }

@@ -7,20 +7,20 @@ import { beforeEnd } from './before-end.ts'
 import { freePort } from './free-port.ts'
 
 /**
- * A PostgreSQL of the test's own, on loopback, that trusts everybody and does not wait for its disk.
+ * A PostgreSQL that a test has started, on loopback. It needs no password and does not wait for its disk.
  */
 export interface PostgresServer {
   port: number
-  /** Names a database of it. */
+  /** Returns the URL of a database on this server. */
   urlOf (database: string): string
-  /** Ends the server and removes its folder. Does nothing the second time. */
+  /** Ends the server and removes its folder. Another call does nothing. */
   stop (): Promise<void>
 }
 
 const DEBIAN = '/usr/lib/postgresql'
 
 /**
- * Finds the folder with `postgres` and `initdb`, on PATH or where Debian has it, or null.
+ * Finds the folder with `postgres` and `initdb`, on PATH or where Debian installs it; null if there is none.
  */
 export function findPostgres (): string | null {
   const onPath = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
@@ -28,8 +28,8 @@ export function findPostgres (): string | null {
 }
 
 /**
- * Starts a PostgreSQL on a free port; resolves once it answers. It ends with this process at the latest.
- * Rejects with what it printed when it does not start.
+ * Starts a PostgreSQL on a free port. Resolves once it answers, and rejects with its output if it does not start. It ends with
+ * this process at the latest.
  */
 export async function startPostgres (): Promise<PostgresServer> {
   const programs = findPostgres()
@@ -40,7 +40,7 @@ export async function startPostgres (): Promise<PostgresServer> {
   const remove = (): void => { rmSync(folder, { recursive: true, force: true, maxRetries: 5 }) }
   try {
     await initialize(join(programs, 'initdb'), folder, user)
-    // Somebody else may take the free port before PostgreSQL does.
+    // Another program may take the free port before PostgreSQL does.
     for (let attempt = 1; ; attempt++) {
       try {
         return await startOn(join(programs, 'postgres'), await freePort(), { folder, user, remove })
@@ -59,7 +59,7 @@ interface User { uid?: number, gid?: number }
 interface Place {
   folder: string
   user: User
-  /** Removes the folder; what a server that is ending still does there does not matter. */
+  /** Removes the folder, even if a server that is ending still writes in it. */
   remove: () => void
 }
 
@@ -73,7 +73,7 @@ async function initialize (program: string, folder: string, user: User): Promise
 async function startOn (program: string, port: number, { folder, user, remove }: Place): Promise<PostgresServer> {
   const child = spawn(program, ['-D', folder, '-h', '127.0.0.1', '-p', String(port), '-k', '', '-F'], { ...user, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   const exited = once(child, 'exit')
-  // SIGQUIT ends its children too, at once.
+  // SIGQUIT also ends the server's child processes at once.
   const end = (): void => {
     child.kill('SIGQUIT')
     remove()
@@ -98,7 +98,7 @@ async function startOn (program: string, port: number, { folder, user, remove }:
   return { port, urlOf: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`, stop }
 }
 
-/** It refuses to run as root, but not as the user that its package made. */
+/** PostgreSQL refuses to run as root, so it runs as the user that its package has created. */
 function unprivileged (): User {
   if (process.getuid?.() !== 0) return {}
   const [, , uid, gid] = readFileSync('/etc/passwd', 'utf8').split('\n').map((line) => line.split(':')).find(([name]) => name === 'postgres') ?? []

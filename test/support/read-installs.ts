@@ -1,6 +1,6 @@
 import sqlite from 'node-sqlite3-wasm'
 
-/** Does the work of `examples/moving-over/read-installs.mjs` on a Node without node:sqlite. */
+/** Replaces `examples/moving-over/read-installs.mjs` on a Node without node:sqlite. */
 export async function readInstalls (): Promise<object[]> {
   const database = new sqlite.Database(process.env['INSTALLS'], { readOnly: true })
   try {

@@ -11,17 +11,17 @@ export function read (file: string): string {
 
 /** A program that runs or has run. */
 export interface Program {
-  /** All that it has printed so far. */
+  /** Everything that the program has printed so far. */
   printed: () => string
-  /** Sends it a signal. */
+  /** Sends the program a signal. */
   kill: (signal: NodeJS.Signals) => void
-  /** Resolves with its exit code, null when it was killed. */
+  /** Resolves with its exit code, or with null if it was killed. */
   exited: Promise<number | null>
-  /** Resolves once it has printed a match, and rejects when it ends before or takes longer than 30 seconds. */
+  /** Resolves once the output matches. Rejects if the program ends first, or takes longer than 30 seconds. */
   prints (pattern: RegExp): Promise<void>
 }
 
-/** Runs a program with Node; it is killed when the test ends. */
+/** Runs a program with Node. It is killed when the test ends. */
 export function run (t: Test, args: readonly string[], options: { cwd?: string, env?: Record<string, string> } = {}): Program {
   const child = spawnNode(args, options)
   let text = ''

@@ -9,13 +9,13 @@ import { beforeEnd } from './before-end.ts'
 import { startProcess, type OwnProcess } from './child-app.ts'
 import { findRedis } from './redis-server.ts'
 
-/** A Redis that belongs to others. */
+/** A Redis that belongs to a cluster or is watched by sentinels. */
 export interface RedisNode {
   port: number
   pid: number
-  /** A connection of the test's own. */
+  /** A connection of the test to this node. */
   client: Redis
-  /** Ends it at once, as a machine that fails does. */
+  /** Ends the node at once, like a machine that fails. */
   kill (): Promise<void>
 }
 
@@ -28,12 +28,12 @@ export interface RedisCluster {
   stop (): Promise<void>
 }
 
-/** How long a node may be silent before the others take it for dead, in milliseconds. */
+/** How long a node may be silent before the others treat it as dead, in milliseconds. */
 export const nodeTimeout = 2000
 
 /**
- * Starts a cluster of six nodes; resolves once every slot is served and every replica is in step. It ends with this
- * process at the latest. Tries other ports when another program takes one of the ports first.
+ * Starts a cluster of six nodes. Resolves once every slot is served and every replica is up to date. It ends with this process
+ * at the latest. Tries other ports if another program takes one of the ports first.
  */
 export async function startCluster (): Promise<RedisCluster> {
   for (let attempt = 1; ; attempt++) {
@@ -96,7 +96,7 @@ async function startClusterOn (free: readonly number[]): Promise<RedisCluster> {
   }
 }
 
-/** Starts one Redis in a folder of its own; resolves once it answers. */
+/** Starts one Redis in a folder of its own. Resolves once it answers. */
 export async function startNode (port: number, args: readonly string[]): Promise<{ node: RedisNode, folder: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'redis-node-'))
   const forget = beforeEnd(() => { rmSync(folder, { recursive: true, force: true }) })
@@ -137,7 +137,7 @@ export async function freePorts (count: number): Promise<number[]> {
   return ports
 }
 
-/** Waits until something holds; rejects after half a minute. */
+/** Waits until a condition holds. Rejects after half a minute. */
 export async function until (what: string, holds: () => Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 30_000
   while (!await holds().catch(() => false)) {

@@ -16,10 +16,10 @@ export interface RedisSentinel {
   stop (): Promise<void>
 }
 
-/** How long a master may be silent before a sentinel takes it for dead, in milliseconds. */
+/** How long a master may be silent before a sentinel treats it as dead, in milliseconds. */
 export const downAfter = 1500
 
-/** Starts a master, a replica and three sentinels; resolves once the sentinels know each other and the replica is in step. */
+/** Starts a master, a replica and three sentinels. Resolves once the sentinels know each other and the replica is up to date. */
 export async function startSentinel (): Promise<RedisSentinel> {
   const name = 'tokens'
   const [masterPort = 0, replicaPort = 0, ...ports] = await freePorts(5)
@@ -35,7 +35,7 @@ export async function startSentinel (): Promise<RedisSentinel> {
   }
   try {
     for (const port of ports) {
-      // A sentinel rewrites its configuration: each needs a file of its own.
+      // Each sentinel needs a file of its own, because it rewrites its configuration.
       const file = join(folder, `${port}.conf`)
       writeFileSync(file, [
         `port ${port}`, 'bind 127.0.0.1', `dir ${folder}`,

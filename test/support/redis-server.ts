@@ -9,7 +9,7 @@ import { findProgram } from './find-program.ts'
 import { freePort } from './free-port.ts'
 
 /**
- * A Redis of the test's own, on loopback, without persistence.
+ * A Redis that a test has started, on loopback and without persistence.
  */
 export interface RedisServer {
   port: number
@@ -17,9 +17,9 @@ export interface RedisServer {
   pid: number
   /** Freezes the server: its connections stay open and nothing answers. */
   pause (): void
-  /** Lets a frozen server go on. */
+  /** Lets a frozen server continue. */
   resume (): void
-  /** Ends the server, frozen or not, and removes its folder. Does nothing the second time. */
+  /** Ends the server, frozen or not, and removes its folder. Another call does nothing. */
   stop (): Promise<void>
 }
 
@@ -31,14 +31,13 @@ export function findRedis (): string | null {
 }
 
 /**
- * Starts a Redis on a free port; resolves once it answers. With `cluster` it is a cluster of one
- * node, which refuses commands across slots like any other. It ends with this process at the latest.
- * Rejects with what the server printed when it does not start.
+ * Starts a Redis on a free port. Resolves once it answers, and rejects with its output if it does not start. With `cluster`, it is
+ * a cluster of one node, which refuses commands across slots like any cluster. It ends with this process at the latest.
  */
 export async function startRedis ({ cluster = false, port = 0 }: { cluster?: boolean, port?: number } = {}): Promise<RedisServer> {
   const program = findRedis()
   if (program === null) throw new Error('No redis-server on PATH: install Redis, or ask findRedis() first')
-  // Somebody else may take the free port before Redis does; a port that was asked for is tried once.
+  // Another program may take the free port before Redis does, so several are tried. A port that the test has chosen is tried once.
   for (let attempt = port === 0 ? 1 : 3; ; attempt++) {
     try {
       return await startOn(program, port === 0 ? await freePort() : port, cluster)

@@ -12,31 +12,31 @@ export interface Row {
  * The small decisions of a store. Each default is right; a test replaces one to make a store that is subtly wrong.
  */
 export interface Decisions {
-  /** Under which name a key is kept. */
+  /** Returns the name under which the store keeps a key. */
   name: (key: string) => string
-  /** What is kept of a value. */
+  /** Returns what the store keeps of a value. */
   kept: (value: string) => string
-  /** Whether a value is the one that a condition asks for. */
+  /** Tells whether a value is the one that a condition requires. */
   same: (value: string, condition: string) => boolean
-  /** Whether a deadline is over. */
+  /** Tells whether a deadline has passed. */
   over: (expiresAt: number, now: number) => boolean
-  /** Which deadline is kept. */
+  /** Returns the deadline that the store keeps. */
   deadline: (expiresAt: number, now: number, before: Row | undefined) => number
-  /** Which tags are kept. */
+  /** Returns the tags that the store keeps. */
   tags: (tags: readonly string[], before: Row | undefined) => readonly string[]
-  /** Whether a row has a tag. */
+  /** Tells whether a row has a tag. */
   tagged: (row: Row, tag: string) => boolean
-  /** Whether a row is shown to a walk through the pages. */
+  /** Tells whether `find` returns a row. */
   listed: (isOver: boolean) => boolean
-  /** What passes between a look and the act that follows it. */
+  /** Waits between reading a row and changing it. */
   pause: () => Promise<void> | null
-  /** Whether a write is let. */
+  /** Tells whether a write is allowed. */
   lets: (current: Row | undefined, options: SetOptions, right: boolean) => boolean
-  /** Whether a deletion is let, of a row that may be over. */
+  /** Tells whether a deletion is allowed. The row may have expired. */
   forgets: (row: Row | undefined, condition: string | undefined, right: boolean) => boolean
-  /** What is done to the rows when a row is deleted. */
+  /** Changes the rows when a row is deleted. */
   forget: (rows: Map<string, Row>, name: string) => void
-  /** What is done to the rows when a write is refused. */
+  /** Changes the rows when a write is refused. */
   refused: (rows: Map<string, Row>, name: string, options: SetOptions) => void
 }
 
@@ -57,8 +57,8 @@ const RIGHT: Decisions = {
 }
 
 /**
- * The simplest store that keeps the contract, on a clock and rows that are given; as slow as it is simple.
- * `decisions` makes it a wrong one.
+ * The simplest store that keeps the contract. It is slow. The caller gives the clock and the rows. `decisions` replaces some
+ * decisions, to make a wrong store.
  */
 export class ReferenceStore implements TokenStore {
   readonly rows: Map<string, Row>

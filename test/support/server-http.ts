@@ -11,7 +11,7 @@ export interface SeenRequest {
   body: string
 }
 
-/** A server on loopback, and what came to it. */
+/** A server on loopback, with the requests and connections that it got. */
 export interface TestServer {
   url: string
   /** The requests whose bodies were read to the end, oldest first. */
@@ -32,17 +32,17 @@ export async function startHttp (t: Test, answer: (response: ServerResponse, req
       answer(response, seen)
     })
   })
-  // Longer than any test: whatever closes an idle connection is the client.
+  // The server keeps idle connections open for longer than any test, so only the client can close one.
   server.keepAliveTimeout = 60_000
   return { ...await listen(t, server), requests }
 }
 
-/** Starts a TCP server; what it does with a connection is up to the test. */
+/** Starts a TCP server. The test decides what happens with a connection. */
 export async function startTcp (t: Test, connected: (socket: Socket) => unknown): Promise<Omit<TestServer, 'requests'>> {
   return await listen(t, createNetServer(connected))
 }
 
-/** A URL on loopback at which nobody listens. */
+/** Returns a URL on loopback at which nobody listens. */
 export async function closedUrl (): Promise<string> {
   const server = createNetServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

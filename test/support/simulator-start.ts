@@ -12,7 +12,7 @@ export const app = {
   scope: ['sites:read', 'cms:read', 'cms:write', 'authorized_user:read']
 } as const
 
-/** Sites and workspaces of the simulator's defaults. */
+/** The sites and workspaces that the simulator has by default. */
 export const ids = {
   studio: '52f3b1f7eafac55d0c64ef91',
   engine: '62f3b1f7eafac55d0c64ef91',
@@ -21,14 +21,14 @@ export const ids = {
   gardens: '62f3b1f7eafac55d0c64ef93'
 } as const
 
-/** What a test needs of a simulator with one app. */
+/** A simulator with one app, and the calls that tests make to it. */
 export interface Bench {
   readonly webflow: Simulator
-  /** Builds an authorize URL; a parameter that is null is left out. */
+  /** Builds an authorize URL. A parameter that is null is left out. */
   authorizeUrl (parameters?: Readonly<Record<string, string | null>>): string
   /** Authorizes without a redirect URI and exchanges the code. */
   connect (pick?: Parameters<Simulator['approve']>[1]): Promise<string>
-  /** Posts JSON to the token endpoint; a parameter that is undefined is left out. */
+  /** Posts JSON to the token endpoint. A parameter that is undefined is left out. */
   exchange (code: string, parameters?: Readonly<Record<string, unknown>>): Promise<Reply>
   /** Posts JSON to the revocation endpoint. */
   revoke (parameters: Readonly<Record<string, unknown>>): Promise<Reply>
@@ -42,7 +42,7 @@ export interface Reply {
   readonly body: unknown
 }
 
-/** Starts a simulator that the test's teardown closes. */
+/** Starts a simulator. It closes when the test ends. */
 export async function start (t: Test, options: Partial<SimulatorOptions> = {}): Promise<Bench> {
   const webflow = createSimulator({ app, ...options })
   t.teardown(() => webflow.close())
@@ -78,12 +78,12 @@ export async function start (t: Test, options: Partial<SimulatorOptions> = {}): 
   }
 }
 
-/** Reads a parameter of a URL's query; empty when it is not there. */
+/** Reads a parameter of a URL's query; an empty string if it is missing. */
 export function parameter (url: string, name: string): string {
   return new URL(url).searchParams.get(name) ?? ''
 }
 
-/** Reads a string member of a JSON object; empty when it is not there. */
+/** Reads a string member of a JSON object; an empty string if it is missing. */
 export function member (body: unknown, name: string): string {
   return typeof body === 'object' && body !== null ? `${new Map(Object.entries(body)).get(name) ?? ''}` : ''
 }

@@ -12,7 +12,7 @@ export function wholeValue (key: string): string {
 }
 
 if (task === 'count') {
-  // Each process adds to one number by conditional writes, so that a lost update shows.
+  // Each process increases one number by conditional writes. If an update is lost, the sum is too small.
   for (let added = 0; added < 200;) {
     const current = await store.get('count')
     if (await store.set('count', String(Number(current) + 1), { expiresAt, tags: ['numbers'], if: current })) {

@@ -4,12 +4,12 @@ import type { Database, Statement } from 'node-sqlite3-wasm'
 import type { Test } from 'tap'
 import type { OwnDatabase, SqliteStatement } from '../../stores/sqlite-database.ts'
 
-/** A connection with what the tests use besides. */
+/** A connection, with the methods that only the tests use. */
 export interface TestDatabase extends OwnDatabase {
   readonly isTransaction?: boolean
 }
 
-// As `import` it has no named exports that Node would find.
+// It is required, because Node would find no named exports with `import`.
 const wasm: typeof import('node-sqlite3-wasm') = createRequire(import.meta.url)('node-sqlite3-wasm')
 const { DatabaseSync: NodeDatabase } = Object(process.getBuiltinModule('node:sqlite'))
 
@@ -33,7 +33,7 @@ export function rowsOf (database: TestDatabase, sql: string): unknown[][] {
   return database.prepare(sql).all().map((row) => Object.values(Object(row)))
 }
 
-// By the messages of SQLite, since node-sqlite3-wasm keeps no codes.
+// The codes by the messages of SQLite, because node-sqlite3-wasm does not keep the codes.
 const codes: ReadonlyArray<readonly [message: string, errcode: number]> = [
   ['database is locked', 5],
   ['attempt to write a readonly database', 8],
@@ -55,7 +55,7 @@ function withCodes<T> (call: () => T): T {
   }
 }
 
-/** The shape of node:sqlite's `DatabaseSync` around node-sqlite3-wasm. */
+/** Gives node-sqlite3-wasm the interface of node:sqlite's `DatabaseSync`. */
 class WasmDatabase implements TestDatabase {
   readonly #database: Database
   readonly #statements = new Set<Statement>()
@@ -84,7 +84,7 @@ class WasmDatabase implements TestDatabase {
       try {
         return withCodes(() => use(statement))
       } catch (error) {
-        // A statement that has failed refuses to run again, and throws the same error once more when it is finalized.
+        // A statement that has failed cannot run again, and throws the same error again when it is finalized.
         this.#statements.delete(statement)
         current = null
         try { statement.finalize() } catch {}
@@ -92,7 +92,7 @@ class WasmDatabase implements TestDatabase {
       }
     }
     return {
-      // Its own `get` keeps the lock until the statement runs again.
+      // The `get` of node-sqlite3-wasm would keep the lock until the statement runs again.
       get: (...values) => call((statement) => statement.all(values)[0]),
       all: (...values) => call((statement) => statement.all(values)),
       run: (...values) => call((statement) => statement.run(values))

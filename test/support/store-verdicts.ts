@@ -9,7 +9,7 @@ export type Made = Pick<WrongStore, 'createStore' | 'isAlone' | 'restored'>
 /** A store that keeps the contract. */
 export const right: Made = { createStore: ({ now }, rows) => createCutStore(new ReferenceStore(now, {}, rows)) }
 
-/** The whole suite for a store; each test has a clock of its own. */
+/** Makes all tests of the suite for a store. Each test has a clock of its own. */
 export function testsOf ({ createStore, isAlone = false, restored }: Made): StoreTest[] {
   let clock = createClock()
   const tests = storeTests({
@@ -33,17 +33,17 @@ export function testsOf ({ createStore, isAlone = false, restored }: Made): Stor
   }))
 }
 
-/** Runs tests, one after the other; resolves with what those that failed said. */
+/** Runs tests, one after the other. Resolves with the messages of those that failed. */
 export async function failuresOf (tests: readonly StoreTest[]): Promise<Map<string, unknown>> {
   const failures = new Map<string, unknown>()
   for (const { title, run } of tests) await run().catch((error: unknown) => { failures.set(title, error) })
   return failures
 }
 
-/** What a message adds on the real clock, where a deadline is near. */
+/** The hint that a message about a near deadline has on the real clock. */
 export const clockOfItsOwn = /clock of its own, it may differ from this machine's by more than 20 ms/
 
-/** Whether the failure of a test says, in a line that anybody can read, what the contract says and what the store did. */
+/** Tells whether the message of a failed test says, in one readable line, what the contract says and what the store did. */
 export function isFairMessage (title: string, error: unknown): boolean {
   // An error of the store itself.
   if (!(error instanceof AssertionError)) return /deadlock detected|invalid expire time|the value is too long/.test(String(error))

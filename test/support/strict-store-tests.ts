@@ -3,8 +3,8 @@ import { storeTests, type StoreTestsOptions } from '../../stores/conformance.ts'
 import type { TokenStore } from '../../stores/token-store.ts'
 
 /**
- * Runs the contract of `TokenStore`, and what the stores of this package promise beyond it.
- * Tests of the contract whose titles match `without` are left out.
+ * Runs the tests of the contract of `TokenStore`, and of the further promises that the stores of this package make. Leaves out the
+ * tests of the contract whose titles match `without`.
  */
 export async function testStore<Store extends TokenStore> (t: Test, name: string, options: StoreTestsOptions<Store>, without?: RegExp): Promise<void> {
   for (const { title, run } of storeTests(options).filter(({ title }) => without?.test(title) !== true)) await t.test(`${name}: ${title}`, async (t) => { await t.resolves(run()) })

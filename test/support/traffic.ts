@@ -14,11 +14,11 @@ export interface Arrival {
 export interface Held {
   /** Resolves once the request is there. */
   readonly arrived: Promise<void>
-  /** Lets it go on. */
+  /** Lets the request continue. */
   release (): void
 }
 
-/** What reaches a server, and a hand to keep it waiting. */
+/** Records the requests that reach a server, and can keep one of them waiting. */
 export class Traffic {
   /** All requests, oldest first. */
   readonly arrivals: Arrival[] = []
@@ -43,7 +43,7 @@ export class Traffic {
     return this.arrivals.filter((arrival) => arrival.path === path)
   }
 
-  /** Keeps the next request to a path waiting; the next but one, when called twice. */
+  /** Keeps the next request to a path waiting. A second call keeps the one after that waiting too. */
   hold (path: string): Held {
     let arrive = () => {}
     let release = () => {}

@@ -1,7 +1,7 @@
 /** Lets one turn of the event loop pass, without any timer. */
 export const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
 
-/** Lets the promises and the streams of this process go on, without any timer. */
+/** Lets the promises and streams of this process make progress, without any timer. */
 export async function turns (): Promise<void> {
   for (let count = 0; count < 20; count++) await turn()
 }

@@ -1,4 +1,4 @@
-/** Applies a unified diff of one file. Throws unless it fits to the letter: the lines, their places and the counts of each hunk. */
+/** Applies a unified diff of one file. Throws unless the lines, their places and the counts of each hunk fit exactly. */
 export function applyDiff (text: string, diff: string): string {
   const old = linesOf(text)
   const [from = '', to = '', ...rest] = linesOf(diff)

@@ -6,7 +6,7 @@ import { rememberSecrets } from './logs.ts'
 
 export const siteId = '62f3b1f7eafac55d0c64ef91'
 export const webhookPath = '/webflow/webhook'
-/** Stands in every body: it must not be logged. */
+/** A text that is in every body, and must never be logged. */
 export const submitted = 'submitted-7c1f0e2a'
 export const submission = { triggerType: 'form_submission', payload: { name: 'Contact Us – ✓', siteId, text: submitted } }
 rememberSecrets(submitted)

@@ -1,40 +1,40 @@
 import type { SetOptions, TokenStore } from '../../stores/token-store.ts'
 import { ReferenceStore, type Decisions, type Row } from './reference-store.ts'
 
-/** The clock by which stores of the tests go. */
+/** The clock of the stores in a test. */
 export interface Clock {
   now: () => number
   advance: (milliseconds: number) => void
 }
 
-/** Makes a clock that goes as the test says. */
+/** Makes a clock that only the test moves. */
 export function createClock (): Clock {
   let instant = 1_800_000_000_123
   return { now: () => instant, advance: (milliseconds) => { instant += milliseconds } }
 }
 
 /**
- * A store over a line that can be cut, which is what its calls go through.
+ * A store whose calls go through a connection that a test can cut.
  */
 export interface CutStore extends TokenStore {
   readonly reference: ReferenceStore
   isCut: boolean
 }
 
-/** A store that gets one thing wrong. */
+/** A store with one fault. */
 export interface WrongStore {
   name: string
-  /** The titles of tests that must catch it. */
+  /** The titles of the tests that must catch the fault. */
   caughtBy: readonly string[]
-  /** Makes a store, on the rows of another if they are given. */
+  /** Makes a store. If the rows of another store are given, it uses them. */
   createStore: (clock: Clock, rows?: Map<string, Row>) => CutStore
-  /** Whether there cannot be another store on the same rows. */
+  /** Whether no other store can share the rows. Defaults to false. */
   isAlone?: boolean
-  /** What a connection finds when it is back. Left out: what was there. */
+  /** Changes the store when its connection is restored. Defaults to no change. */
   restored?: (store: CutStore) => void
 }
 
-/** Makes a store that answers as it should, but for the calls that are given, while there is a connection and while there is none. */
+/** Makes a store that keeps the contract. `wrong` replaces methods while there is a connection, `wrongWhileCut` while there is none. */
 export function createCutStore (reference: ReferenceStore, wrong: Partial<TokenStore> = {}, wrongWhileCut: Partial<TokenStore> = {}): CutStore {
   const lost = async () => { throw new Error('the connection was lost') }
   const connected: Required<Omit<TokenStore, 'isSynchronous'>> = {
@@ -81,18 +81,18 @@ const hasLost = (name: string, restored: (store: CutStore) => void, ...caughtBy:
 
 const shared = new WeakMap<Clock, Map<string, Row>>()
 
-/** The rows of all stores on a clock, which is that of one test. */
+/** The rows of all stores of one test, by the clock of the test. */
 function rowsOf (clock: Clock): Map<string, Row> {
   const rows = shared.get(clock) ?? new Map<string, Row>()
   shared.set(clock, rows)
   return rows
 }
 
-/** An answer that the compiler would not let a store give; one in JavaScript may. */
+/** Makes an answer that the types forbid. A store in JavaScript may still give it. */
 const unchecked = (value: unknown) => Object({ value }).value
 const aTurn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })
 const throughLetters = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-/** A write that deletes what it overwrites, and then inserts. */
+/** A write that deletes the old value first, and then inserts the new one. */
 const replacing = (right: ReferenceStore, isSo: (options: SetOptions) => boolean): TokenStore['set'] => async (key, value, options) => {
   const current = await right.get(key)
   if (current === null || options.if === null || !isSo(options) || (options.if !== undefined && options.if !== current)) return await right.set(key, value, options)
@@ -100,7 +100,7 @@ const replacing = (right: ReferenceStore, isSo: (options: SetOptions) => boolean
   await aTurn()
   return await right.set(key, value, { expiresAt: options.expiresAt, tags: options.tags ?? [] })
 }
-/** SQL's LIKE. */
+/** Compares like LIKE in SQL. */
 const isLike = (text: string, pattern: string): boolean => new RegExp(`^${throughLetters(pattern).replaceAll('%', '.*').replaceAll('_', '.').replaceAll('\\*', '*')}$`, 'su').test(text)
 const untilNul = (text: string): string => text.split('\0', 1)[0] ?? ''
 
@@ -150,7 +150,7 @@ const deletionStands = 'when a renewal and a deletion run at the same time, the 
 const expiredClaim = 'of a hundred simultaneous claims of an expired key, exactly one succeeds'
 
 /**
- * Stores that are right but for one thing.
+ * Stores that keep the contract except for one fault each.
  */
 export const wrongStores: readonly WrongStore[] = [
   decides('looks, waits and then acts', { pause: aTurn }, oneClaim, expiredClaim, oneReplacement, oneDeletion, oneOfBoth, deletionStands),
@@ -186,7 +186,7 @@ export const wrongStores: readonly WrongStore[] = [
   answers('writes the value and then the tags', (right) => ({
     set: async (key, value, options) => {
       const isWritten = await right.set(key, value, options)
-      // The last to write is the first to be done.
+      // The write that began last ends first.
       for (let turn = Number(value.at(-1)); turn < 9; turn++) await aTurn()
       const row = right.rows.get(key)
       if (isWritten && row !== undefined) row.tags = [...options.tags ?? []]
@@ -286,7 +286,7 @@ export const wrongStores: readonly WrongStore[] = [
     caughtBy: [nothingShared],
     createStore: (clock) => {
       const rows = rowsOf(clock)
-      // The stores of a test are written to in turn: that of the longer prefix comes second.
+      // A test writes to its stores in turn, and the store with the longer prefix is the second.
       const prefix = rows.has('a') ? 'ab' : 'a'
       rows.set('a', { key: '', value: '', tags: [], expiresAt: Infinity })
       return createCutStore(new ReferenceStore(clock.now, { name: (key) => prefix + key, tags: (tags) => tags.map((tag) => prefix + tag), tagged: (row, tag) => row.tags.includes(prefix + tag) }, rows))
