@@ -526,7 +526,7 @@ t.test('a session token', async (t) => {
     t.strictSame(await get('/open', 'of the app'), nobody)
   })
 
-  t.test('goes before `identify`, which is not called', async (t) => {
+  t.test('takes precedence over `identify`, which is not called', async (t) => {
     const named: string[] = []
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers, url }) => { named.push(url); return headers['x-user'] === 'ada' ? 'ada' : null } } })
     await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
@@ -694,7 +694,7 @@ t.test('a stranger cannot use up the rate limit of a tenant', async (t) => {
     t.match((await post(mint(), undefined, { address: address(1) })).json(), tooMany, 'an hour later it is a newcomer again')
   })
 
-  t.test('a newest token that has ended locks nobody out: a good answer by an older token gives its tries back too', async (t) => {
+  t.test('a newest token that has ended blocks nobody: a good answer by an older token gives its tries back too', async (t) => {
     const { install, mint, post, webflow } = await startDesigner(t)
     await install({ siteIds: [ids.engine] })
     const { token: newest } = await install({ siteIds: [ids.engine] })

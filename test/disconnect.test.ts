@@ -1041,7 +1041,7 @@ t.test('connecting again', async (t) => {
     t.equal(kept === null ? null : await app.webflowOAuth.checkToken(kept), 'active')
   })
 
-  t.test('a slow callback that got the same token does not undo what a newer one learned', async (t) => {
+  t.test('a slow callback that got the same token does not overwrite what a newer callback has recorded', async (t) => {
     const gate: { open: () => void, held: boolean } = { open: () => {}, held: false }
     const opened = new Promise<void>((resolve) => { gate.open = resolve })
     const { app, found, install, webflow } = await startBench(t, {

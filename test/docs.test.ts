@@ -132,7 +132,7 @@ t.test('a client with a bearer token connects its user as printed, though it has
   t.strictSame(JSON.parse((await ask('/me', client)).text), { connected: true })
 })
 
-t.test('an install by somebody who is not signed in goes as docs/users.md says: refused at the end, with the code unspent', async (t) => {
+t.test('an install by somebody who is not signed in is refused at the end with the code unspent, as docs/users.md says', async (t) => {
   const webflow = await startWebflow(t)
   const app = await createApp(t, { webflow, options: { identify: (request) => request.headers.authorization } })
   const browser = new Browser(app)

@@ -359,7 +359,7 @@ t.test('`onFailure` gets the message of a plain object that was thrown', async (
   ])
 })
 
-t.test('the status of a foreign failure is the one that Fastify would take', async (t) => {
+t.test('the status of a foreign failure is the one that Fastify would send', async (t) => {
   const failures: Array<[string, (reply: FastifyReply) => void, number]> = [
     ['no status', () => { throw new Error('no') }, 500],
     ['`status`', () => { throw Object.assign(new Error('no'), { status: 402 }) }, 402],

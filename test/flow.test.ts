@@ -145,7 +145,7 @@ t.test('a request that Fastify gave up on is not answered twice', { jobs: 3 }, a
     })
   }
 
-  t.test('when the app takes its time to say who the user is', { buffered: true }, async (t) => {
+  t.test('when `identify` resolves later', { buffered: true }, async (t) => {
     // Who is asked once more by the handler takes his time.
     const asked = new WeakSet<object>()
     const pauses: Array<Promise<unknown>> = []

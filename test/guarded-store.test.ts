@@ -902,7 +902,7 @@ t.test('TokenRecords', async (t) => {
     t.equal(await inner.get('token:id'), before)
   })
 
-  t.test('a change keeps what others have changed meanwhile', async (t) => {
+  t.test('a change keeps the changes that others have made meanwhile', async (t) => {
     const memory = new MemoryStore()
     const { records: others } = createStores(keyringOf('old'), memory)
     await others.write('id', others.create(grant, ['sites:read'], Date.now()))
@@ -1017,7 +1017,7 @@ t.test('what Webflow has said about a token', async (t) => {
   const authorization = (site: string) => ({ id: null, siteIds: [site], workspaceIds: [], userIds: [], scope: [], createdOn: null })
   const told = absorb(record, { authorization: authorization('new'), user: null, askedAt: start + 10 })
 
-  t.test('replaces what Webflow said before, and nothing that it has said since', async (t) => {
+  t.test('is replaced by a newer answer, but not by an older one', async (t) => {
     t.strictSame(told, { ...record, authorization: authorization('new'), askedAt: start + 10, complete: true })
     t.equal(absorb(told, { authorization: authorization('old'), user: null, askedAt: start + 9 }), told)
     t.equal(absorb(told, { authorization: authorization('new'), user: null, askedAt: start + 11 }), told, 'an equal answer is no change')

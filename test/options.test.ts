@@ -722,7 +722,7 @@ t.test('`webhookPath: false` is refused', async (t) => {
   assertRefused(t, await refusalOf({ onWebhook: () => {}, webhookPath: false }), 'webhookPath', /must be a path/, 'false')
 })
 
-t.test('designer has its defaults, and takes extensions in development', (t) => {
+t.test('`designer` has defaults, and accepts extensions in development', (t) => {
   const origins = ['https://0123456789abcdef01234567.webflow-ext.com/', 'http://localhost:1337']
   const { designer, paths } = settingsOf({ scope: ['authorized_user:read'], designer: { origins } })
   t.strictSame([...designer?.origins ?? []], ['https://0123456789abcdef01234567.webflow-ext.com', 'http://localhost:1337'])

@@ -578,7 +578,7 @@ if (present) {
     own.resume()
   })
 
-  t.test('a handler that blocks the process for longer than `storeTimeout` costs nobody a request', async (t) => {
+  t.test('a handler that blocks the process for longer than `storeTimeout` makes no request fail', async (t) => {
     const client = new Redis(redis.port)
     t.teardown(() => client.disconnect())
     const webflow = await startWebflow(t)

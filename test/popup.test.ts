@@ -53,7 +53,7 @@ const told = (message: Record<string, string>): Performance => ({
   hasClosed: true
 })
 
-t.test('a flow in a popup ends in a page that tells its opener and closes itself', async (t) => {
+t.test('a flow in a popup ends in a page that sends its opener a message and closes itself', async (t) => {
   const { browser, webflow } = await open(t)
   const answer = await connect(browser, webflow, { path: `${popup}&returnTo=/sites` })
   t.equal(answer.statusCode, 200)
@@ -164,7 +164,7 @@ t.test('a failure without the verified cookie of its flow does not count as a po
   t.equal((await forged.navigate(url)).statusCode, 303)
 })
 
-t.test('a popup that fails at the authorize route tells its opener, and stays a popup', async (t) => {
+t.test('a popup that fails at the authorize route sends its opener a message, and stays a popup', async (t) => {
   const webflow = await startWebflow(t)
   const browser = new Browser(await createApp(t, { webflow, before: (app) => { app.addHook('onRequest', async (request) => { if (request.headers['x-limit'] !== undefined) throw Object.assign(new Error('slower'), { statusCode: 429 }) }) } }))
   const answer = await browser.navigate(popup, { 'x-limit': '1' })

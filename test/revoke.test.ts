@@ -383,7 +383,7 @@ t.test('`onRevoke` runs once although two requests revoke at the same moment, an
   t.strictSame(revoked, ['POST'])
 })
 
-t.test('`revoke` outside a request takes a token, an id and `force`', async (t) => {
+t.test('`revoke` outside a request accepts a token, an id and `force`', async (t) => {
   const revoked: unknown[] = []
   const tokens: WebflowToken[] = []
   const webflow = await startWebflow(t)

@@ -134,7 +134,7 @@ t.test('the consent page', async (t) => {
     t.match(page, '<meta name="viewport"')
   })
 
-  t.test('escapes what stands in attributes', async (t) => {
+  t.test('escapes text in attributes', async (t) => {
     const { authorizeUrl } = await start(t, {
       workspaces: [{ id: 'w', displayName: 'W', sites: [{ id: '"autofocus \'&', displayName: 'S', shortName: 's' }] }]
     })

@@ -1,4 +1,4 @@
-// What the quick start of the README does, against the simulator, with nothing but the package and Fastify.
+// Does what the quick start of the README does, against the simulator, with only the package and Fastify installed.
 import assert from 'node:assert/strict'
 import Fastify from 'fastify'
 import webflowOAuth, { MemoryStore, WebflowOAuthError, webflowOAuth as named } from 'fastify-webflow-oauth'

@@ -1,4 +1,4 @@
-// The suite for stores under a runner: node:test, or Vitest where VITEST is set.
+// Runs the suite for stores with node:test, or with Vitest if VITEST is set.
 import { MemoryStore } from 'fastify-webflow-oauth/stores/memory'
 import { storeTests } from 'fastify-webflow-oauth/stores/conformance'
 

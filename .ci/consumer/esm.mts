@@ -1,5 +1,5 @@
-// What somebody writes who has installed the package: compiled by `.ci/matrix` against its declarations, under several
-// versions of TypeScript, Fastify and ioredis. Each `@ts-expect-error` is a mistake that the types have to find.
+// A program that uses the installed package. `.ci/matrix` compiles it against the package's declarations, with several versions
+// of TypeScript, Fastify and ioredis. Each `@ts-expect-error` marks a mistake that the types must find.
 import { DatabaseSync } from 'node:sqlite'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
@@ -71,7 +71,7 @@ fastify.get('/guarded', { preHandler: fastify.webflowOAuth.requireToken({ scope:
 })
 fastify.get('/open', async (request) => {
   assertType<Equal<typeof request.webflowToken, WebflowToken | null>>()
-  // @ts-expect-error: there may be none
+  // @ts-expect-error: the token may be null
   return request.webflowToken.accessToken
 })
 const designer: DesignerOptions = { origins: [], path: '/api/session' }
@@ -135,7 +135,7 @@ const idToken: string = simulator.mintIdToken({ siteId: 'a' })
 const tests: Array<{ title: string, run: () => Promise<void> }> = storeTests({ createStore: () => new MemoryStore() })
 console.log(simulator.endpoints.token, scopes, reasons, webhookReasons, tests.length, designer, withoutOrigins, idToken)
 
-// @ts-expect-error: a token is there to be read
+// @ts-expect-error: the token of a request is read-only
 fastify.get('/wrong', async (request) => { request.webflowToken = null })
 // @ts-expect-error: a redirect URI is required
 await fastify.register(webflowOAuth, { clientId: 'a', clientSecret: 'b', scope: ['sites:read'], secret: 'c' })
@@ -145,7 +145,7 @@ const misspelled: WebflowOAuthOptions = { ...options, redirectURI: '' }
 const signIn: WebflowOAuthOptions = { ...options, signInRedirect: true }
 // @ts-expect-error: Webflow's scopes are a list
 const spaced: WebflowOAuthOptions = { ...options, scope: 'sites:read cms:read' }
-// @ts-expect-error: the plugin's routes load the token as they need it
+// @ts-expect-error: an app cannot set whether the plugin's routes load the token
 const loaded: RouteConfig = { authorize: { webflowToken: false } }
 // @ts-expect-error: there is no such route
 const misnamed: RouteConfig = { callbacks: {} }

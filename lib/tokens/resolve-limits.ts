@@ -123,7 +123,7 @@ async function untilTryEnds ({ waiting }: TokenTries, deadline: Deadline): Promi
   waiting.delete(wake)
 }
 
-/** Returns when a full limit has room again, in Unix milliseconds: when so many of its tries have grown too old to count. */
+/** Returns when a full limit has room for one more try because older tries no longer count, in Unix milliseconds. */
 function freeAt ({ tries, most }: FullLimit): number {
   return Math.min(...tries.slice(tries.length - most).map(({ startedAt }) => startedAt)) + countsFor
 }

@@ -91,7 +91,7 @@ t.test('the page for admins', async (t) => {
     t.equal((await ask('/admin?page=-1')).status, 400)
   })
 
-  await t.test('finds an installation by its site, and says when there is none', async (t) => {
+  await t.test('finds an installation by its site, or says that there is none', async (t) => {
     t.equal(idsIn((await ask('/admin?opens=62f3b1f7eafac55d0c64ef91')).html).length, 2)
     t.match((await ask(`/admin?opens=${'f'.repeat(24)}`)).html, 'No installation opens this id')
     t.match((await ask('/admin?opens=me')).html, 'No installation opens this id')

@@ -219,7 +219,7 @@ t.test('the demo', async (t) => {
     t.match((await visitor.press('Approve')).text, 'Difference Engine')
   })
 
-  t.test('takes an install from the Marketplace through a flow of its own', async (t) => {
+  t.test('sends an install from the Marketplace through a flow of its own', async (t) => {
     const visitor = new Visitor()
     await visitor.open(home)
     await visitor.click('Install from the Marketplace')
@@ -367,7 +367,7 @@ t.test('the webhook receiver', async (t) => {
     t.equal(webflow.requests.sites.length, asked + 2)
   })
 
-  t.test('refuses what Webflow has not signed', async (t) => {
+  t.test('refuses a webhook that Webflow has not signed', async (t) => {
     const asked = webflow.requests.sites.length
     const forged: Array<Partial<Webhook>> = [
       { secret: credentials.APP_SECRET },
@@ -384,7 +384,7 @@ t.test('the webhook receiver', async (t) => {
     t.equal(webflow.requests.sites.length, asked)
   })
 
-  t.test('refuses what was signed more than five minutes ago', async (t) => {
+  t.test('refuses a webhook that was signed more than five minutes ago', async (t) => {
     t.equal((await send({ timestamp: Date.now() - 5 * 60_000 - 1 })).status, 401)
     t.equal((await send({ timestamp: 0 })).status, 401)
     t.equal((await send({ timestamp: NaN })).status, 401)

@@ -116,7 +116,7 @@ if (findChromium() !== null) {
       t.equal(await page.evaluate(`fetch('${webflow.url}/designer/${credentials.clientId}/${sites.engine}', { method: 'HEAD' }).then(({ headers }) => headers.get('content-security-policy').includes("frame-ancestors 'none'"))`), true)
     })
 
-    await t.test('an app that was uninstalled at Webflow is not connected any more, and connects by the link where popups are blocked', async () => {
+    await t.test('an app that was uninstalled at Webflow is no longer connected, and connects by a link if popups are blocked', async () => {
       await openDesigner(page, webflow.url, 'Difference Engine')
       await state('Connected')
       webflow.uninstall()
@@ -161,7 +161,7 @@ if (findChromium() !== null) {
       return await opened
     }
 
-    await t.test('connects in a popup, and says what a popup came to that was denied', async (t) => {
+    await t.test('connects in a popup, and shows how a popup ended in which the user denied', async (t) => {
       await page.goto(home)
       await takeScreenshots(page, 'demo-start')
       await closes(await openPopup(), 'Deny')
@@ -184,7 +184,7 @@ if (findChromium() !== null) {
       await takeScreenshots(page, 'demo-designer')
     })
 
-    await t.test('has pages for what goes wrong', async () => {
+    await t.test('has a page for each failure', async () => {
       await page.goto(home)
       await press(page, 'Disconnect')
       await takeScreenshots(page, 'demo-goodbye')

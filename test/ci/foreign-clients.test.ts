@@ -181,7 +181,7 @@ t.test("Webflow's SDK", async (t) => {
     t.strictSame([...new URL(callback).searchParams.keys()], ['code'])
   })
 
-  t.test('exchanges a code without a redirect URI where none was sent before', async (t) => {
+  t.test('exchanges a code without a redirect URI if none was sent before', async (t) => {
     const bench = await start(t)
     reach(t, bench)
     const code = parameter(await bench.webflow.approve(WebflowClient.authorizeURL({ clientId: app.clientId, scope: 'sites:read' })), 'code')

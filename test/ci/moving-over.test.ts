@@ -199,7 +199,7 @@ t.test('the app on @fastify/oauth2 before', async (t) => {
 
   t.test('ends a token at Webflow by the command of the guide', { skip: withoutCurl }, (t) => endsByCommand(t, 'from-fastify-oauth2', app))
 
-  t.test('answers everything that goes wrong with a 500', async (t) => {
+  t.test('answers every failure with a 500', async (t) => {
     const visitor = new Visitor()
     await visitor.open(app.home)
     await visitor.click('Connect Webflow')
