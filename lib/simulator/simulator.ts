@@ -58,7 +58,8 @@ export interface Simulator {
   /** Ends one token without telling the app. Returns whether the token was still valid. */
   revokeToken (accessToken: string): boolean
   /**
-   * Makes an access token of an earlier simulator valid. If an app keeps its tokens, it stays connected when both start again.
+   * Makes any string a valid access token, as if the simulator had issued it: for tests of imported tokens, and for an app that
+   * kept its tokens while the simulator was started anew.
    * `user` defaults to the signed-in user, `clientId` to that of the first app, and `scope` to that of the app. Without `siteIds`
    * and `workspaceId`, the token opens the first site.
    */
