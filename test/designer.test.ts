@@ -529,8 +529,9 @@ t.test('a session token', async (t) => {
   t.test('goes before `identify`, which is not called', async (t) => {
     const named: string[] = []
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers, url }) => { named.push(url); return headers['x-user'] === 'ada' ? 'ada' : null } } })
-    await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    const { token } = await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
     const sessionToken = await open()
+    t.strictSame(await get('/panel', 'of the app', { 'x-user': 'ada' }), { statusCode: 200, body: { tokenId: token.id, designer: null } }, 'a user of the app needs no session')
     named.length = 0
     t.match(await get('/panel', sessionToken, { 'x-user': 'ada' }), { statusCode: 200, body: { designer: { siteId: ids.engine } } })
     t.match(await get('/panel', 'wfd1.x', { 'x-user': 'ada' }), ended)
