@@ -281,6 +281,25 @@ t.test('a site whose workspace was granted as a whole', async (t) => {
     t.equal(webflow.requests.resolve.length, 1)
   })
 
+  t.test('is found by the workspace when all tokens that name the site have ended', async (t) => {
+    const { install, mint, who, webflow, asked } = await startResolving(t)
+    const { token: older } = await install({ siteIds: [ids.engine] })
+    const { token: ended } = await install({ siteIds: [ids.engine] })
+    webflow.signIn(charles)
+    const { token } = await install({ workspaceId: ids.studio })
+    webflow.revokeToken(ended.accessToken)
+    t.match(await who(mint(ids.engine, ada), where), { user: ada, tokenId: older.id }, 'not while one of them still works')
+    webflow.revokeToken(older.accessToken)
+    t.match(await who(mint(ids.engine, ada)), notConnected)
+    const idToken = mint(ids.engine, ada)
+    const before = asked()
+    for (let i = 0; i < 12; i++) t.match(await who(idToken, where), { user: ada, tokenId: token.id })
+    t.equal(asked(), before + 3, 'two that have ended and one that works, and after that the answer is remembered')
+    t.match(await who('made-up', where), invalid)
+    webflow.revokeToken(token.accessToken)
+    t.match(await who(mint(ids.engine, ada), where), notConnected)
+  })
+
   t.test('is remembered for a minute, too', async (t) => {
     const { install, mint, who, webflow, app } = await startResolving(t)
     const { token } = await install({ siteIds: [ids.engine] })
@@ -529,8 +548,9 @@ t.test('a session token', async (t) => {
   t.test('takes precedence over `identify`, which is not called', async (t) => {
     const named: string[] = []
     const { install, open, get } = await startDesigner(t, { options: { identify: ({ headers, url }) => { named.push(url); return headers['x-user'] === 'ada' ? 'ada' : null } } })
-    await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
+    const { token } = await install({ siteIds: [ids.engine] }, { headers: { 'x-user': 'ada' } })
     const sessionToken = await open()
+    t.strictSame(await get('/panel', 'of the app', { 'x-user': 'ada' }), { statusCode: 200, body: { tokenId: token.id, designer: null } }, 'a user of the app needs no session')
     named.length = 0
     t.match(await get('/panel', sessionToken, { 'x-user': 'ada' }), { statusCode: 200, body: { designer: { siteId: ids.engine } } })
     t.match(await get('/panel', 'wfd1.x', { 'x-user': 'ada' }), ended)

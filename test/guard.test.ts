@@ -28,7 +28,7 @@ t.test('a guard for the whole app', async (t) => {
       const app = Fastify({ logger: recordingLogger })
       t.teardown(() => app.close())
       await app.register(async (scope) => {
-        await scope.register(webflowOAuth, baseOptions(webflow))
+        await scope.register(webflowOAuth, { ...baseOptions(webflow), scope: ['authorized_user:read'], designer: { origins: ['http://localhost:1337'] }, onWebhook: () => {} })
         const guard = scope.webflowOAuth.requireToken({ onMissing })
         app.addHook('preHandler', guard)
         scope.addHook('preHandler', guard)
@@ -44,6 +44,9 @@ t.test('a guard for the whole app', async (t) => {
       t.equal((await browser.get('/page')).json().code, 'WEBFLOW_OAUTH_TOKEN_REQUIRED')
       t.equal((await browser.request('/webflow/revoke', { method: 'POST' })).statusCode, 200)
       t.equal((await browser.navigate('/other/authorize')).statusCode, 302)
+      t.strictSame(await webflow.deliver(app, { triggerType: 'form_submission', payload: null }), { statusCode: 200, attempts: 1 })
+      t.equal((await app.inject({ method: 'OPTIONS', url: '/webflow/designer' })).statusCode, 204)
+      t.match((await browser.request('/webflow/designer', { method: 'POST' })).json(), { code: 'WEBFLOW_OAUTH_INVALID_REQUEST' })
       t.equal((await connect(browser, webflow)).statusCode, 303)
       t.equal((await browser.navigate('/page')).body, 'page')
       t.equal(webflow.requests.token.length, 1)

@@ -724,10 +724,11 @@ t.test('`webhookPath: false` is refused', async (t) => {
 
 t.test('`designer` has defaults, and accepts extensions in development', (t) => {
   const origins = ['https://0123456789abcdef01234567.webflow-ext.com/', 'http://localhost:1337']
-  const { designer, paths } = settingsOf({ scope: ['authorized_user:read'], designer: { origins } })
+  const { designer, paths, popupOrigins } = settingsOf({ scope: ['authorized_user:read'], designer: { origins } })
   t.strictSame([...designer?.origins ?? []], ['https://0123456789abcdef01234567.webflow-ext.com', 'http://localhost:1337'])
   t.equal(designer?.maxAge, 900)
   t.equal(paths.routes.designer, '/webflow/designer')
   t.ok(paths.own.has('/webflow/designer'), 'no flow ends there')
+  t.strictSame(popupOrigins, ['https://app.example.com', ...designer?.origins ?? []], 'a popup tells the extension how a flow ended')
   t.end()
 })

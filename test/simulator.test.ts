@@ -949,6 +949,20 @@ t.test('faults', async (t) => {
     t.equal((await get('/v2/sites', accessToken)).status, 200)
   })
 
+  t.test('a dozen delayed calls at once make Node warn of nothing', async (t) => {
+    const warnings: Error[] = []
+    const keep = (warning: Error) => { warnings.push(warning) }
+    process.on('warning', keep)
+    t.teardown(() => { process.removeListener('warning', keep) })
+    const { webflow, get } = await start(t)
+    webflow.fail('sites', { delay: 3600000, times: 12 })
+    const calls = Array.from({ length: 12 }, () => t.rejects(get('/v2/sites'), { code: 'UND_ERR_SOCKET' }))
+    while (webflow.requests.sites.length < 12) await new Promise(setImmediate)
+    await webflow.close()
+    await Promise.all(calls)
+    t.strictSame(warnings, [])
+  })
+
   t.test('a call that hangs is never answered, and does not keep the simulator from closing', async (t) => {
     const { webflow, get } = await start(t)
     webflow.fail('sites', { hang: true })

@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { request as sendRequest } from 'node:http'
+import { connect as connectHttp2 } from 'node:http2'
 import { connect as connectSocket } from 'node:net'
 import { mock } from 'node:test'
 import { inspect } from 'node:util'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { WebflowOAuthError, type WebflowOAuthOptions, type WebhookEvent } from '../lib/index.ts'
-import { assertNothingLeaked, clientId, clientSecret, createApp, secret, startWebflow, type AppOptions } from './support/app.ts'
+import webflowOAuth, { WebflowOAuthError, type WebflowOAuthOptions, type WebhookEvent } from '../lib/index.ts'
+import { assertNothingLeaked, baseOptions, clientId, clientSecret, createApp, secret, startWebflow, type AppOptions } from './support/app.ts'
 import { tick } from './support/clock.ts'
 import { logged } from './support/logs.ts'
 import { turns, until } from './support/turns.ts'
@@ -326,6 +327,26 @@ t.test('the answer leaves out a header that a hook has set and that HTTP does no
   t.equal(answer.status, 200)
   t.equal(answer.headers.get('x-other'), 'kept')
   t.equal(answer.headers.get('x-locale'), null)
+})
+
+t.test('over HTTP/2 a webhook needs neither a content type nor a length', async (t) => {
+  const events: WebhookEvent[] = []
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  await app.register(webflowOAuth, { ...baseOptions(null), onWebhook: (event) => { events.push(event) } })
+  const session = connectHttp2(await app.listen({ port: 0, host: '127.0.0.1' }))
+  t.teardown(() => session.close())
+  const long = body + ' '.repeat(1024 * 1024)
+  for (const [given, headers, expected] of [
+    [body, sign(body), 200], [body, { ...sign(body), 'content-type': 'application/json' }, 200], [long, sign(long), 413], ['', sign(body), 401]
+  ] as const) {
+    const stream = session.request({ ':method': 'POST', ':path': webhookPath, ...headers })
+    stream.on('error', () => {}).end(given)
+    const [answer] = await once(stream, 'response')
+    t.equal(answer[':status'], expected)
+    stream.resume()
+  }
+  t.equal(events.length, 2)
 })
 
 t.test('a body that is broken off is refused, and reaches no hook', async (t) => {

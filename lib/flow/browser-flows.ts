@@ -21,7 +21,7 @@ const endedAtBytes = 32
 const userBytes = 72
 // Node accepts 16 KiB of request headers. A page could begin many flows with long cookies. If these cookies filled the
 // headers, the server would refuse every request of that browser.
-const maxPendingBytes = 8 * 1024
+const maxBytes = 8 * 1024
 const loopWindow = 60_000
 const loopLimit = 3
 
@@ -248,13 +248,17 @@ export class BrowserFlows {
     return { value: this.#create(state, { ...flow, returnTo: '' }).value, isCut: true }
   }
 
-  /** Deletes flow cookies until a new one has room: first those of finished flows, then the oldest. */
+  /**
+   * Deletes flow cookies until there is room for a new one: first those of finished flows, then the oldest. Three finished flows
+   * may stay beside the pending ones, so that `isLooping` sees a loop.
+   */
   #makeRoom (request: FastifyRequest, reply: FastifyReply, newcomerBytes: number): void {
     const pendingFirst = this.#flowCookies(request).sort((a, b) => Number(a.endedAt !== null) - Number(b.endedAt !== null) || b.startedAt - a.startedAt)
     let bytes = newcomerBytes
-    for (const [index, { name, value }] of pendingFirst.entries()) {
+    const room = { pending: maxPending - 1, finished: loopLimit }
+    for (const { name, value, endedAt } of pendingFirst) {
       bytes += name.length + value.length
-      if (index >= maxPending - 1 || bytes > maxPendingBytes) this.#cookies.end(reply, name)
+      if (room[endedAt === null ? 'pending' : 'finished']-- <= 0 || bytes > maxBytes) this.#cookies.end(reply, name)
     }
   }
 

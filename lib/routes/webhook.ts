@@ -30,11 +30,12 @@ export function readWebhook (request: FastifyRequest, payload: Readable, done: (
   })
 }
 
-/** Removes the body of a request from `bodies` and returns it. Without one, returns an empty body: Fastify calls no parser for a request without a body. */
-function takeBody (request: FastifyRequest): CollectedBody {
-  const body = bodies.get(request) ?? Buffer.alloc(0)
+/** Removes the body of a request from `bodies` and resolves with it. */
+async function takeBody (request: FastifyRequest): Promise<CollectedBody> {
+  const body = bodies.get(request)
   bodies.delete(request)
-  return body
+  // Fastify calls no parser for a request without content type and length. Over HTTP/2, such a request may have a body.
+  return body ?? await new Promise((resolve) => { collectBody(request.raw, { maxLength, patience }, resolve) })
 }
 
 type RouteParts = Pick<Parts, 'background' | 'settings'>
@@ -55,7 +56,7 @@ export class WebhookRoute {
 
   /** Verifies a webhook and hands it to `onWebhook`. */
   readonly handler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const body = takeBody(request)
+    const body = await takeBody(request)
     // A client that never sends the rest of the body would keep the server from closing.
     if (typeof body === 'string') reply.raw.shouldKeepAlive = false
     const verified = this.#verify(request, body)

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import { readAuthorizationRequest } from './authorization-request.ts'
 import type { AuthorizationRequest } from './authorization-request.ts'
@@ -98,6 +99,8 @@ export function createSimulator (options: SimulatorOptions): Simulator {
   const recorder = new RequestRecorder()
   const faults = new Faults()
   const closing = new AbortController()
+  // Each delayed call listens, and Node would warn of the eleventh.
+  setMaxListeners(0, closing.signal)
   const server = createServer({ webflow, recorder, faults, closing: closing.signal })
   let url: string | null = null
 

@@ -44,6 +44,8 @@ interface GoodAnswer {
   tokenHash: string
   /** As in `ResolvedSite`. */
   workspaceId: string | null
+  /** The hashes of the access tokens that had ended. */
+  ended: ReadonlySet<string>
   /** In Unix milliseconds. */
   answeredAt: number
 }
@@ -74,18 +76,23 @@ export class IdTokens {
 
   async #resolve (request: IdTokenRequest, deadline: Deadline): Promise<ResolvedSite> {
     const { siteId, idToken, address } = request
-    const candidates = await inTime(deadline, findCandidates(this.#parts, request))
     const key = hashOf(`${siteId} ${idToken}`)
+    /** The hashes of the access tokens that have turned out to have ended. */
+    const ended = new Set(this.#known(key)?.ended)
+    const isLiving = ({ record }: StoredToken) => !ended.has(hashOf(record.accessToken))
+    const find = async () => await inTime(deadline, findCandidates(this.#parts, request, isLiving))
+    let candidates = await find()
     const recall = () => this.#recall(key, siteId, candidates)
     const recalled = recall()
     if (recalled !== null) return recalled
 
-    const able = candidates.tokens.filter(({ record }) => record.scope.includes(neededScope))
+    let able = ableOf(candidates)
     let lacksScope = able.length < candidates.tokens.length
-    const dead = new Set<StoredToken>()
     const tries: EndTry[] = []
     const giveBackTries = () => { for (const endTry of tries) endTry('good') }
-    for (const candidate of able.slice(0, mostTried)) {
+    while (tries.length < mostTried) {
+      const candidate = able.shift()
+      if (candidate === undefined) break
       // While this request waits for a try, another one may get an answer about the same ID token. That answer counts for both.
       let endTry: EndTry
       try {
@@ -107,18 +114,22 @@ export class IdTokens {
         case 'rate_limited': throw new WebflowOAuthError('WEBFLOW_OAUTH_WEBFLOW_UNAVAILABLE', 'Webflow answered that the app\'s token for this site was used too often. This is usually temporary: try again later.')
         case 'inaccessible': break
         case 'dead':
-          dead.add(candidate)
+          ended.add(hashOf(candidate.record.accessToken))
+          if (candidates.tokens.some(isLiving)) break
+          // All tokens that name the site have ended, but one for the whole workspace may still open it.
+          candidates = await find()
+          able = ableOf(candidates)
+          lacksScope ||= able.length < candidates.tokens.length
           break
         case 'scope_missing':
           lacksScope = true
           break
         case 'resolved': {
           const { user, siteWorkspaceId } = verdict
-          const living = candidates.tokens.filter((token) => !dead.has(token))
-          const token = chooseToken({ ...candidates, tokens: living }, candidate, verdict)
+          const token = chooseToken({ ...candidates, tokens: candidates.tokens.filter(isLiving) }, candidate, verdict)
           const workspaceId = workspaceOf(candidates, token, siteWorkspaceId)
           // The answer is remembered before the tries are given back, because that wakes the requests that wait for a try.
-          this.#good.set(key, { user, tokenHash: hashOf(token.record.accessToken), workspaceId, answeredAt: Date.now() })
+          this.#good.set(key, { user, tokenHash: hashOf(token.record.accessToken), workspaceId, ended, answeredAt: Date.now() })
           // All tries are given back, even those with dead tokens. Otherwise a dead newest token would use up everybody's tries.
           giveBackTries()
           return { user, siteId, workspaceId, token }
@@ -128,10 +139,16 @@ export class IdTokens {
     throw this.#notConnected(lacksScope)
   }
 
+  /** Returns a good answer of the last minute; undefined if there is none. */
+  #known (key: string): GoodAnswer | undefined {
+    const known = this.#good.get(key)
+    return known !== undefined && Date.now() - known.answeredAt < goodFor ? known : undefined
+  }
+
   /** Returns a good answer of the last minute, if the store still has the token that it led to; null if there is none. */
   #recall (key: string, siteId: string, candidates: Candidates): ResolvedSite | null {
-    const known = this.#good.get(key)
-    if (known === undefined || Date.now() - known.answeredAt >= goodFor) return null
+    const known = this.#known(key)
+    if (known === undefined) return null
     const { user, workspaceId } = known
     // If the token named the site then and opens only the workspace now, Webflow must confirm again that the token opens the site.
     const token = candidates.tokens.find(({ record }) => hashOf(record.accessToken) === known.tokenHash)
@@ -160,6 +177,11 @@ export class IdTokens {
       ? new WebflowOAuthError('WEBFLOW_OAUTH_SCOPE_MISSING', `The tokens for this site lack the scope ${neededScope} or sites:read: the user must connect again.`, { authorizeUrl: url.href })
       : new WebflowOAuthError('WEBFLOW_OAUTH_TOKEN_REQUIRED', 'No living token opens this site: the user must connect the app.', { authorizeUrl: url.href })
   }
+}
+
+/** Returns the tokens that have the scope for resolving an ID token. */
+function ableOf ({ tokens }: Candidates): StoredToken[] {
+  return tokens.filter(({ record }) => record.scope.includes(neededScope))
 }
 
 /** Waits for a step, but not longer than the deadline of the whole request. */

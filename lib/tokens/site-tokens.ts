@@ -11,11 +11,15 @@ export interface Candidates {
   workspaceId: string | null
 }
 
-/** Finds the tokens that name a site by its id. If there is none, finds those that were granted the workspace as a whole. */
-export async function findCandidates (parts: TokenParts, { siteId, workspaceId }: { siteId: string, workspaceId: string | null }): Promise<Candidates> {
-  const bySite = await findTokens(parts, 'siteId', siteId)
+/**
+ * Finds the tokens that name a site by its id. If there is none, finds those that were granted the workspace as a whole. Leaves
+ * out tokens that are known to have ended.
+ */
+export async function findCandidates (parts: TokenParts, { siteId, workspaceId }: { siteId: string, workspaceId: string | null }, isLiving: (token: StoredToken) => boolean): Promise<Candidates> {
+  const find = async (kind: 'siteId' | 'workspaceId', id: string) => (await findTokens(parts, kind, id)).filter(isLiving)
+  const bySite = await find('siteId', siteId)
   if (bySite.length > 0 || workspaceId === null) return { tokens: bySite, workspaceId: null }
-  return { tokens: await findTokens(parts, 'workspaceId', workspaceId), workspaceId }
+  return { tokens: await find('workspaceId', workspaceId), workspaceId }
 }
 
 /**
