@@ -653,11 +653,14 @@ t.test('a session token', async (t) => {
   })
 
   t.test('is not read where the route has opted out of tokens', async (t) => {
-    const { install, open, get } = await startDesigner(t, {
-      after (app) { app.get('/off', { config: { webflowToken: false, webflowDesigner: true } }, async ({ webflowDesigner }) => webflowDesigner) }
-    })
-    await install({ siteIds: [ids.engine] })
-    t.match(await get('/off', await open()), { statusCode: 500, body: { code: 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED' } })
+    for (const options of [{}, { identify: () => 'ada' }]) {
+      const { install, open, get } = await startDesigner(t, {
+        options,
+        after (app) { app.get('/off', { config: { webflowToken: false, webflowDesigner: true } }, async ({ webflowDesigner }) => webflowDesigner) }
+      })
+      await install({ siteIds: [ids.engine] })
+      t.match(await get('/off', await open()), { statusCode: 500, body: { code: 'WEBFLOW_OAUTH_TOKEN_NOT_LOADED' } })
+    }
   })
 
   t.test('begins no flow in the name of a user of the app', async (t) => {

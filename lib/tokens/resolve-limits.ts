@@ -99,6 +99,7 @@ export class ResolveLimits {
       if (outcome !== 'spent') token.tries = token.tries.filter((each) => each !== started)
       if (outcome === 'good') token.trusted.set(address, this.#now())
       for (const wake of token.waiting) wake()
+      token.waiting.clear()
     }
   }
 
@@ -116,11 +117,13 @@ function hasTryUnderWay ({ tries }: FullLimit): boolean {
 
 /** Waits until a try with this access token ends, or until the deadline is over. */
 async function untilTryEnds ({ waiting }: TokenTries, deadline: Deadline): Promise<void> {
-  let wake = () => {}
-  const woken = new Promise<void>((resolve) => { wake = resolve })
-  waiting.add(wake)
-  await Promise.race([woken, deadline.expired])
-  waiting.delete(wake)
+  await new Promise<void>((resolve) => {
+    waiting.add(resolve)
+    deadline.expired.then(() => {
+      waiting.delete(resolve)
+      resolve()
+    })
+  })
 }
 
 /** Returns when a full limit has room for one more try because older tries no longer count, in Unix milliseconds. */
