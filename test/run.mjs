@@ -5,5 +5,5 @@ import { fileURLToPath } from 'node:url'
 
 const tap = fileURLToPath(import.meta.resolve('tap/package.json').replace(/package\.json$/, 'dist/esm/run.mjs'))
 const args = process.argv.slice(2)
-const child = spawn(process.execPath, [tap, ...(process.env.COVERAGE === '1' ? [] : ['--disable-coverage']), ...args], { stdio: 'inherit' })
+const child = spawn(process.execPath, [tap, ...(process.env.COVERAGE === '1' ? ['--jobs=3'] : ['--disable-coverage']), ...args], { stdio: 'inherit' })
 child.on('exit', (code) => { process.exitCode = code ?? 1 })
