@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { html } from './html.ts'
 import type { Html } from './html.ts'
 import type { App, Site, User, Workspace } from './options.ts'
-import { layout } from './pages.ts'
+import { designerPath, layout } from './pages.ts'
 
 /** The content of the Designer's page. */
 export interface DesignerView {
@@ -53,7 +53,7 @@ export function designerPage ({ app, workspace, site, user, others, extensionUrl
       ? html`<p role="alert">The simulator does not know where the extension is. Enter its URL, or start the simulator with <code>--extension</code>.</p>`
       : html`<p role="alert" class="without-scripts">Scripts are blocked, so the Designer can give the extension no ID token. Allow scripts for this page.</p>
     <iframe title="The extension of ${app.name}" src="${extensionUrl}" data-site="${JSON.stringify(info)}" referrerpolicy="origin" sandbox="allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox"></iframe>`}
-    <form class="actions" method="post" action="/designer/${encodeURIComponent(app.clientId)}/${encodeURIComponent(site.id)}">
+    <form class="actions" method="post" action="${designerPath(app.clientId, site.id)}">
       <label class="wide">Extension <input type="url" name="extension" required placeholder="http://localhost:1337" value="${extensionUrl ?? ''}"></label>
       <label>Opened by <select name="user">${[user, ...others].map(({ id, firstName, lastName }) => html`<option value="${id}">${firstName} ${lastName}</option>`)}</select></label>
       <button>Open</button>

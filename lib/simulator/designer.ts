@@ -5,7 +5,7 @@ import { otherUsers, unknownApp } from './dashboard.ts'
 import { designerPage, scriptSource } from './designer-page.ts'
 import { isExtensionUrl } from './options.ts'
 import type { App, Site, Workspace } from './options.ts'
-import { errorPage } from './pages.ts'
+import { designerPath, errorPage } from './pages.ts'
 import type { Webflow } from './webflow.ts'
 
 /** What the path of the Designer names. */
@@ -40,7 +40,7 @@ export function setUpDesigner (webflow: Webflow, names: Names, { body }: Call): 
   if (!isExtensionUrl(extension)) return page(400, errorPage('The URL of the extension must be https, or http on localhost, such as http://localhost:1337.'))
   webflow.user = user
   webflow.extensionUrls.set(names.clientId, extension)
-  return redirect(designerPath(names))
+  return redirect(designerPath(names.clientId, names.siteId))
 }
 
 /** Answers `POST /designer/:clientId/:siteId/id-token`, which the page of the Designer calls, with an ID token of the signed-in user. */
@@ -58,8 +58,4 @@ function openSite ({ config }: Webflow, { clientId, siteId }: Names): OpenSite |
 
 function nothingToOpen ({ config }: Webflow, { clientId }: Names): Answer {
   return config.apps.has(clientId) ? page(404, errorPage('The simulator has no site with this id.')) : unknownApp()
-}
-
-function designerPath ({ clientId, siteId }: Names): string {
-  return `/designer/${encodeURIComponent(clientId)}/${encodeURIComponent(siteId)}`
 }

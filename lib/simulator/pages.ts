@@ -98,7 +98,7 @@ export function dashboardPage ({ region, user, others, apps, sites, delivered, b
       <button>Send it</button>
     </form>
     <p class="soft">Open a site in the Designer, with the app's extension in a frame:</p>
-    <div class="actions sites">${sites.map(({ id, displayName }) => html`<a class="button" href="/designer/${encodeURIComponent(app.clientId)}/${encodeURIComponent(id)}">${displayName}</a>`)}</div>`)}
+    <div class="actions sites">${sites.map(({ id, displayName }) => html`<a class="button" href="${designerPath(app.clientId, id)}">${displayName}</a>`)}</div>`)}
     ${delivered === null ? '' : html`<p role="status">${delivered}</p>`}
     ${others.length === 0
 ? ''
@@ -138,4 +138,9 @@ export function layout (title: string, content: Html, head: Html | string = ''):
   </body>
 </html>
 `
+}
+
+/** Returns the path at which a site is open in the Designer, with the extension of an app. */
+export function designerPath (clientId: string, siteId: string): string {
+  return `/designer/${encodeURIComponent(clientId)}/${encodeURIComponent(siteId)}`
 }
