@@ -8,8 +8,8 @@ import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { request, WebSocket } from 'undici'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { createSimulator, type Simulator } from '../../lib/simulator/index.ts'
-import { assertNothingLeaked, baseOptions, clientId, clientSecret, connect, startWebflow } from '../support/app.ts'
+import type { Simulator } from '../../lib/simulator/index.ts'
+import { assertNothingLeaked, baseOptions, connect, startWebflow } from '../support/app.ts'
 import { Browser, navigation, type Answer } from '../support/browser.ts'
 import { findChromium, newPerson, startChromium } from '../support/chromium.ts'
 import { Visitor } from '../support/examples-visitor.ts'
@@ -417,9 +417,7 @@ if (findChromium() !== null) {
     const port = await freePort()
     const home = `http://localhost:${port}`
     const redirectUri = `${home}/webflow/callback`
-    const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read', 'cms:read'] } })
-    await webflow.listen()
-    t.teardown(() => webflow.close())
+    const webflow = await startWebflow(t, {}, [redirectUri])
     /** The page of the app as it behaves under a snippet: resolves with whether its form gets to Webflow, once the popup has said what is expected. */
     const behave = async (t: Test, text: string, said: string) => {
       const fastify = Fastify({ logger: recordingLogger, forceCloseConnections: true })

@@ -4,8 +4,7 @@ import Fastify from 'fastify'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { WebflowOAuthOptions } from '../../lib/index.ts'
-import { createSimulator } from '../../lib/simulator/index.ts'
-import { assertNothingLeaked, clientId, clientSecret, createApp } from '../support/app.ts'
+import { assertNothingLeaked, createApp, startWebflow } from '../support/app.ts'
 import { createPlay, findChromium, type PlayOptions, press, takeScreenshots } from '../support/chromium.ts'
 import { freePort } from '../support/free-port.ts'
 
@@ -182,9 +181,7 @@ async function startServers (t: Test, { options = {}, openerPolicy }: StageOptio
   const port = await freePort()
   const home = `http://localhost:${port}`
   const redirectUri = `${home}/webflow/callback`
-  const webflow = createSimulator({ app: { clientId, clientSecret, redirectUris: [redirectUri], scope: ['sites:read', 'cms:read'] } })
-  await webflow.listen()
-  t.teardown(() => webflow.close())
+  const webflow = await startWebflow(t, {}, [redirectUri])
 
   const listener = 'const messages = []; window.addEventListener(\'message\', ({ origin, data }) => messages.push({ origin, data }))'
   const script = `${listener}
