@@ -13,7 +13,7 @@ const levelNames: ReadonlySet<unknown> = new Set(levels)
 export function quietFactory (current: () => ChildLoggerFactory): ChildLoggerFactory {
   return function (logger, bindings, options, request) {
     // Without the option `logger`, nothing is written: nothing has to be made, and nothing redacted, for any request.
-    if (isSilent(logger) && matches(current(), onlyCallsChild)) return logger
+    if (isSilent(logger) && kindOf(current()) === 'child') return logger
     const clean = createCleaner(request)
     const redaction = new Redaction(clean)
     const child: FastifyBaseLogger = Reflect.apply(current(), this, [logger, redaction.show(bindings), options, redaction.show(request)])
@@ -33,7 +33,7 @@ function quietLogger (logger: FastifyBaseLogger, clean: Cleaner): FastifyBaseLog
       const method: unknown = Reflect.get(logger, key, logger)
       if (typeof method !== 'function') return method
       return (...args: unknown[]): unknown => {
-        if (isIdle(method)) return undefined
+        if (kindOf(method) === 'idle') return undefined
         const call = (given: readonly unknown[]): unknown => {
           const redaction = new Redaction(clean)
           return Reflect.apply(method, logger, given.map((arg) => redaction.show(arg)))
@@ -50,31 +50,29 @@ function quietLogger (logger: FastifyBaseLogger, clean: Cleaner): FastifyBaseLog
   return quiet
 }
 
-/** The source of a method that does nothing, like pino's methods for levels that are off, and all methods of Fastify's logger that does nothing. */
-const doesNothing = /^function \w*\s*\(\)\s*\{\s*\}$/
-/** The source of a factory that does nothing but call the logger's `child`. Fastify's own factory, which it does not export, is such a function. */
-const onlyCallsChild = /^function \w+ \((\w+), (\w+), (\w+)\) \{\s*return \1\.child\(\2, \3\)\s*\}$/
+/** What the source of a function shows: `idle` does nothing, and `child` does nothing but call the logger's `child`. */
+type Kind = 'idle' | 'child' | 'other'
 
-/** Whether the source of a function matches, for each function that was examined. */
-const examined = new WeakMap<object, boolean>()
+/** Like pino's methods for levels that are off, and all methods of Fastify's logger that does nothing. */
+const idleSource = /^function \w*\s*\(\)\s*\{\s*\}$/
+/** Like Fastify's own factory, which Fastify does not export. */
+const childSource = /^function \w+ \((\w+), (\w+), (\w+)\) \{\s*return \1\.child\(\2, \3\)\s*\}$/
 
-/** Tells whether the source of a function matches a pattern. A function is only ever compared with one pattern. */
-function matches (method: object, pattern: RegExp): boolean {
-  const known = examined.get(method)
+/** The kind of each function that was examined. */
+const kinds = new WeakMap<object, Kind>()
+
+function kindOf (method: object): Kind {
+  const known = kinds.get(method)
   if (known !== undefined) return known
-  const found = pattern.test(Function.prototype.toString.call(method))
-  examined.set(method, found)
-  return found
-}
-
-/** Tells whether a method has an empty body. */
-function isIdle (method: object): boolean {
-  return matches(method, doesNothing)
+  const source = Function.prototype.toString.call(method)
+  const kind = idleSource.test(source) ? 'idle' : childSource.test(source) ? 'child' : 'other'
+  kinds.set(method, kind)
+  return kind
 }
 
 /** Tells whether a logger writes nothing and is its own child, like the one that Fastify uses without the option `logger`. */
 function isSilent (logger: FastifyBaseLogger): boolean {
-  return levels.every((level) => isIdle(logger[level])) && logger.child({}) === logger
+  return levels.every((level) => kindOf(logger[level]) === 'idle') && logger.child({}) === logger
 }
 
 function isLogger (value: unknown): value is FastifyBaseLogger {
