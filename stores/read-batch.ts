@@ -12,7 +12,7 @@ export interface ReadingClient {
 
 interface Read {
   key: string
-  resolve: (value: string | null | Promise<string | null>) => void
+  resolve: (stored: string | null) => void
   reject: (error: unknown) => void
 }
 
@@ -33,11 +33,16 @@ export class ReadBatch {
     this.#isBatching = client.isCluster !== true && typeof client.mget === 'function'
   }
 
-  /** Resolves with the value of a key, or with null when there is none; rejects with the client's error. */
-  get (key: string): Promise<string | null> {
-    if (!this.#isBatching) return this.#readAlone(key)
+  /**
+   * Resolves with what `valueIn` finds in the string of a key, by default the string itself, or with null when there is none.
+   * Rejects with the client's error.
+   */
+  get (key: string, valueIn: (stored: string) => string = String): Promise<string | null> {
+    // Promises are most of what a read costs here. The read of a caller's token must not need more than this one.
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ key, resolve, reject })
+      const read: Read = { key, resolve: (stored) => { resolve(stored === null ? null : valueIn(stored)) }, reject }
+      if (!this.#isBatching) return this.#readAlone(read)
+      this.#waiting.push(read)
       if (this.#waiting.length === 1) setImmediate(() => { this.#send(this.#waiting) })
       if (this.#waiting.length === LARGEST_BATCH) this.#send(this.#waiting)
     })
@@ -48,29 +53,30 @@ export class ReadBatch {
     if (batch.length === 0) return
     this.#waiting = []
     const [only] = batch
-    if (batch.length === 1 && only !== undefined) return only.resolve(this.#readAlone(only.key))
-    this.#readTogether(batch.map(({ key }) => key)).then(
-      (values) => { for (const [index, { resolve }] of batch.entries()) resolve(values[index] ?? null) },
-      (error: unknown) => {
-        if (!isRefusal(error)) {
-          for (const { reject } of batch) reject(error)
-          return
-        }
-        this.#isBatching = false
-        for (const { key, resolve } of batch) resolve(this.#readAlone(key))
+    if (batch.length === 1 && only !== undefined) this.#readAlone(only)
+    else this.#readTogether(batch)
+  }
+
+  async #readAlone ({ key, resolve, reject }: Read): Promise<void> {
+    try {
+      resolve(await this.#client.get(key))
+    } catch (error) {
+      reject(error)
+    }
+  }
+
+  async #readTogether (batch: readonly Read[]): Promise<void> {
+    try {
+      const values = await this.#client.mget?.(batch.map(({ key }) => key))
+      if (!Array.isArray(values) || values.length !== batch.length) throw new TypeError('Redis did not answer MGET with one value for each key')
+      for (const [index, { resolve }] of batch.entries()) resolve(values[index] ?? null)
+    } catch (error) {
+      if (isRefusal(error)) this.#isBatching = false
+      for (const read of batch) {
+        if (isRefusal(error)) this.#readAlone(read)
+        else read.reject(error)
       }
-    )
-  }
-
-  /** Is async so that a client that throws synchronously becomes a rejected promise. */
-  async #readAlone (key: string): Promise<string | null> {
-    return await this.#client.get(key)
-  }
-
-  async #readTogether (keys: string[]): Promise<Array<string | null>> {
-    const values = await this.#client.mget?.(keys)
-    if (!Array.isArray(values) || values.length !== keys.length) throw new TypeError('Redis did not answer MGET with one value for each key')
-    return values
+    }
   }
 }
 

@@ -75,9 +75,8 @@ export class RedisStore implements TokenStore {
   }
 
   /** Resolves with the value, or with null when the key is unknown or expired. */
-  async get (key: string): Promise<string | null> {
-    const read = (): Promise<string | null> => this.#read(this.#keyOf(key))
-    return await (this.#near === null ? read() : this.#near.load(key, read))
+  get (key: string): Promise<string | null> {
+    return this.#near === null ? this.#read(key) : this.#near.load(key, () => this.#read(key))
   }
 
   /** Returns the value if the near cache holds it, else undefined. Never asks Redis. */
@@ -90,12 +89,11 @@ export class RedisStore implements TokenStore {
    * Never answers from the near cache. Reads up to 500 keys by one MGET, where Redis allows it.
    */
   async getMany (keys: readonly string[]): Promise<Array<string | null>> {
-    return await Promise.all(keys.map((key) => this.#read(this.#keyOf(key))))
+    return await Promise.all(keys.map((key) => this.#read(key)))
   }
 
-  async #read (redisKey: string): Promise<string | null> {
-    const stored = await this.#reads.get(redisKey)
-    return stored === null ? null : valueIn(stored)
+  #read (key: string): Promise<string | null> {
+    return this.#reads.get(this.#keyOf(key), valueIn)
   }
 
   /**
@@ -152,8 +150,8 @@ export class RedisStore implements TokenStore {
     const size = Math.min(limit, LARGEST_PAGE)
     const page = stringsOf(await this.#client.eval(PAGE, 1, this.#tagKeyOf(tag), size, ...positionOf(cursor)))
     const candidates = page.filter((_, index) => index % 2 === 0)
-    const values = await Promise.all(candidates.map((key) => this.#reads.get(this.#keyOf(key))))
-    const tagged = candidates.map((_, index) => isTagged(values[index] ?? '', tag))
+    const headers = await Promise.all(candidates.map((key) => this.#reads.get(this.#keyOf(key), headerIn)))
+    const tagged = candidates.map((_, index) => isTagged(headers[index] ?? '', tag))
     await this.#dropStrays(tag, page.filter((_, index) => tagged[index >> 1] === false))
     return {
       keys: candidates.filter((_, index) => tagged[index]),
@@ -232,8 +230,12 @@ function headerOf (tags: readonly string[]): string {
   return tags.map((tag) => `${encodeURIComponent(tag)} `).join('')
 }
 
-function isTagged (stored: string, tag: string): boolean {
-  const header = stored.slice(0, stored.indexOf('\n') + 1)
+/** Returns the header, with its newline. */
+function headerIn (stored: string): string {
+  return stored.slice(0, stored.indexOf('\n') + 1)
+}
+
+function isTagged (header: string, tag: string): boolean {
   return ` ${header}`.includes(` ${headerOf([tag])}`)
 }
 

@@ -28,9 +28,9 @@ export interface Caller {
   unchecked: boolean
   /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
-  /** The id under which the store would hold the caller's token; null when the caller cannot have a token. */
-  tokenId: string | null
-  /** The sealed value that the store returned. It is opened when somebody first reads the token. */
+  /** The id under which the store was asked for the caller's token; the empty string when it was not asked. */
+  tokenId: string
+  /** The sealed value that the store returned; null without one. It is opened when somebody first reads the token. */
   sealed: string | null
   /** The error with which loading failed, or null. Reading the token throws it, so that an outage does not look like a logout. */
   failure: unknown
@@ -75,7 +75,7 @@ export class CallerTokens {
     this.#records = records
     this.#introspector = introspector
     this.#sessions = sessions
-    const nobody = { writer: this, unchecked: true, user: null, tokenId: null, sealed: null, failure: null, token: null, guest: null }
+    const nobody = { writer: this, unchecked: true, user: null, tokenId: '', sealed: null, failure: null, token: null, guest: null }
     this.#nobody = Object.freeze({ ...nobody })
     this.#later = Object.freeze({ ...nobody, token: undefined })
   }
@@ -129,8 +129,7 @@ export class CallerTokens {
     const caller = noted === this.#later ? this.#loadAtOnce(request) : noted
     if (caller.failure !== null) throw caller.failure
     if (caller.token === undefined) {
-      const { tokenId, sealed } = caller
-      const opened = tokenId === null || sealed === null ? null : this.#records.open(tokenId, sealed)
+      const opened = this.#records.open(caller.tokenId, caller.sealed)
       const session = caller.guest?.session ?? null
       const stored = opened === null || session === null || this.#sessions.isAlive(session, opened.record) ? opened : null
       if (stored !== null) this.#introspector.completeOnUse(stored)
@@ -176,7 +175,7 @@ export class CallerTokens {
   /** Replaces the caller's token for the rest of the request, after the plugin has stored or forgotten a token. */
   replace (request: FastifyRequest, token: WebflowToken | null): void {
     const user = this.#callerOf(request)?.user ?? null
-    this.#set(request, { user, tokenId: token?.id ?? null, token })
+    this.#set(request, { user, token })
   }
 
   #loadNow (request: FastifyRequest, done: () => void): void {
@@ -236,23 +235,22 @@ export class CallerTokens {
   }
 
   #loadToken (request: FastifyRequest, user: string | null, tokenId: string, done: () => void, guest: Guest | null = null): void {
+    const loaded = (sealed: string | null) => {
+      this.#set(request, { user, tokenId, sealed, guest })
+      done()
+    }
+    const failed = (failure: unknown) => {
+      this.#set(request, { user, failure, guest })
+      done()
+    }
     let sealed: string | null | undefined
     try {
       sealed = this.#records.readSealedSync(tokenId)
     } catch (failure) {
-      this.#set(request, { user, tokenId, failure, guest })
-      return done()
+      return failed(failure)
     }
-    if (sealed === undefined) return this.#loadLater(request, { user, tokenId, guest }, done)
-    request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure: null, token: undefined, guest }
-    done()
-  }
-
-  #loadLater (request: FastifyRequest, caller: Pick<Caller, 'user' | 'guest'> & { tokenId: string }, done: () => void): void {
-    this.#records.readSealed(caller.tokenId).then(
-      (sealed) => { this.#set(request, { ...caller, sealed }) },
-      (failure: unknown) => { this.#set(request, { ...caller, failure }) }
-    ).then(done)
+    if (sealed === undefined) this.#records.readSealed(tokenId).then(loaded, failed)
+    else loaded(sealed)
   }
 
   #callerOf (request: FastifyRequest): Caller | undefined {
@@ -260,7 +258,7 @@ export class CallerTokens {
     return caller !== undefined && caller.writer === this ? caller : undefined
   }
 
-  #set (request: FastifyRequest, { user = null, tokenId = null, sealed = null, failure = null, token, guest = null }: Partial<Caller>): void {
+  #set (request: FastifyRequest, { user = null, tokenId = '', sealed = null, failure = null, token, guest = null }: Partial<Caller>): void {
     request[callerSlot] = { writer: this, unchecked: false, user, tokenId, sealed, failure, token, guest }
   }
 }

@@ -105,7 +105,7 @@ export class TokenRecords {
     return await untilWritten(async (isRetry) => {
       // If the store is expected to hold nothing, the first try writes without reading.
       const current = replaced === 'nothing' && !isRetry ? null : await this.readSealed(tokenId, { whileResting: true })
-      const existing = current === null ? null : this.#openIfReadable(tokenId, current)
+      const existing = this.#openIfReadable(tokenId, current)
       // If the answer to a command is lost, ioredis sends the command again and the store refuses it, because the first command
       // has written this very record.
       if (existing !== null && isRetry && serializeRecord(existing.record) === serializeRecord(record)) return existing
@@ -131,7 +131,7 @@ export class TokenRecords {
   async add (tokenId: string, record: TokenRecord, stays: (existing: TokenRecord) => boolean): Promise<{ stored: StoredToken, isNew: boolean }> {
     return await untilWritten(async () => {
       const current = await this.readSealed(tokenId)
-      const existing = current === null ? null : this.#openUnexpired(tokenId, current)
+      const existing = this.#openUnexpired(tokenId, current)
       if (existing !== null && stays(existing.record)) return { stored: existing, isNew: false }
       const sealed = await this.#set(tokenId, record, current)
       return sealed === null ? undefined : { stored: { tokenId, sealed, record }, isNew: true }
@@ -139,11 +139,8 @@ export class TokenRecords {
   }
 
   /** Reads the sealed value of a record. The caller opens it later, and only if it needs the token. */
-  async readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
-    const sealed = await this.#store.getSealed(storeKey(tokenId), callOptions)
-    // Another process may have deleted the record.
-    if (sealed === null) this.#opened.delete(tokenId)
-    return sealed
+  readSealed (tokenId: string, callOptions?: { whileResting: boolean }): Promise<string | null> {
+    return this.#store.getSealed(storeKey(tokenId), callOptions)
   }
 
   /** Whether `readSealedSync` answers for every record. */
@@ -153,28 +150,24 @@ export class TokenRecords {
 
   /** Reads the sealed value of a record at once, if the store can; undefined when the caller must use `readSealed`. */
   readSealedSync (tokenId: string): string | null | undefined {
-    const sealed = this.#store.getSealedSync(storeKey(tokenId))
-    if (sealed === null) this.#opened.delete(tokenId)
-    return sealed
+    return this.#store.getSealedSync(storeKey(tokenId))
   }
 
   /** Reads and opens a token; null when there is none. The token counts as used. */
   async read (tokenId: string): Promise<StoredToken | null> {
-    const sealed = await this.readSealed(tokenId)
-    return sealed === null ? null : this.open(tokenId, sealed)
+    return this.open(tokenId, await this.readSealed(tokenId))
   }
 
   /** Reads and opens a token; null when there is none. The token does not count as used. */
   async peek (tokenId: string): Promise<StoredToken | null> {
-    const sealed = await this.readSealed(tokenId)
-    return sealed === null ? null : this.#openUnexpired(tokenId, sealed)
+    return this.#openUnexpired(tokenId, await this.readSealed(tokenId))
   }
 
   /**
-   * Opens a sealed value that was just read; null when the value was tampered with or its record has expired. The token counts
-   * as used. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when the value was sealed under a secret unknown to this process.
+   * Opens a sealed value that was just read; null when there is none, the value was tampered with or its record has expired. The
+   * token counts as used. Throws `WEBFLOW_OAUTH_STORE_UNAVAILABLE` when the value was sealed under a secret unknown to this process.
    */
-  open (tokenId: string, sealed: string): StoredToken | null {
+  open (tokenId: string, sealed: string | null): StoredToken | null {
     const token = this.#openUnexpired(tokenId, sealed)
     if (token === null) return null
     if (this.#opened.get(tokenId) !== token) this.#opened.set(tokenId, token)
@@ -235,9 +228,8 @@ export class TokenRecords {
     const unreadable = new Map<string, Error>()
     const values = await this.#store.getManySealed(tokenIds.map(storeKey))
     const tokens = tokenIds.flatMap((tokenId, index) => {
-      const sealed = values[index] ?? null
       try {
-        return sealed === null ? [] : this.#openUnexpired(tokenId, sealed) ?? []
+        return this.#openUnexpired(tokenId, values[index] ?? null) ?? []
       } catch (error) {
         unreadable.set(tokenId, toError(error))
         return []
@@ -365,7 +357,7 @@ export class TokenRecords {
   }
 
   /** Opens a record that is about to be overwritten; null if it has expired, or cannot be read for any reason. */
-  #openIfReadable (tokenId: string, sealed: string): StoredToken | null {
+  #openIfReadable (tokenId: string, sealed: string | null): StoredToken | null {
     try {
       return this.#openUnexpired(tokenId, sealed)
     } catch {
@@ -373,8 +365,16 @@ export class TokenRecords {
     }
   }
 
-  /** Opens a sealed value, or takes the opened record from memory; null when the value is not ours or the record has expired. */
-  #openUnexpired (tokenId: string, sealed: string): StoredToken | null {
+  /**
+   * Opens a sealed value, or takes the opened record from memory; null when there is no value, it is not ours or the record has
+   * expired.
+   */
+  #openUnexpired (tokenId: string, sealed: string | null): StoredToken | null {
+    if (sealed === null) {
+      // Another process may have deleted the record.
+      this.#opened.delete(tokenId)
+      return null
+    }
     const known = this.#opened.get(tokenId)
     const token = known !== undefined && known.sealed === sealed ? known : this.#unseal(tokenId, sealed)
     return token === null || token.record.expiresAt <= Date.now() ? null : token
