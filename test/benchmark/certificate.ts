@@ -1,16 +1,32 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** Makes a key and a certificate for loopback with openssl, in files; `remove` takes them away. */
-export function createCertificate (): { key: string, certificate: string, remove: () => void } {
+/** The files of a server's certificate. */
+export interface Certificate {
+  key: string
+  /** The certificate of the server and the one that signed it, as public servers send them. */
+  chain: string
+  /** The certificate that clients trust. */
+  root: string
+  remove: () => void
+}
+
+/** Makes a certificate for loopback with openssl. A root has signed an intermediate certificate, which has signed that of the server. */
+export function createCertificate (): Certificate {
   const folder = mkdtempSync(join(tmpdir(), 'bench-certificate-'))
-  const [key, certificate] = ['key.pem', 'certificate.pem'].map((name) => join(folder, name))
-  if (key === undefined || certificate === undefined) throw new RangeError('no files')
-  execFileSync('openssl', [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', certificate
-  ], { stdio: 'ignore' })
-  return { key, certificate, remove: () => rmSync(folder, { recursive: true, force: true }) }
+  const file = (name: string): string => join(folder, name)
+  const create = (name: string, signer: string | null, extension: string): void => {
+    execFileSync('openssl', [
+      'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`,
+      '-addext', extension, '-keyout', file(`${name}.key`), '-out', file(`${name}.pem`),
+      ...signer === null ? [] : ['-CA', file(`${signer}.pem`), '-CAkey', file(`${signer}.key`)]
+    ], { stdio: 'ignore' })
+  }
+  create('root', null, 'keyUsage=keyCertSign')
+  create('intermediate', 'root', 'keyUsage=keyCertSign')
+  create('localhost', 'intermediate', 'subjectAltName=DNS:localhost,IP:127.0.0.1')
+  writeFileSync(file('chain.pem'), readFileSync(file('localhost.pem'), 'utf8') + readFileSync(file('intermediate.pem'), 'utf8'))
+  return { key: file('localhost.key'), chain: file('chain.pem'), root: file('root.pem'), remove: () => rmSync(folder, { recursive: true, force: true }) }
 }

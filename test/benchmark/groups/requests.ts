@@ -19,12 +19,12 @@ interface Comparison<Name extends string> {
 async function compare<Name extends string> (bench: Bench, { title, contenders, extent, secure = false, redis = false, notes = [], judge }: Comparison<Name>): Promise<Findings> {
   const certificate = secure ? createCertificate() : null
   const store = redis ? await startRedis() : null
-  const webflow = await startChild<{ port: number }>(bench.build.program('upstream'), certificate === null ? [] : [certificate.key, certificate.certificate])
+  const webflow = await startChild<{ port: number }>(bench.build.program('upstream'), certificate === null ? [] : [certificate.key, certificate.chain])
   const around: Surroundings = {
     webflow: { port: webflow.started.port, secure, ask: () => webflow.ask('usage') },
     ...(store === null ? {} : { redis: store.url }),
     // For all contenders alike.
-    ...(certificate === null ? {} : { env: { NODE_EXTRA_CA_CERTS: certificate.certificate } })
+    ...(certificate === null ? {} : { env: { NODE_EXTRA_CA_CERTS: certificate.root } })
   }
   try {
     const measured = await measure(bench, Object.values<Contender>(contenders), around, extent)
