@@ -1,13 +1,14 @@
 /**
  * What the plugin costs, against peers, against the limits of what is possible, and against itself.
  *
- *   npm run bench                        everything, about eight minutes
+ *   npm run bench                        everything, about a quarter of an hour
  *   npm run bench session redis          some groups
  *   npm run bench find-tokens            the one that is left out otherwise: searches at several sizes of the store
  *   npm run bench -- --quick             less of everything, a minute and a half
  *
- * Each server is a process of its own. Every round runs all contenders of a group in a new order, and a ratio compares
- * two runs of one round: what slows the machine down for a while slows both. A ratio is the speed of the plugin over that
+ * Each server is a process of its own, and is started anew several times, because two processes of one program differ by more
+ * than two rounds of one process. Every round runs all contenders of a group in a new order, and a ratio compares two runs of
+ * one round: what slows the machine down for a while slows both. A ratio is the speed of the plugin over that
  * of the peer, by processor time of the server for each request. The control is a second process of the same program;
  * its ratios are nothing but noise.
  */
@@ -39,7 +40,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 const bench: Bench = {
   build: build(),
   quick,
-  extent: (rounds, requests, warmUp) => quick ? { generations: 1, warmUp: warmUp / 2, rounds: 4, requests: requests / 2 } : { generations: 3, warmUp, rounds, requests }
+  extent: (requests, warmUp) => quick ? { generations: 2, warmUp: warmUp / 2, rounds: 2, requests: requests / 2 } : { generations: 8, warmUp, rounds: 3, requests }
 }
 const began = performance.now()
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(0)} s`

@@ -41,7 +41,7 @@ export interface Bench {
   build: Build
   quick: boolean
   /** Scales an extent down when time is short. */
-  extent (rounds: number, requests: number, warmUp: number): Extent
+  extent (requests: number, warmUp: number): Extent
 }
 
 /** Where the servers find the other parts, and what else they are given. */
@@ -51,17 +51,19 @@ export interface Surroundings {
   env?: Record<string, string>
 }
 
-/** Measures contenders, all of them in each round and in a new order each time. */
+/**
+ * Measures contenders, all of them in each round and in a new order each time. Each generation also starts them in a new order:
+ * the process that is started first is up to a tenth slower than the same program started last.
+ */
 export async function measure (bench: Bench, contenders: readonly Contender[], around: Surroundings, { generations, warmUp, rounds, requests }: Extent): Promise<Measured[]> {
   const measured = contenders.map((contender): Measured => ({ contender, cpu: [], p50: [], p99: [], connections: [] }))
   for (let generation = 0; generation < generations; generation++) {
     const runners: Array<Awaited<ReturnType<typeof startRunner>>> = []
     try {
-      for (const one of measured) runners.push(await startRunner(bench, one, around))
+      for (const one of shuffled(measured)) runners.push(await startRunner(bench, one, around))
       for (const runner of runners) await runner.warmUp(warmUp)
       for (let round = 0; round < rounds; round++) {
-        const order = runners.map((runner) => ({ runner, at: Math.random() })).sort((a, b) => a.at - b.at)
-        for (const { runner } of order) await runner.run(requests)
+        for (const runner of shuffled(runners)) await runner.run(requests)
       }
     } finally {
       for (const runner of runners) await runner.stop()
@@ -122,6 +124,10 @@ async function startRunner ({ build }: Bench, { contender, cpu, p50, p99, connec
       await server.stop()
     }
   }
+}
+
+function shuffled<T> (list: readonly T[]): T[] {
+  return list.map((item) => ({ item, at: Math.random() })).sort((a, b) => a.at - b.at).map(({ item }) => item)
 }
 
 /** The value below which a share of a list lies: the median unless told otherwise. */

@@ -69,7 +69,7 @@ export function authorize (bench: Bench): Promise<Findings> {
   const plan = always('/webflow/authorize')
   return compare(bench, {
     title: 'authorize',
-    extent: bench.extent(6, 1500, 6000),
+    extent: bench.extent(1500, 6000),
     contenders: {
       ours: { title: 'fastify-webflow-oauth', setup: { program: 'plugin' }, plan },
       control: { title: 'fastify-webflow-oauth, control', setup: { program: 'plugin' }, plan },
@@ -89,7 +89,7 @@ export function authorize (bench: Bench): Promise<Findings> {
 export function flow (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'flow',
-    extent: { ...bench.extent(6, 400, flowsUntilSteady), generations: bench.quick ? 1 : 2 },
+    extent: bench.extent(400, flowsUntilSteady),
     contenders: flowContenders(),
     judge: (of, noise) => [
       ratioRow('whole flow, plain HTTP, against @fastify/oauth2', 1.2, 1.6, ratiosOf(of('ours'), of('oauth2')), noise, of('ours').contender),
@@ -104,7 +104,7 @@ export function flow (bench: Bench): Promise<Findings> {
 export function tls (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'flow over TLS',
-    extent: { ...bench.extent(6, 250, flowsUntilSteady), generations: bench.quick ? 1 : 2 },
+    extent: bench.extent(250, flowsUntilSteady),
     secure: true,
     notes: ['Each round is measured on connections that a few flows have opened just before. @fastify/oauth2 opens one for each exchange, and does so with a keep-alive agent in `credentials.http.agent`, too: its OAuth client works with a copy of it.'],
     contenders: flowContenders(),
@@ -123,7 +123,7 @@ export function session (bench: Bench): Promise<Findings> {
   const otherCookie = `id=${'a'.repeat(43)}`
   return compare(bench, {
     title: 'session',
-    extent: bench.extent(6, 1500, 6000),
+    extent: bench.extent(1500, 6000),
     notes: ['1,000 sessions, as many as the plugin keeps opened. The hand-written program, too, opens its sessions by flows.'],
     contenders: {
       ours: { title: 'fastify-webflow-oauth, guard and tokenOf', setup: plugin, plan: withSessions('/me') },
@@ -158,7 +158,7 @@ export function session (bench: Bench): Promise<Findings> {
 export function redis (bench: Bench): Promise<Findings> {
   return compare(bench, {
     title: 'redis',
-    extent: bench.extent(6, 1500, 6000),
+    extent: bench.extent(1500, 6000),
     redis: true,
     notes: ['Time of the server process only; Redis works in its own. @fastify/session has its defaults, by which each request writes the session\'s new deadline.'],
     contenders: {
