@@ -88,7 +88,8 @@ export function absorb (record: TokenRecord, { authorization, user, askedAt }: I
     complete: user !== undefined || record.user !== null
   }
   // If only the time of asking is new, the record need not be written.
-  return serializeRecord(known) === serializeRecord(record) ? record : { ...known, askedAt }
+  const isKnown = record.authorization !== null && serializeRecord(known) === serializeRecord(record)
+  return isKnown ? record : { ...known, askedAt }
 }
 
 /**

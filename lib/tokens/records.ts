@@ -118,7 +118,11 @@ export class TokenRecords {
           if (current === null || existing !== null) this.#takeBack(tokenId, record.accessToken, existing)
         }
       })
-      return sealed === null ? undefined : { tokenId, sealed, record: merged }
+      if (sealed === null) return undefined
+      const stored = { tokenId, sealed, record: merged }
+      // The user's next request needs the record, and so does the check of the user's earlier tokens.
+      this.#opened.set(tokenId, stored)
+      return stored
     })
   }
 
