@@ -12,7 +12,7 @@ export interface ReadingClient {
 
 interface Read {
   key: string
-  resolve: (stored: string | null) => void
+  answer: (stored: string | null) => void
   reject: (error: unknown) => void
 }
 
@@ -34,13 +34,21 @@ export class ReadBatch {
   }
 
   /**
-   * Resolves with what `valueIn` finds in the string of a key, by default the string itself, or with null when there is none.
-   * Rejects with the client's error.
+   * Reads the string that Redis holds under a key. Resolves with the part of it that `partOf` returns, by default with all of it,
+   * or with null when there is no string. Rejects with the client's error.
    */
-  get (key: string, valueIn: (stored: string) => string = String): Promise<string | null> {
-    // Promises are most of what a read costs here. The read of a caller's token must not need more than this one.
+  get (key: string, partOf: (stored: string) => string = String): Promise<string | null> {
+    // Promises are most of what a read costs here. `partOf` is called before this promise resolves, so the caller needs no
+    // promise of its own.
     return new Promise((resolve, reject) => {
-      const read: Read = { key, resolve: (stored) => { resolve(stored === null ? null : valueIn(stored)) }, reject }
+      const answer = (stored: string | null) => {
+        try {
+          resolve(stored === null ? null : partOf(stored))
+        } catch (error) {
+          reject(error)
+        }
+      }
+      const read: Read = { key, answer, reject }
       if (!this.#isBatching) return this.#readAlone(read)
       this.#waiting.push(read)
       if (this.#waiting.length === 1) setImmediate(() => { this.#send(this.#waiting) })
@@ -57,9 +65,9 @@ export class ReadBatch {
     else this.#readTogether(batch)
   }
 
-  async #readAlone ({ key, resolve, reject }: Read): Promise<void> {
+  async #readAlone ({ key, answer, reject }: Read): Promise<void> {
     try {
-      resolve(await this.#client.get(key))
+      answer(await this.#client.get(key) ?? null)
     } catch (error) {
       reject(error)
     }
@@ -69,7 +77,7 @@ export class ReadBatch {
     try {
       const values = await this.#client.mget?.(batch.map(({ key }) => key))
       if (!Array.isArray(values) || values.length !== batch.length) throw new TypeError('Redis did not answer MGET with one value for each key')
-      for (const [index, { resolve }] of batch.entries()) resolve(values[index] ?? null)
+      for (const [index, { answer }] of batch.entries()) answer(values[index] ?? null)
     } catch (error) {
       if (isRefusal(error)) this.#isBatching = false
       for (const read of batch) {

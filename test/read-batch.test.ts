@@ -100,6 +100,16 @@ t.test('an outage rejects every read of the batch', async (t) => {
   }
 })
 
+t.test('a string that cannot be taken apart rejects only its own read', async (t) => {
+  const batch = new ReadBatch(createClient({ mget: async () => ['a', 'odd', 'c'] }))
+  const partOf = (stored: string) => {
+    if (stored === 'odd') throw new RangeError('odd')
+    return stored.toUpperCase()
+  }
+  const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((key) => batch.get(key, partOf)))
+  t.match(outcomes, [{ value: 'A' }, { reason: { message: 'odd' } }, { value: 'C' }])
+})
+
 if (findRedis() !== null) {
   t.test('keys of several slots can be read from one node of a cluster', async (t) => {
     const server = await startRedis({ cluster: true })

@@ -28,7 +28,7 @@ export interface Caller {
   unchecked: boolean
   /** The app's user; null without `identify` and when nobody is signed in. */
   user: string | null
-  /** The id under which the store was asked for the caller's token; the empty string when it was not asked. */
+  /** The id of the token in `sealed`; the empty string when nothing was loaded. */
   tokenId: string
   /** The sealed value that the store returned; null without one. It is opened when somebody first reads the token. */
   sealed: string | null

@@ -17,7 +17,7 @@ const maxRead = 1000
  */
 export async function checkEarlierTokens (parts: TokenParts, token: StoredToken): Promise<void> {
   const { checks, records, settings: { timeout } } = parts
-  const others = (await tokensOfUser(records, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
+  const others = (await otherTokens(records, token)).filter(({ record }) => record.accessToken !== token.record.accessToken)
   const newest = newestOfEach(others, ({ accessToken }) => accessToken).slice(0, maxChecked)
   await withDeadline(timeout, (deadline) => settleAll(newest.map(async (other) => {
     const verdict = await checks.ask(other.record.accessToken, other.record.scope, { since: token.record.createdAt, deadline })
@@ -27,11 +27,11 @@ export async function checkEarlierTokens (parts: TokenParts, token: StoredToken)
   })))
 }
 
-/** Finds the tokens of the Webflow users who granted a token. */
-async function tokensOfUser (records: TokenRecords, { record }: StoredToken): Promise<StoredToken[]> {
+/** Finds the other tokens of the Webflow users who granted a token. Usually there is none, and then no record is read. */
+async function otherTokens (records: TokenRecords, { tokenId, record }: StoredToken): Promise<StoredToken[]> {
   const found = new Map<string, StoredToken>()
   for (const id of idsOf(record, 'userId')) {
-    for await (const { tokens } of records.pages(records.tags.named('userId', id))) {
+    for await (const { tokens } of records.pages(records.tags.named('userId', id), { except: tokenId })) {
       for (const token of tokens) found.set(token.tokenId, token)
       if (found.size >= maxRead) break
     }

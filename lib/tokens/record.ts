@@ -87,7 +87,7 @@ export function absorb (record: TokenRecord, { authorization, user, askedAt }: I
     user: user === undefined ? record.user : user,
     complete: user !== undefined || record.user !== null
   }
-  // If only the time of asking is new, the record need not be written.
+  // If only the time of asking is new, the record need not be written. A record without an authorization always learns something.
   const isKnown = record.authorization !== null && serializeRecord(known) === serializeRecord(record)
   return isKnown ? record : { ...known, askedAt }
 }

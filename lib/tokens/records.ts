@@ -118,11 +118,7 @@ export class TokenRecords {
           if (current === null || existing !== null) this.#takeBack(tokenId, record.accessToken, existing)
         }
       })
-      if (sealed === null) return undefined
-      const stored = { tokenId, sealed, record: merged }
-      // The user's next request needs the record, and so does the check of the user's earlier tokens.
-      this.#opened.set(tokenId, stored)
-      return stored
+      return sealed === null ? undefined : { tokenId, sealed, record: merged }
     })
   }
 
@@ -225,10 +221,10 @@ export class TokenRecords {
     return await this.change(token.tokenId, token.record.accessToken, (record) => absorb(record, installation))
   }
 
-  /** Reads a page of the tokens that have a tag. The tokens do not count as used. */
-  async page (tag: string, cursor: string | null, limit: number): Promise<TokenPage> {
+  /** Reads a page of the tokens that have a tag, without the token `except`. The tokens do not count as used. */
+  async page (tag: string, cursor: string | null, limit: number, except?: string): Promise<TokenPage> {
     const page = await this.#store.find(tag, { limit, ...cursor === null ? {} : { cursor } })
-    const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : [])
+    const tokenIds = page.keys.flatMap((key) => key.startsWith(prefix) ? [key.slice(prefix.length)] : []).filter((tokenId) => tokenId !== except)
     const unreadable = new Map<string, Error>()
     const values = await this.#store.getManySealed(tokenIds.map(storeKey))
     const tokens = tokenIds.flatMap((tokenId, index) => {
@@ -242,11 +238,11 @@ export class TokenRecords {
     return { tokens, unreadable, cursor: page.cursor }
   }
 
-  /** Iterates over all tokens that have a tag, a page at a time. */
-  async * pages (tag: string, limit = pageSize): AsyncGenerator<TokenPage, void, undefined> {
+  /** Iterates over all tokens that have a tag, without the token `except`, a page at a time. */
+  async * pages (tag: string, { limit = pageSize, except }: { limit?: number, except?: string } = {}): AsyncGenerator<TokenPage, void, undefined> {
     let cursor: string | null = null
     do {
-      const page: TokenPage = await this.page(tag, cursor, limit)
+      const page: TokenPage = await this.page(tag, cursor, limit, except)
       yield page
       cursor = page.cursor
     } while (cursor !== null)
@@ -256,7 +252,7 @@ export class TokenRecords {
   async all (tag: string): Promise<FoundTokens> {
     const tokens = new Map<string, StoredToken>()
     const unreadable = new Map<string, Error>()
-    for await (const page of this.pages(tag, largestPage)) {
+    for await (const page of this.pages(tag, { limit: largestPage })) {
       for (const token of page.tokens) tokens.set(token.tokenId, token)
       for (const [tokenId, error] of page.unreadable) unreadable.set(tokenId, error)
     }
@@ -272,6 +268,7 @@ export class TokenRecords {
   async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>): Promise<boolean> {
     return await untilWritten(async () => {
       const sealed = await this.readSealed(tokenId)
+      if (sealed === null) this.#opened.delete(tokenId)
       const token = sealed === null ? null : this.#unseal(tokenId, sealed)
       if (token === null || token.record.accessToken !== accessToken) return false
       const isGone = await this.#store.delete(storeKey(tokenId), { if: token.sealed }, {
@@ -375,7 +372,7 @@ export class TokenRecords {
    */
   #openUnexpired (tokenId: string, sealed: string | null): StoredToken | null {
     if (sealed === null) {
-      // Another process may have deleted the record.
+      // Another process may have deleted the record. Then it must not stay in memory.
       this.#opened.delete(tokenId)
       return null
     }

@@ -13,7 +13,7 @@ export interface Certificate {
   remove: () => void
 }
 
-/** Makes a certificate for loopback with openssl. A root has signed an intermediate certificate, which has signed that of the server. */
+/** Makes a certificate for loopback with OpenSSL 3. A root has signed an intermediate certificate, which has signed the server's. */
 export function createCertificate (): Certificate {
   const folder = mkdtempSync(join(tmpdir(), 'bench-certificate-'))
   const file = (name: string): string => join(folder, name)
@@ -22,7 +22,7 @@ export function createCertificate (): Certificate {
       'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', `/CN=${name}`,
       '-addext', extension, '-keyout', file(`${name}.key`), '-out', file(`${name}.pem`),
       ...signer === null ? [] : ['-CA', file(`${signer}.pem`), '-CAkey', file(`${signer}.key`)]
-    ], { stdio: 'ignore' })
+    ], { stdio: ['ignore', 'ignore', 'pipe'] })
   }
   create('root', null, 'keyUsage=keyCertSign')
   create('intermediate', 'root', 'keyUsage=keyCertSign')

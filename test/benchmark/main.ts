@@ -4,7 +4,7 @@
  *   npm run bench                        everything, about a quarter of an hour
  *   npm run bench session redis          some groups
  *   npm run bench find-tokens            the one that is left out otherwise: searches at several sizes of the store
- *   npm run bench -- --quick             less of everything, a minute and a half
+ *   npm run bench -- --quick             less of everything, about three minutes
  *
  * Each server is a process of its own, and is started anew several times, because two processes of one program differ by more
  * than two rounds of one process. Every round runs all contenders of a group in a new order, and a ratio compares two runs of

@@ -62,7 +62,8 @@ export async function measure (bench: Bench, contenders: readonly Contender[], a
     try {
       for (const one of shuffled(measured)) runners.push(await startRunner(bench, one, around))
       for (const runner of runners) await runner.warmUp(warmUp)
-      // The first requests after a pause take other paths, because what the near cache holds is too old. V8 must know these paths.
+      // After a pause, the entries of the near cache have expired, so the first requests read from Redis. V8 must have compiled
+      // that code too.
       for (const runner of runners) await runner.warmUp(requests)
       for (let round = 0; round < rounds; round++) {
         for (const runner of shuffled(runners)) await runner.run(requests)
@@ -93,7 +94,7 @@ async function startRunner ({ build }: Bench, { contender, cpu, p50, p99, connec
   const server = await startChild<{ port: number }>(build.program('server', { sealed: contender.sealed ?? true }), [JSON.stringify(setup)], { env, execArgv })
   const client = createClient(server.started.port)
   const source = await contender.plan(client)
-  /** Sends some requests first: before those that count, every connection must be open, and what the near cache holds must be young. */
+  /** Sends some requests first: before those that count, every connection must be open, and the near cache must hold every session. */
   const prepare = async (count: number): Promise<Work> => {
     await sendWork(client, await source(Math.max(2 * concurrency, count / 4)))
     return await source(count)
