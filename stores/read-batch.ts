@@ -79,10 +79,11 @@ export class ReadBatch {
       if (!Array.isArray(values) || values.length !== batch.length) throw new TypeError('Redis did not answer MGET with one value for each key')
       for (const [index, { answer }] of batch.entries()) answer(values[index] ?? null)
     } catch (error) {
-      if (isRefusal(error)) this.#isBatching = false
-      for (const read of batch) {
-        if (isRefusal(error)) this.#readAlone(read)
-        else read.reject(error)
+      if (isRefusal(error)) {
+        this.#isBatching = false
+        for (const read of batch) this.#readAlone(read)
+      } else {
+        for (const { reject } of batch) reject(error)
       }
     }
   }

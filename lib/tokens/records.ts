@@ -267,9 +267,7 @@ export class TokenRecords {
    */
   async forget (tokenId: string, accessToken: string, onGone: () => Promise<void>): Promise<boolean> {
     return await untilWritten(async () => {
-      const sealed = await this.readSealed(tokenId)
-      if (sealed === null) this.#opened.delete(tokenId)
-      const token = sealed === null ? null : this.#unseal(tokenId, sealed)
+      const token = this.#unseal(tokenId, await this.readSealed(tokenId))
       if (token === null || token.record.accessToken !== accessToken) return false
       const isGone = await this.#store.delete(storeKey(tokenId), { if: token.sealed }, {
         afterFailure: (answer) => { this.#followDeletion(token, answer, onGone) }
@@ -339,7 +337,7 @@ export class TokenRecords {
       async () => {
         const sealed = answer === true ? null : await this.readSealed(tokenId)
         // Another process may have renewed the record meanwhile. The token has gone only if no record holds it any more.
-        const isGone = sealed === null || this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken
+        const isGone = this.#unseal(tokenId, sealed)?.record.accessToken !== accessToken
         // If a later call of `forget` has deleted the record, that call has run its own `onGone`, and this one must not run.
         const isFirst = this.#maybeGone.delete(tokenId)
         if (!isGone || !isFirst) return
@@ -357,7 +355,7 @@ export class TokenRecords {
     return Math.min(now + this.#maxAge, endsAt ?? Infinity)
   }
 
-  /** Opens a record that is about to be overwritten; null if it has expired, or cannot be read for any reason. */
+  /** Opens a record that is about to be overwritten; null if there is none, it has expired, or it cannot be read for any reason. */
   #openIfReadable (tokenId: string, sealed: string | null): StoredToken | null {
     try {
       return this.#openUnexpired(tokenId, sealed)
@@ -371,18 +369,18 @@ export class TokenRecords {
    * expired.
    */
   #openUnexpired (tokenId: string, sealed: string | null): StoredToken | null {
-    if (sealed === null) {
-      // Another process may have deleted the record. Then it must not stay in memory.
-      this.#opened.delete(tokenId)
-      return null
-    }
     const known = this.#opened.get(tokenId)
     const token = known !== undefined && known.sealed === sealed ? known : this.#unseal(tokenId, sealed)
     return token === null || token.record.expiresAt <= Date.now() ? null : token
   }
 
-  /** Opens a sealed value, even of an expired record; null when the value is not ours. */
-  #unseal (tokenId: string, sealed: string): StoredToken | null {
+  /** Opens a sealed value, even of an expired record; null when there is no value, or it is not ours. */
+  #unseal (tokenId: string, sealed: string | null): StoredToken | null {
+    if (sealed === null) {
+      // Another process may have deleted the record. Then it must not stay in memory.
+      this.#opened.delete(tokenId)
+      return null
+    }
     const text = this.#store.unseal(storeKey(tokenId), sealed)
     const record = text === null ? null : parseRecord(text)
     return record === null ? null : { tokenId, sealed, record }

@@ -8,9 +8,9 @@
  *
  * Each server is a process of its own, and is started anew several times, because two processes of one program differ by more
  * than two rounds of one process. Every round runs all contenders of a group in a new order, and a ratio compares two runs of
- * one round: what slows the machine down for a while slows both. A ratio is the speed of the plugin over that
- * of the peer, by processor time of the server for each request. The control is a second process of the same program;
- * its ratios are nothing but noise.
+ * one round: what slows the machine down for a while slows both. A ratio is the speed of the plugin over that of the peer, by
+ * processor time of the server for each request. The control is a second process of the same program; its ratios are nothing
+ * but noise.
  */
 import { spawnSync } from 'node:child_process'
 import { cpus, loadavg, release, type } from 'node:os'
